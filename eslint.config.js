@@ -1,0 +1,16 @@
+import eslint from '@eslint/js';
+import prettier from 'eslint-config-prettier';
+import tseslint from 'typescript-eslint';
+
+export default tseslint.config(
+  { ignores: ['dist/', 'coverage/', 'runs/'] },
+  eslint.configs.recommended,
+  ...tseslint.configs.strict,
+  prettier,
+  {
+    rules: {
+      // Typed-array loops index within bounds that they check themselves.
+      '@typescript-eslint/no-non-null-assertion': 'off',
+    },
+  },
+);

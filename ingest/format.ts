@@ -1,0 +1,79 @@
+import type { EventBatch, SensorSize } from './eventBatch.js';
+
+/** What a decoder could not use, filled in while it runs. Nothing is dropped without a trace here. */
+export interface DecodeReport {
+  /** Damaged places, each with its byte offset; at most `maxDamages` are kept, all are counted. */
+  readonly damages: { readonly offset: number; readonly message: string }[];
+  damageCount: number;
+  /** Well-formed records that are not events (`imu`, `trigger`, …) or lie `outsideSensor`, counted by name. */
+  readonly skipped: Record<string, number>;
+}
+
+export const maxDamages = 100;
+
+export function createReport(): DecodeReport {
+  return { damages: [], damageCount: 0, skipped: {} };
+}
+
+export function reportDamage(report: DecodeReport, offset: number, message: string): void {
+  report.damageCount++;
+  if (report.damages.length < maxDamages) report.damages.push({ offset, message });
+}
+
+export function countSkipped(report: DecodeReport, what: string, count = 1): void {
+  if (count > 0) report.skipped[what] = (report.skipped[what] ?? 0) + count;
+}
+
+export interface DecodeOptions {
+  /** For error messages. */
+  readonly file: string;
+  /** Used where the bytes do not say it; a size in the file's own header wins. */
+  readonly sensor?: SensorSize;
+  /** Events per batch (default 65,536). The events do not depend on it. */
+  readonly batchLength?: number;
+  readonly signal?: AbortSignal;
+  readonly report: DecodeReport;
+}
+
+export interface EncodeOptions {
+  readonly file: string;
+  readonly sensor: SensorSize;
+  readonly signal?: AbortSignal;
+}
+
+/** What `detect` may look at. */
+export interface DetectInput {
+  /** The first bytes (up to 64 KiB, fewer where the file is shorter). */
+  readonly head: Uint8Array;
+  /** Size of the whole file where known. */
+  readonly fileSize?: number;
+  /** Lower-case file extension without the dot; breaks ties between formats without a magic number. */
+  readonly extension?: string;
+}
+
+/**
+ * One file format. `decode` and `encode` are pure stream transforms: the events never depend on how
+ * the bytes are cut into chunks, and memory does not grow with the length of the stream.
+ */
+export interface EventFormat {
+  /** Name on the command line, e.g. `evt2`. */
+  readonly name: string;
+  readonly title: string;
+  /** Extensions without the dot; the first is the usual one. Used to choose a format for writing. */
+  readonly extensions: readonly string[];
+  /** Whether the bytes hold the sensor size. Otherwise it comes from `DecodeOptions.sensor`. */
+  readonly holdsSensorSize: boolean;
+  /** Sensor sizes common for this format, smallest first: the first that holds all events is inferred. */
+  readonly usualSensors: readonly SensorSize[];
+  /** Confidence 0 … 1 that the bytes are of this format: 1 for a magic number, below 0.5 for a guess. */
+  detect(input: DetectInput): number;
+  /**
+   * Bytes to events. Throws a `SaccadeError` where the head is not of this format; later damage is
+   * reported and passed over. Without a sensor size from either side, batches carry `limits`.
+   */
+  decode(bytes: AsyncIterable<Uint8Array>, options: DecodeOptions): AsyncIterable<EventBatch>;
+  /** Events to bytes. Throws a `SaccadeError` that names the first event the format cannot hold. */
+  encode(batches: AsyncIterable<EventBatch>, options: EncodeOptions): AsyncIterable<Uint8Array>;
+  /** The largest sensor that the format's coordinates can address. */
+  readonly limits: SensorSize;
+}
