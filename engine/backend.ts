@@ -1,0 +1,124 @@
+import { createRequire } from 'node:module';
+import { dirname, sep } from 'node:path';
+
+import * as tf from '@tensorflow/tfjs-core';
+
+import './gradients.js';
+import { registerReferenceKernels } from './fused.js';
+import { SaccadeError } from './support/errors.js';
+
+/** Which TensorFlow.js backend computes. */
+export type BackendName = 'wasm' | 'cpu' | 'tensorflow';
+
+/**
+ * The order in which a backend is looked for when none is named. `wasm` trains the demo fastest of
+ * those that install everywhere (measured in docs/benchmarks.md); `tensorflow` is used on request.
+ */
+export const automaticOrder: readonly BackendName[] = ['wasm', 'cpu'];
+
+export const backendNames: readonly BackendName[] = ['wasm', 'cpu', 'tensorflow'];
+
+/** The environment variable that names a backend. */
+export const backendVariable = 'SACCADE_BACKEND';
+
+/** What became of the attempt to start a backend. */
+export interface BackendStatus {
+  readonly name: BackendName;
+  readonly live: boolean;
+  /** Why it is not live, or how it is. */
+  readonly detail: string;
+  /** What a user can do about it. */
+  readonly fix?: string;
+}
+
+const require = createRequire(import.meta.url);
+
+const starters: Readonly<Record<BackendName, () => Promise<string>>> = {
+  wasm: async () => {
+    const wasm = await import('@tensorflow/tfjs-backend-wasm');
+    const folder = dirname(require.resolve('@tensorflow/tfjs-backend-wasm'));
+    wasm.setWasmPaths(folder + sep);
+    await activate('wasm');
+    return `WebAssembly with ${(await tf.env().getAsync('WASM_HAS_SIMD_SUPPORT')) ? '' : 'no '}SIMD, one thread`;
+  },
+  cpu: async () => {
+    await import('@tensorflow/tfjs-backend-cpu');
+    await activate('cpu');
+    return 'plain JavaScript, one thread';
+  },
+  tensorflow: async () => {
+    const reasons: string[] = [];
+    for (const name of ['@tensorflow/tfjs-node-gpu', '@tensorflow/tfjs-node']) {
+      try {
+        await import(name);
+        await activate('tensorflow');
+        registerReferenceKernels('tensorflow');
+        return name;
+      } catch (error) {
+        reasons.push(`${name}: ${(error as Error).message.split('\n')[0]}`);
+      }
+    }
+    throw new Error(reasons.join('; '));
+  },
+};
+
+const fixes: Readonly<Partial<Record<BackendName, string>>> = {
+  wasm: 'reinstall with `npm ci`',
+  cpu: 'reinstall with `npm ci`',
+  tensorflow: 'install `@tensorflow/tfjs-node-gpu` (or `@tensorflow/tfjs-node`) beside Saccade',
+};
+
+async function activate(name: string): Promise<void> {
+  if (!(await tf.setBackend(name))) throw new Error(`TensorFlow.js refused the backend ${name}`);
+  await tf.ready();
+}
+
+/**
+ * Starts a backend and makes it TensorFlow.js's current one. This is the one place where that happens.
+ *
+ * @param choice a backend's name or `auto`; by default the environment variable `SACCADE_BACKEND`,
+ *   otherwise the first of `automaticOrder` that starts.
+ * @throws SaccadeError of kind `usage` for an unknown name, `environment` where none starts.
+ */
+export async function selectBackend(
+  choice: string = process.env[backendVariable] ?? 'auto',
+): Promise<BackendStatus> {
+  if (choice !== 'auto' && !(backendNames as readonly string[]).includes(choice)) {
+    throw new SaccadeError(
+      'usage',
+      `unknown backend '${choice}', expected auto, ${backendNames.join(', ')}`,
+      { field: 'backend' },
+    );
+  }
+  const candidates = choice === 'auto' ? automaticOrder : [choice as BackendName];
+  const failures: BackendStatus[] = [];
+  for (const name of candidates) {
+    const status = await startBackend(name);
+    if (status.live) return status;
+    failures.push(status);
+  }
+  throw new SaccadeError(
+    'environment',
+    `no backend starts (${failures.map(({ name, detail, fix }) => `${name}: ${detail}; ${fix}`).join('; ')})`,
+    { field: 'backend' },
+  );
+}
+
+/** Tries every backend in turn, for `saccade doctor`, and leaves the automatic choice selected. */
+export async function inspectBackends(): Promise<readonly BackendStatus[]> {
+  const statuses: BackendStatus[] = [];
+  for (const name of backendNames) statuses.push(await startBackend(name));
+  await selectBackend('auto');
+  return statuses;
+}
+
+async function startBackend(name: BackendName): Promise<BackendStatus> {
+  try {
+    return { name, live: true, detail: await starters[name]() };
+  } catch (error) {
+    return { name, live: false, detail: (error as Error).message, fix: fixes[name] };
+  }
+}
+
+/** Version of the tensor library, for reports. */
+export const tensorLibraryVersion: string = tf.version_core;

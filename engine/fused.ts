@@ -1,0 +1,200 @@
+import * as tf from '@tensorflow/tfjs-core';
+
+/** Numbers that a kernel loop runs over: float32 inside tensors, float64 in gradient checks. */
+export type FloatArray = Float32Array | Float64Array;
+
+/** Settings of an op; plain data, so that they can be a TensorFlow.js kernel's attributes. */
+export type Attributes = Readonly<Record<string, number | boolean | string>>;
+
+/**
+ * A kernel as a loop over arrays in host memory. Inputs and outputs are dense, row-major, in a fixed
+ * order. `run` finds its outputs filled with zeros.
+ */
+export interface HostKernel<A extends Attributes> {
+  outputShapes(inputShapes: readonly (readonly number[])[], attributes: A): readonly number[][];
+  run(
+    inputs: readonly FloatArray[],
+    outputs: readonly FloatArray[],
+    inputShapes: readonly (readonly number[])[],
+    attributes: A,
+  ): void;
+}
+
+/**
+ * One fused op: the loops that compute it, the loops of its gradient, and what both must equal.
+ *
+ * `backward` takes the saved inputs (all), the saved outputs (where `saveOutputs` is true) and one
+ * gradient per output, in this order, and gives one gradient per input.
+ */
+export interface FusedOpDefinition<A extends Attributes> {
+  /** TensorFlow.js kernel name; the gradient's kernel is called `<name>Grad`. */
+  readonly name: string;
+  readonly forward: HostKernel<A>;
+  readonly backward?: HostKernel<A>;
+  /** Which outputs the gradient needs (none by default). */
+  readonly saveOutputs?: readonly boolean[];
+  /** The same op in plain TensorFlow.js ops: readable, differentiable, slow. Runs on other backends. */
+  reference(inputs: readonly tf.Tensor[], attributes: A): tf.Tensor[];
+}
+
+/** A defined op: apply it to tensors, get its outputs. Differentiable with `tf.grads` and friends. */
+export interface FusedOp<A extends Attributes> {
+  (inputs: readonly tf.Tensor[], attributes: A): tf.Tensor[];
+  readonly definition: FusedOpDefinition<A>;
+}
+
+interface HostMemory {
+  allocate(shape: number[]): tf.TensorInfo;
+  view(info: tf.TensorInfo): Float32Array;
+}
+
+/** The backends whose tensors lie in memory that JavaScript can address directly. */
+const hostMemories: Readonly<Record<string, (backend: unknown) => HostMemory>> = {
+  cpu: (backend) => {
+    const cpu = backend as {
+      makeTensorInfo(shape: number[], dtype: string, values: Float32Array): tf.TensorInfo;
+      data: { get(id: object): { values: Float32Array } };
+    };
+    return {
+      allocate: (shape) => cpu.makeTensorInfo(shape, 'float32', new Float32Array(sizeOf(shape))),
+      view: (info) => cpu.data.get(info.dataId).values,
+    };
+  },
+  wasm: (backend) => {
+    const wasm = backend as {
+      makeOutput(shape: number[], dtype: string): tf.TensorInfo;
+      typedArrayFromHeap(info: tf.TensorInfo): Float32Array;
+    };
+    return {
+      allocate: (shape) => wasm.makeOutput(shape, 'float32'),
+      view: (info) => wasm.typedArrayFromHeap(info),
+    };
+  },
+};
+
+export function sizeOf(shape: readonly number[]): number {
+  return shape.reduce((product, extent) => product * extent, 1);
+}
+
+/**
+ * Registers an op with TensorFlow.js: the host kernels on the backends of `hostMemories`, the reference
+ * everywhere else (see `registerReferenceKernels`), one gradient for all.
+ */
+export function defineFusedOp<A extends Attributes>(definition: FusedOpDefinition<A>): FusedOp<A> {
+  const { name, forward, backward } = definition;
+  for (const backendName of Object.keys(hostMemories)) {
+    registerHostKernel(name, backendName, forward);
+    if (backward !== undefined) registerHostKernel(`${name}Grad`, backendName, backward);
+  }
+  definitions.push(definition as unknown as FusedOpDefinition<Attributes>);
+
+  const op = (inputs: readonly tf.Tensor[], attributes: A): tf.Tensor[] => {
+    registerGradientOf(definition, inputs.length);
+    const outputs = tf
+      .engine()
+      .runKernel(name, named(inputs), attributes as unknown as tf.NamedAttrMap);
+    return Array.isArray(outputs) ? (outputs as tf.Tensor[]) : [outputs as tf.Tensor];
+  };
+  return Object.assign(op, { definition });
+}
+
+/** Every op defined so far, in order. Filled while modules load, constant afterwards. */
+const definitions: FusedOpDefinition<Attributes>[] = [];
+
+/** Lets a backend without kernels of its own for our ops run their references. */
+export function registerReferenceKernels(backendName: string): void {
+  for (const { name, reference } of definitions) {
+    if (tf.getKernel(name, backendName) !== undefined) continue;
+    tf.registerKernel({
+      kernelName: name,
+      backendName,
+      kernelFunc: ({ inputs, attrs }) =>
+        tf.tidy(() =>
+          reference(Object.values(inputs) as tf.Tensor[], attrs as unknown as Attributes),
+        ),
+    });
+  }
+}
+
+function registerHostKernel<A extends Attributes>(
+  kernelName: string,
+  backendName: string,
+  kernel: HostKernel<A>,
+): void {
+  tf.registerKernel({
+    kernelName,
+    backendName,
+    kernelFunc: ({ inputs, attrs, backend }) => {
+      const memory = hostMemories[backendName](backend);
+      const attributes = attrs as unknown as A;
+      const infos = Object.values(inputs) as tf.TensorInfo[];
+      const shapes = infos.map((info) => info.shape);
+      const outputs = kernel
+        .outputShapes(shapes, attributes)
+        .map((shape) => memory.allocate(shape));
+      // All allocation is done: from here on a growing WebAssembly heap cannot detach a view.
+      const outputViews = outputs.map((info) => memory.view(info).fill(0));
+      kernel.run(
+        infos.map((info) => memory.view(info)),
+        outputViews,
+        shapes,
+        attributes,
+      );
+      return outputs;
+    },
+  });
+}
+
+function registerGradientOf<A extends Attributes>(
+  definition: FusedOpDefinition<A>,
+  inputCount: number,
+): void {
+  const { name } = definition;
+  if (tf.getGradient(name) !== undefined) return;
+  const inputNames = Array.from({ length: inputCount }, (_, i) => inputName(i));
+  tf.registerGradient({
+    kernelName: name,
+    inputsToSave: inputNames,
+    outputsToSave: [...(definition.saveOutputs ?? [])],
+    gradFunc: (dy, saved, attrs) => {
+      const dys = Array.isArray(dy) ? dy : [dy];
+      const attributes = attrs as unknown as A;
+      const gradients =
+        tf.getKernel(`${name}Grad`, tf.getBackend()) === undefined
+          ? referenceGradients(definition, saved.slice(0, inputCount), dys, attributes)
+          : (tf
+              .engine()
+              .runKernel(
+                `${name}Grad`,
+                named([...saved, ...dys]),
+                attrs as tf.NamedAttrMap,
+              ) as unknown as tf.Tensor[]);
+      const list = Array.isArray(gradients) ? gradients : [gradients as tf.Tensor];
+      return Object.fromEntries(inputNames.map((input, i) => [input, () => list[i]]));
+    },
+  });
+}
+
+/** Gradients of an op's reference: what `backward` must equal, and what other backends use. */
+export function referenceGradients<A extends Attributes>(
+  definition: FusedOpDefinition<A>,
+  inputs: readonly tf.Tensor[],
+  dys: readonly tf.Tensor[],
+  attributes: A,
+): tf.Tensor[] {
+  const weighted = (...xs: tf.Tensor[]): tf.Tensor =>
+    definition
+      .reference(xs, attributes)
+      .map((output, i) => tf.sum(tf.mul(output, dys[i])))
+      .reduce((a, b) => tf.add(a, b));
+  return tf.grads(weighted as (...xs: tf.Tensor[]) => tf.Tensor)([...inputs]);
+}
+
+function inputName(index: number): string {
+  // Fixed width: object keys keep their order of insertion only while they are not integers.
+  return `input${String(index).padStart(2, '0')}`;
+}
+
+function named(tensors: readonly tf.Tensor[]): tf.NamedTensorMap {
+  return Object.fromEntries(tensors.map((tensor, i) => [inputName(i), tensor]));
+}

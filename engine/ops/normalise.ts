@@ -1,0 +1,157 @@
+import * as tf from '@tensorflow/tfjs-core';
+
+import { defineFusedOp, type Attributes, type HostKernel } from '../fused.js';
+
+export interface NormConfig extends Attributes {
+  /** Added to the variance (or mean square) under the root. */
+  readonly epsilon: number;
+}
+
+const defaultNorm: NormConfig = { epsilon: 1e-5 };
+
+const batchForward: HostKernel<NormConfig> = {
+  outputShapes: ([x, scale]) => [[...x], [...scale], [...scale]],
+  run([x, scale, shift], [y, mean, variance], [[rows, features]], { epsilon }) {
+    for (let r = 0, at = 0; r < rows; r++) {
+      for (let f = 0; f < features; f++) mean[f] += x[at++];
+    }
+    for (let f = 0; f < features; f++) mean[f] /= rows;
+    for (let r = 0, at = 0; r < rows; r++) {
+      for (let f = 0; f < features; f++) {
+        const centred = x[at++] - mean[f];
+        variance[f] += centred * centred;
+      }
+    }
+    const factor = new Float64Array(features);
+    for (let f = 0; f < features; f++) {
+      variance[f] /= rows;
+      factor[f] = scale[f] / Math.sqrt(variance[f] + epsilon);
+    }
+    for (let r = 0, at = 0; r < rows; r++) {
+      for (let f = 0; f < features; f++, at++) y[at] = (x[at] - mean[f]) * factor[f] + shift[f];
+    }
+  },
+};
+
+const batchBackward: HostKernel<NormConfig> = {
+  outputShapes: ([x, scale, shift]) => [[...x], [...scale], [...shift]],
+  run([x, scale, , mean, variance, dy], [dx, dScale, dShift], [[rows, features]], { epsilon }) {
+    const inverse = new Float64Array(features);
+    for (let f = 0; f < features; f++) inverse[f] = 1 / Math.sqrt(variance[f] + epsilon);
+    for (let r = 0, at = 0; r < rows; r++) {
+      for (let f = 0; f < features; f++, at++) {
+        dShift[f] += dy[at];
+        dScale[f] += dy[at] * (x[at] - mean[f]) * inverse[f];
+      }
+    }
+    for (let r = 0, at = 0; r < rows; r++) {
+      for (let f = 0; f < features; f++, at++) {
+        const normal = (x[at] - mean[f]) * inverse[f];
+        dx[at] = scale[f] * inverse[f] * (dy[at] - (dShift[f] + normal * dScale[f]) / rows);
+      }
+    }
+  },
+};
+
+const batchNormOp = defineFusedOp<NormConfig>({
+  name: 'BatchNormTraining',
+  forward: batchForward,
+  backward: batchBackward,
+  saveOutputs: [false, true, true],
+  reference([x, scale, shift], { epsilon }) {
+    const { mean, variance } = tf.moments(x, 0);
+    const normal = tf.div(tf.sub(x, mean), tf.sqrt(tf.add(variance, epsilon)));
+    return [tf.add(tf.mul(normal, scale), shift), mean, variance];
+  },
+});
+
+/**
+ * Batch normalisation with the statistics of this batch (Ioffe & Szegedy 2015, Algorithm 1).
+ * The statistics are given for running averages; no gradient flows into them.
+ *
+ * @param x `[…, features]`; statistics run over all but the last axis.
+ * @param scale,shift `[features]`.
+ * @returns y, shape of `x`; mean and (biased) variance, `[features]`.
+ */
+export function batchNorm(
+  x: tf.Tensor,
+  scale: tf.Tensor,
+  shift: tf.Tensor,
+  config: NormConfig = defaultNorm,
+): { y: tf.Tensor; mean: tf.Tensor; variance: tf.Tensor } {
+  const rows = tf.reshape(x, [-1, scale.shape[0]]);
+  const [y, mean, variance] = batchNormOp([rows, scale, shift], config);
+  return { y: tf.reshape(y, x.shape), mean, variance };
+}
+
+/** Batch normalisation with given statistics (inference): a fixed affine map per feature. */
+export function batchNormInference(
+  x: tf.Tensor,
+  parameters: { scale: tf.Tensor; shift: tf.Tensor; mean: tf.Tensor; variance: tf.Tensor },
+  config: NormConfig = defaultNorm,
+): tf.Tensor {
+  const { scale, shift, mean, variance } = parameters;
+  const factor = tf.div(scale, tf.sqrt(tf.add(variance, config.epsilon)));
+  return tf.add(tf.mul(x, factor), tf.sub(shift, tf.mul(mean, factor)));
+}
+
+const rmsForward: HostKernel<NormConfig> = {
+  outputShapes: ([x]) => [[...x]],
+  run([x, scale], [y], [[rows, features]], { epsilon }) {
+    for (let r = 0; r < rows; r++) {
+      const at = r * features;
+      let squares = 0;
+      for (let f = 0; f < features; f++) squares += x[at + f] * x[at + f];
+      const inverse = 1 / Math.sqrt(squares / features + epsilon);
+      for (let f = 0; f < features; f++) y[at + f] = x[at + f] * inverse * scale[f];
+    }
+  },
+};
+
+const rmsBackward: HostKernel<NormConfig> = {
+  outputShapes: ([x, scale]) => [[...x], [...scale]],
+  run([x, scale, dy], [dx, dScale], [[rows, features]], { epsilon }) {
+    for (let r = 0; r < rows; r++) {
+      const at = r * features;
+      let squares = 0;
+      let overlap = 0;
+      for (let f = 0; f < features; f++) {
+        squares += x[at + f] * x[at + f];
+        overlap += dy[at + f] * scale[f] * x[at + f];
+      }
+      const inverse = 1 / Math.sqrt(squares / features + epsilon);
+      const pull = (overlap * inverse * inverse) / features;
+      for (let f = 0; f < features; f++) {
+        dx[at + f] = inverse * (dy[at + f] * scale[f] - x[at + f] * pull);
+        dScale[f] += dy[at + f] * x[at + f] * inverse;
+      }
+    }
+  },
+};
+
+const rmsNormOp = defineFusedOp<NormConfig>({
+  name: 'RmsNorm',
+  forward: rmsForward,
+  backward: rmsBackward,
+  reference: ([x, scale], { epsilon }) => [
+    tf.mul(tf.mul(x, tf.rsqrt(tf.add(tf.mean(tf.square(x), -1, true), epsilon))), scale),
+  ],
+});
+
+/**
+ * Root-mean-square normalisation of each token (Zhang & Sennrich 2019, eq. 4).
+ *
+ * @param x `[…, features]`.
+ * @param scale `[features]`.
+ */
+export function rmsNorm(
+  x: tf.Tensor,
+  scale: tf.Tensor,
+  config: NormConfig = defaultNorm,
+): tf.Tensor {
+  const rows = tf.reshape(x, [-1, scale.shape[0]]);
+  return tf.reshape(rmsNormOp([rows, scale], config)[0], x.shape);
+}
+
+export const batchNormDefinition = batchNormOp.definition;
+export const rmsNormDefinition = rmsNormOp.definition;
