@@ -1,0 +1,57 @@
+import type * as tf from '@tensorflow/tfjs-core';
+
+import type { LifConfig } from '../../engine/ops/lif.js';
+import { linear } from '../../engine/ops/linear.js';
+import { within, type Context } from '../context.js';
+import { initialiseSpiking, spiking, type SpikingParameters } from '../neurons/spiking.js';
+import type { Initialiser } from '../parameters.js';
+
+export interface FeedForwardConfig {
+  readonly width: number;
+  readonly hidden: number;
+  readonly neuron: LifConfig;
+}
+
+export interface FeedForwardParameters {
+  readonly input: tf.Tensor;
+  readonly neurons: SpikingParameters;
+  readonly output: tf.Tensor;
+}
+
+/** Membrane of the hidden neurons, `[batch, tokens, hidden]`. */
+export interface FeedForwardState {
+  readonly membrane: tf.Tensor;
+}
+
+export function initialiseFeedForward(
+  initialiser: Initialiser,
+  { width, hidden }: FeedForwardConfig,
+): FeedForwardParameters {
+  return {
+    input: initialiser.weight('input', width, hidden),
+    neurons: initialiseSpiking(initialiser, hidden),
+    output: initialiser.weight('output', hidden, width),
+  };
+}
+
+/**
+ * Two linear layers. What stands between them the paper doesn't say: here, spiking neurons.
+ *
+ * @param x `[batch, time, tokens, width]`.
+ */
+export function feedForward(
+  parameters: FeedForwardParameters,
+  x: tf.Tensor,
+  state: FeedForwardState | undefined,
+  { neuron }: FeedForwardConfig,
+  context: Context,
+): { output: tf.Tensor; state: FeedForwardState } {
+  const { spikes, membrane } = spiking(
+    parameters.neurons,
+    linear(x, parameters.input),
+    state?.membrane,
+    neuron,
+    within(context, 'neurons'),
+  );
+  return { output: linear(spikes, parameters.output), state: { membrane } };
+}

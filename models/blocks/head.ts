@@ -1,0 +1,51 @@
+import * as tf from '@tensorflow/tfjs-core';
+
+import { linear } from '../../engine/ops/linear.js';
+import type { Initialiser } from '../parameters.js';
+
+export interface HeadParameters {
+  readonly weight: tf.Tensor;
+  readonly bias: tf.Tensor;
+}
+
+/** Sum of the features of all frames so far, `[batch, width]`. Their number is the clip's frame count. */
+export interface HeadState {
+  readonly sum: tf.Tensor;
+}
+
+export function initialiseHead(
+  initialiser: Initialiser,
+  width: number,
+  classes: number,
+): HeadParameters {
+  return {
+    // Small, so that a fresh network starts near equal probabilities.
+    weight: initialiser.weight('weight', width, classes, 0.1),
+    bias: initialiser.constant([classes], 0),
+  };
+}
+
+/**
+ * Prediction: mean over the frames up to each step, then one linear layer. The last step's logits are
+ * those of the whole clip.
+ *
+ * @param x features per frame, `[batch, time, width]`.
+ * @param frame number of frames of the clip before this chunk.
+ * @returns logits, `[batch, time, classes]`.
+ */
+export function head(
+  parameters: HeadParameters,
+  x: tf.Tensor,
+  state: HeadState | undefined,
+  frame: number,
+): { logits: tf.Tensor; state: HeadState } {
+  const [batch, time, width] = x.shape;
+  const before = state?.sum ?? tf.zeros([batch, width]);
+  // A triangular product rather than `tf.cumsum`, whose gradient is wrong on all but the last axis.
+  const upToNow = tf.linalg.bandPart(tf.ones([1, time, time]), -1, 0);
+  const sums = tf.add(tf.matMul(upToNow, x), tf.expandDims(before, 1));
+  const counts = tf.reshape(tf.range(frame + 1, frame + time + 1), [1, time, 1]);
+  const logits = linear(tf.div(sums, counts), parameters.weight, parameters.bias);
+  const sum = tf.reshape(tf.slice(sums, [0, time - 1, 0], [batch, 1, width]), [batch, width]);
+  return { logits, state: { sum } };
+}

@@ -1,0 +1,111 @@
+import * as tf from '@tensorflow/tfjs-core';
+
+import { rmsNorm } from '../../engine/ops/normalise.js';
+import { within, type Context } from '../context.js';
+import {
+  initialiseSpikeMamba,
+  spikeMamba,
+  type SpikeMambaConfig,
+  type SpikeMambaParameters,
+  type SpikeMambaState,
+} from '../mixers/spikeMamba.js';
+import {
+  initialiseSpikingLinearAttention,
+  spikingLinearAttention,
+  type SpikingLinearAttentionConfig,
+  type SpikingLinearAttentionParameters,
+  type SpikingLinearAttentionState,
+} from '../mixers/spikingLinearAttention.js';
+import type { Initialiser } from '../parameters.js';
+import {
+  feedForward,
+  initialiseFeedForward,
+  type FeedForwardConfig,
+  type FeedForwardParameters,
+  type FeedForwardState,
+} from './feedForward.js';
+
+export interface SpikMambaBlockConfig {
+  readonly attention: SpikingLinearAttentionConfig;
+  readonly mamba: SpikeMambaConfig;
+  readonly feedForward: FeedForwardConfig;
+}
+
+export interface SpikMambaBlockParameters {
+  readonly mixerNorm: tf.Tensor;
+  readonly attention: SpikingLinearAttentionParameters;
+  readonly mamba: SpikeMambaParameters;
+  readonly feedForwardNorm: tf.Tensor;
+  readonly feedForward: FeedForwardParameters;
+}
+
+export interface SpikMambaBlockState {
+  readonly attention: SpikingLinearAttentionState;
+  readonly mamba: SpikeMambaState;
+  readonly feedForward: FeedForwardState;
+}
+
+export function initialiseSpikMambaBlock(
+  initialiser: Initialiser,
+  config: SpikMambaBlockConfig,
+): SpikMambaBlockParameters {
+  const { width } = config.mamba;
+  return {
+    mixerNorm: initialiser.constant([width], 1),
+    attention: initialiseSpikingLinearAttention(initialiser.within('attention'), config.attention),
+    mamba: initialiseSpikeMamba(initialiser.within('mamba'), config.mamba),
+    feedForwardNorm: initialiser.constant([width], 1),
+    feedForward: initialiseFeedForward(initialiser.within('feedForward'), config.feedForward),
+  };
+}
+
+/**
+ * One SpikMamba block: `y = x + SpikeMamba(SLA(x))`, `z = y + FFN(y)`. Where the paper is silent: both
+ * branches take root-mean-square normalised tokens. A class token has no place in the windows of a
+ * frame; it passes SLA by and meets the patches in the scan, which it closes for each frame.
+ *
+ * @param x `[batch, time, tokens, width]`, patches in raster order, then the class token if there is one.
+ * @param frame number of frames of the clip before this chunk.
+ */
+export function spikMambaBlock(
+  parameters: SpikMambaBlockParameters,
+  x: tf.Tensor,
+  state: SpikMambaBlockState | undefined,
+  frame: number,
+  config: SpikMambaBlockConfig,
+  context: Context,
+): { output: tf.Tensor; state: SpikMambaBlockState } {
+  const patchCount = config.attention.rows * config.attention.columns;
+  const normal = rmsNorm(x, parameters.mixerNorm);
+  const extra = x.shape[2]! - patchCount;
+  const [patches, others] =
+    extra === 0 ? [normal, undefined] : tf.split(normal, [patchCount, extra], 2);
+  const attended = spikingLinearAttention(
+    parameters.attention,
+    patches,
+    state?.attention,
+    frame,
+    config.attention,
+    within(context, 'attention'),
+  );
+  const tokens = others === undefined ? attended.output : tf.concat([attended.output, others], 2);
+  const scanned = spikeMamba(
+    parameters.mamba,
+    tokens,
+    state?.mamba,
+    config.mamba,
+    within(context, 'mamba'),
+  );
+  const y = tf.add(x, scanned.output);
+  const fed = feedForward(
+    parameters.feedForward,
+    rmsNorm(y, parameters.feedForwardNorm),
+    state?.feedForward,
+    config.feedForward,
+    within(context, 'feedForward'),
+  );
+  return {
+    output: tf.add(y, fed.output),
+    state: { attention: attended.state, mamba: scanned.state, feedForward: fed.state },
+  };
+}

@@ -1,0 +1,38 @@
+import * as tf from '@tensorflow/tfjs-core';
+
+/** Batch statistics that a normalisation layer saw; the training loop folds them into its averages. */
+export interface BatchStatistics {
+  readonly mean: tf.Tensor;
+  readonly variance: tf.Tensor;
+}
+
+/** What a forward pass gives beside its output. Tensors in it are kept: the caller disposes them. */
+export class Recorder {
+  readonly statistics = new Map<string, BatchStatistics>();
+  /** Mean spikes per neuron and step, by layer. */
+  readonly firingRates = new Map<string, tf.Tensor>();
+
+  dispose(): void {
+    for (const { mean, variance } of this.statistics.values()) tf.dispose([mean, variance]);
+    for (const rate of this.firingRates.values()) rate.dispose();
+    this.statistics.clear();
+    this.firingRates.clear();
+  }
+}
+
+/** How a layer is run. */
+export interface Context {
+  /** Normalise by the batch's own statistics (and record them) rather than by the running ones. */
+  readonly training: boolean;
+  /** Where statistics and firing rates go, if anyone wants them. */
+  readonly recorder?: Recorder;
+  /** Path of the layer, the same as its parameters'. */
+  readonly path: string;
+}
+
+export const inference: Context = { training: false, path: '' };
+
+/** The context of a part of this layer. */
+export function within(context: Context, name: string | number): Context {
+  return { ...context, path: context.path === '' ? `${name}` : `${context.path}.${name}` };
+}

@@ -1,0 +1,197 @@
+import * as tf from '@tensorflow/tfjs-core';
+
+import { causalConv1d } from '../../engine/ops/causalConv1d.js';
+import type { LifConfig } from '../../engine/ops/lif.js';
+import { linear } from '../../engine/ops/linear.js';
+import { selectiveScan } from '../../engine/ops/selectiveScan.js';
+import { silu, siluGate } from '../../engine/ops/silu.js';
+import { within, type Context } from '../context.js';
+import { initialiseSpiking, spiking, type SpikingParameters } from '../neurons/spiking.js';
+import type { Initialiser } from '../parameters.js';
+
+export interface SpikeMambaConfig {
+  /** Width of the tokens, D. */
+  readonly width: number;
+  /** Channels of the state space, E ("state-space width"). */
+  readonly channels: number;
+  /** State values per channel, N of Mamba. */
+  readonly states: number;
+  /** Rank of the step size's projection. */
+  readonly deltaRank: number;
+  /** Taps of the causal convolution. */
+  readonly taps: number;
+  /**
+   * What one scan runs over: `frame` all tokens of frame 0, then frame 1, … (one sequence a clip);
+   * `tube` each patch position through time (one sequence a position).
+   */
+  readonly scanOrder: 'frame' | 'tube';
+  /** Adds a second convolution and scan against the sequence. Needs the whole clip at once. */
+  readonly bidirectional: boolean;
+  readonly neuron: LifConfig;
+}
+
+/** One direction's convolution and state space. */
+type ScanParameters = Readonly<
+  Record<
+    | 'convolutionWeight'
+    | 'convolutionBias'
+    | 'projection'
+    | 'deltaProjection'
+    | 'deltaBias'
+    | 'logA'
+    | 'skip',
+    tf.Tensor
+  >
+>;
+
+export interface SpikeMambaParameters {
+  readonly input: tf.Tensor;
+  readonly gate: tf.Tensor;
+  readonly output: tf.Tensor;
+  readonly inputNeurons: SpikingParameters;
+  readonly outputNeurons: SpikingParameters;
+  readonly forward: ScanParameters;
+  readonly backward?: ScanParameters;
+}
+
+/** Carried from chunk to chunk; `sequences` is the batch, or batch × tokens for tubes. */
+export interface SpikeMambaState {
+  /** Membranes, `[batch, tokens, channels]`. */
+  readonly inputMembrane: tf.Tensor;
+  readonly outputMembrane: tf.Tensor;
+  /** Last inputs of the convolution, `[sequences, taps-1, channels]`. */
+  readonly tail: tf.Tensor;
+  /** S6 state, `[sequences, channels, states]`. */
+  readonly hidden: tf.Tensor;
+}
+
+export function initialiseSpikeMamba(
+  initialiser: Initialiser,
+  config: SpikeMambaConfig,
+): SpikeMambaParameters {
+  const { width, channels } = config;
+  return {
+    input: initialiser.weight('input', width, channels),
+    gate: initialiser.weight('gate', width, channels),
+    output: initialiser.weight('output', channels, width),
+    inputNeurons: initialiseSpiking(initialiser, channels),
+    outputNeurons: initialiseSpiking(initialiser, channels),
+    forward: initialiseScan(initialiser.within('forward'), config),
+    ...(config.bidirectional && {
+      backward: initialiseScan(initialiser.within('backward'), config),
+    }),
+  };
+}
+
+function initialiseScan(initialiser: Initialiser, config: SpikeMambaConfig): ScanParameters {
+  const { channels, states, deltaRank, taps } = config;
+  // Step sizes start log-uniform in [0.001, 0.1] and A at -1 … -N, as in Mamba (S4D-real).
+  const logStep = initialiser.uniform('step', [channels], Math.log(1e-3), Math.log(1e-1));
+  const deltaBias = tf.tidy(() => {
+    const step = tf.exp(logStep);
+    return tf.add(step, tf.log(tf.neg(tf.expm1(tf.neg(step)))));
+  });
+  logStep.dispose();
+  return {
+    convolutionWeight: initialiser.normal('convolution', [taps, channels], 1 / Math.sqrt(taps)),
+    convolutionBias: initialiser.constant([channels], 0),
+    projection: initialiser.weight('projection', channels, deltaRank + 2 * states),
+    deltaProjection: initialiser.weight('delta', deltaRank, channels),
+    deltaBias,
+    logA: initialiser.fill([channels, states], (i) => Math.log((i % states) + 1)),
+    skip: initialiser.constant([channels], 1),
+  };
+}
+
+/**
+ * Spike Mamba (SpikMamba, fig. 2):
+ * `Linear → SNN → Conv → SiLU → SSM → SNN`, times `SiLU(Linear x)`, `Linear` out.
+ *
+ * @param x tokens, `[batch, time, tokens, width]`.
+ * @param state of the chunk before; undefined at the start of a clip.
+ * @returns the same shape, and the state for the next chunk.
+ */
+export function spikeMamba(
+  parameters: SpikeMambaParameters,
+  x: tf.Tensor,
+  state: SpikeMambaState | undefined,
+  config: SpikeMambaConfig,
+  context: Context,
+): { output: tf.Tensor; state: SpikeMambaState } {
+  const [batch, time, tokens] = x.shape;
+  const { channels } = config;
+  const tubes = config.scanOrder === 'tube';
+  const sequences = tubes ? batch * tokens : batch;
+  const length = tubes ? time : time * tokens;
+  const toSequences = (y: tf.Tensor): tf.Tensor =>
+    tf.reshape(tubes ? tf.transpose(y, [0, 2, 1, 3]) : y, [sequences, length, channels]);
+  const toTokens = (y: tf.Tensor): tf.Tensor =>
+    tubes
+      ? tf.transpose(tf.reshape(y, [batch, tokens, time, channels]), [0, 2, 1, 3])
+      : tf.reshape(y, [batch, time, tokens, channels]);
+
+  const entered = spiking(
+    parameters.inputNeurons,
+    linear(x, parameters.input),
+    state?.inputMembrane,
+    config.neuron,
+    within(context, 'inputNeurons'),
+  );
+  const sequence = toSequences(entered.spikes);
+  const scanned = scan(parameters.forward, sequence, state, config, false);
+  const mixed =
+    parameters.backward === undefined
+      ? scanned.y
+      : tf.add(scanned.y, scan(parameters.backward, sequence, undefined, config, true).y);
+  const left = spiking(
+    parameters.outputNeurons,
+    toTokens(mixed),
+    state?.outputMembrane,
+    config.neuron,
+    within(context, 'outputNeurons'),
+  );
+  const gated = siluGate(left.spikes, linear(x, parameters.gate));
+  return {
+    output: linear(gated, parameters.output),
+    state: {
+      inputMembrane: entered.membrane,
+      outputMembrane: left.membrane,
+      tail: scanned.tail,
+      hidden: scanned.hidden,
+    },
+  };
+}
+
+/** Convolution, SiLU and S6 over sequences `[sequences, length, channels]`. */
+function scan(
+  parameters: ScanParameters,
+  x: tf.Tensor,
+  state: Pick<SpikeMambaState, 'tail' | 'hidden'> | undefined,
+  { channels, states, deltaRank, taps }: SpikeMambaConfig,
+  reverse: boolean,
+): { y: tf.Tensor; tail: tf.Tensor; hidden: tf.Tensor } {
+  const [sequences] = x.shape;
+  const convolved = causalConv1d(
+    x,
+    parameters.convolutionWeight,
+    parameters.convolutionBias,
+    state?.tail ?? tf.zeros([sequences, taps - 1, channels]),
+    { reverse },
+  );
+  const u = silu(convolved.y);
+  const [rank, B, C] = tf.split(linear(u, parameters.projection), [deltaRank, states, states], -1);
+  const scanned = selectiveScan(
+    {
+      u,
+      delta: linear(rank, parameters.deltaProjection),
+      A: tf.neg(tf.exp(parameters.logA)),
+      B,
+      C,
+      D: parameters.skip,
+      deltaBias: parameters.deltaBias,
+    },
+    state?.hidden ?? tf.zeros([sequences, channels, states]),
+    { reverse },
+  );
+  return { y: scanned.y, tail: convolved.state, hidden: scanned.state };
+}

@@ -1,0 +1,50 @@
+import type * as tf from '@tensorflow/tfjs-core';
+
+import type { Context } from './context.js';
+import type { Initialiser, ParameterTree } from './parameters.js';
+
+/** State of a model in the middle of a clip: a tree of tensors. */
+export interface StateTree {
+  readonly [name: string]: tf.Tensor | StateTree | undefined;
+}
+
+/** Where a clip stands: how many frames it has had, and what they left behind. */
+export interface ClipState {
+  /** Frames of the clip so far. */
+  readonly frame: number;
+  readonly layers: StateTree;
+}
+
+/** What a model reads: frames of events. */
+export interface InputShape {
+  /** Time bins of a training clip. */
+  readonly bins: number;
+  readonly channels: number;
+  readonly height: number;
+  readonly width: number;
+}
+
+/**
+ * A network as a function of parameters, input and state. It holds nothing: the same parameters, input
+ * and state give the same output, and a clip's output never depends on its batch-mates (outside
+ * training, where batch normalisation looks at the whole batch).
+ */
+export interface Model {
+  readonly kind: string;
+  readonly classes: number;
+  readonly input: InputShape;
+  /** Whether clips can be fed in chunks: whole = chunked = frame by frame. */
+  readonly streaming: boolean;
+  initialise(initialiser: Initialiser): ParameterTree;
+  /**
+   * @param input `[batch, time, channels, height, width]`; any time where the model streams.
+   * @param state of the clip so far; undefined at its start.
+   * @returns logits after each frame, `[batch, time, classes]`; the last ones are the clip's.
+   */
+  apply(
+    parameters: ParameterTree,
+    input: tf.Tensor,
+    state: ClipState | undefined,
+    context: Context,
+  ): { logits: tf.Tensor; state: ClipState };
+}

@@ -1,0 +1,206 @@
+import * as tf from '@tensorflow/tfjs-core';
+
+import type { LifConfig } from '../../engine/ops/lif.js';
+import { rmsNorm } from '../../engine/ops/normalise.js';
+import { head, initialiseHead, type HeadParameters, type HeadState } from '../blocks/head.js';
+import {
+  initialisePatchEmbedding,
+  patchEmbedding,
+  type PatchEmbeddingConfig,
+  type PatchEmbeddingParameters,
+  type PatchEmbeddingState,
+} from '../blocks/patchEmbedding.js';
+import {
+  initialiseSpikMambaBlock,
+  spikMambaBlock,
+  type SpikMambaBlockConfig,
+  type SpikMambaBlockParameters,
+  type SpikMambaBlockState,
+} from '../blocks/spikMambaBlock.js';
+import { within } from '../context.js';
+import type { WindowSize } from '../mixers/window.js';
+import type { InputShape, Model, StateTree } from '../model.js';
+import type { ParameterTree } from '../parameters.js';
+
+/** Settings of SpikMamba; presets in `presets.ts`. */
+export interface SpikMambaConfig {
+  /** `causal` carries state from frame to frame; `bidirectional` sees the whole clip at once. */
+  readonly mode: 'causal' | 'bidirectional';
+  readonly patch: number;
+  readonly kernelFrames: number;
+  /** Width of the tokens, D. */
+  readonly embedding: number;
+  /** Number of blocks, L. */
+  readonly depth: number;
+  readonly heads: number;
+  readonly window: WindowSize;
+  readonly attentionEpsilon: number;
+  readonly stateChannels: number;
+  readonly states: number;
+  readonly deltaRank: number;
+  readonly taps: number;
+  readonly scanOrder: 'frame' | 'tube';
+  readonly feedForward: number;
+  readonly classToken: boolean;
+  /** Learned position embedding per frame; streams longer than a clip start over with the first. */
+  readonly temporalPosition: boolean;
+  readonly neuron: LifConfig;
+}
+
+interface SpikMambaParameters {
+  readonly embedding: PatchEmbeddingParameters;
+  readonly spatialPosition: tf.Tensor;
+  readonly temporalPosition?: tf.Tensor;
+  readonly classToken?: tf.Tensor;
+  readonly blocks: Readonly<Record<string, SpikMambaBlockParameters>>;
+  readonly norm: tf.Tensor;
+  readonly head: HeadParameters;
+}
+
+interface SpikMambaState {
+  readonly embedding: PatchEmbeddingState;
+  readonly blocks: Readonly<Record<string, SpikMambaBlockState>>;
+  readonly head: HeadState;
+}
+
+/**
+ * SpikMamba (arXiv 2410.16746): spiking 3-D patch embedding with class token and position embeddings,
+ * L blocks of spiking window-based linear attention, Spike Mamba and feed-forward, mean over tokens,
+ * one linear layer.
+ */
+export function createSpikMamba(
+  config: SpikMambaConfig,
+  input: InputShape,
+  classes: number,
+): Model {
+  const rows = input.height / config.patch;
+  const columns = input.width / config.patch;
+  const tokens = rows * columns;
+  const causal = config.mode === 'causal';
+  const { neuron } = config;
+  const embeddingConfig: PatchEmbeddingConfig = {
+    channels: input.channels,
+    height: input.height,
+    width: input.width,
+    patch: config.patch,
+    kernelFrames: config.kernelFrames,
+    embedding: config.embedding,
+    neuron,
+  };
+  const blockConfig: SpikMambaBlockConfig = {
+    attention: {
+      width: config.embedding,
+      heads: config.heads,
+      rows,
+      columns,
+      window: config.window,
+      causal,
+      epsilon: config.attentionEpsilon,
+      neuron,
+    },
+    mamba: {
+      width: config.embedding,
+      channels: config.stateChannels,
+      states: config.states,
+      deltaRank: config.deltaRank,
+      taps: config.taps,
+      scanOrder: config.scanOrder,
+      bidirectional: !causal,
+      neuron,
+    },
+    feedForward: { width: config.embedding, hidden: config.feedForward, neuron },
+  };
+  const blockNames = Array.from({ length: config.depth }, (_, i) => String(i));
+
+  return {
+    kind: 'spikmamba',
+    classes,
+    input,
+    streaming: causal,
+    initialise(initialiser) {
+      const position = (name: string, count: number): tf.Tensor =>
+        initialiser.normal(name, [count, config.embedding], 0.02);
+      const parameters: SpikMambaParameters = {
+        embedding: initialisePatchEmbedding(initialiser.within('embedding'), embeddingConfig),
+        spatialPosition: position('spatialPosition', tokens),
+        ...(config.temporalPosition && {
+          temporalPosition: position('temporalPosition', input.bins),
+        }),
+        ...(config.classToken && { classToken: position('classToken', 1) }),
+        blocks: Object.fromEntries(
+          blockNames.map((name) => [
+            name,
+            initialiseSpikMambaBlock(initialiser.within(`blocks.${name}`), blockConfig),
+          ]),
+        ),
+        norm: initialiser.constant([config.embedding], 1),
+        head: initialiseHead(initialiser.within('head'), config.embedding, classes),
+      };
+      return parameters as unknown as ParameterTree;
+    },
+    apply(tree, x, state, context) {
+      const parameters = tree as unknown as SpikMambaParameters;
+      const before = state?.layers as unknown as SpikMambaState | undefined;
+      const frame = state?.frame ?? 0;
+      const [batch, time] = x.shape;
+
+      const embedded = patchEmbedding(
+        parameters.embedding,
+        x,
+        before?.embedding,
+        embeddingConfig,
+        within(context, 'embedding'),
+      );
+      let output = tf.add(embedded.output, parameters.spatialPosition);
+      if (parameters.temporalPosition !== undefined) {
+        output = tf.add(output, framePositions(parameters.temporalPosition, frame, time));
+      }
+      if (parameters.classToken !== undefined) {
+        const token = tf.tile(tf.reshape(parameters.classToken, [1, 1, 1, -1]), [
+          batch,
+          time,
+          1,
+          1,
+        ]);
+        output = tf.concat([output, token], 2);
+      }
+      const blocks: Record<string, SpikMambaBlockState> = {};
+      for (const name of blockNames) {
+        const result = spikMambaBlock(
+          parameters.blocks[name],
+          output,
+          before?.blocks[name],
+          frame,
+          blockConfig,
+          within(context, `blocks.${name}`),
+        );
+        output = result.output;
+        blocks[name] = result.state;
+      }
+      const pooled = tf.mean(rmsNorm(output, parameters.norm), 2);
+      const predicted = head(parameters.head, pooled, before?.head, frame);
+      const layers: SpikMambaState = {
+        embedding: embedded.state,
+        blocks,
+        head: predicted.state,
+      };
+      return {
+        logits: predicted.logits,
+        state: { frame: frame + time, layers: layers as unknown as StateTree },
+      };
+    },
+  };
+}
+
+/** Position embeddings of frames `frame` … `frame + time - 1`, `[time, 1, embedding]`. */
+function framePositions(table: tf.Tensor, frame: number, time: number): tf.Tensor {
+  const [bins, width] = table.shape;
+  const start = frame % bins;
+  const parts: tf.Tensor[] = [];
+  for (let at = start, left = time; left > 0; at = 0) {
+    const length = Math.min(left, bins - at);
+    parts.push(tf.slice(table, [at, 0], [length, width]));
+    left -= length;
+  }
+  return tf.expandDims(parts.length === 1 ? parts[0] : tf.concat(parts, 0), 1);
+}
