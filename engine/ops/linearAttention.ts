@@ -8,6 +8,8 @@ export interface LinearAttentionConfig extends Attributes {
   readonly causal: boolean;
   /** Added to the normaliser, > 0. */
   readonly epsilon: number;
+  /** Whether to divide by q · z at all; otherwise epsilon alone divides (a fixed scale). */
+  readonly normalise: boolean;
 }
 
 // Memory of one group and head: S = Σ k vᵀ (`width` × `width`) and z = Σ k (`width`).
@@ -17,7 +19,7 @@ const forward: HostKernel<LinearAttentionConfig> = {
     [q, k, v, memory, keySum],
     [out, lastMemory, lastKeySum],
     [[groups, frames, tokens, features]],
-    { heads, causal, epsilon },
+    { heads, causal, epsilon, normalise },
   ) {
     const width = features / heads;
     lastMemory.set(memory);
@@ -46,7 +48,7 @@ const forward: HostKernel<LinearAttentionConfig> = {
             for (let i = 0; i < width; i++) {
               const query = q[at + i];
               if (query === 0) continue;
-              normaliser += query * lastKeySum[z + i];
+              if (normalise) normaliser += query * lastKeySum[z + i];
               for (let j = 0; j < width; j++) out[at + j] += query * lastMemory[S + i * width + j];
             }
             for (let j = 0; j < width; j++) out[at + j] /= normaliser;
@@ -68,7 +70,7 @@ const backward: HostKernel<LinearAttentionConfig> = {
     [q, k, v, , , out, lastMemory, lastKeySum, dOut, dLastMemory, dLastKeySum],
     [dQ, dK, dV, dMemory, dKeySum],
     [[groups, frames, tokens, features]],
-    { heads, causal, epsilon },
+    { heads, causal, epsilon, normalise },
   ) {
     const width = features / heads;
     // Runs backwards through the spans: `S`, `z` are rewound by taking the keys out again, and
@@ -91,11 +93,11 @@ const backward: HostKernel<LinearAttentionConfig> = {
           for (let token = from; token < from + span; token++) {
             const at = row(token);
             let normaliser = epsilon;
-            for (let i = 0; i < width; i++) normaliser += q[at + i] * z[i];
+            if (normalise) for (let i = 0; i < width; i++) normaliser += q[at + i] * z[i];
             let dNormaliser = 0;
             for (let j = 0; j < width; j++) {
               dNumerator[j] = dOut[at + j] / normaliser;
-              dNormaliser -= dNumerator[j] * out[at + j];
+              if (normalise) dNormaliser -= dNumerator[j] * out[at + j];
             }
             for (let i = 0; i < width; i++) {
               const query = q[at + i];
@@ -137,7 +139,7 @@ const fused = defineFusedOp<LinearAttentionConfig>({
   backward,
   saveOutputs: [true, true, true],
   // The quadratic form: a masked score matrix over all pairs of tokens.
-  reference([q, k, v, memory, keySum], { heads, causal, epsilon }) {
+  reference([q, k, v, memory, keySum], { heads, causal, epsilon, normalise }) {
     const [groups, frames, tokens, features] = q.shape;
     const length = frames * tokens;
     const width = features / heads;
@@ -150,10 +152,8 @@ const fused = defineFusedOp<LinearAttentionConfig>({
       : tf.ones([length, length]);
     const scores = tf.mul(tf.matMul(Q, tf.transpose(K, [0, 1, 3, 2])), mask);
     const numerator = tf.add(tf.matMul(scores, V), tf.matMul(Q, memory));
-    const normaliser = tf.add(
-      tf.add(tf.sum(scores, -1, true), tf.matMul(Q, tf.expandDims(keySum, -1))),
-      epsilon,
-    );
+    const overlap = tf.add(tf.sum(scores, -1, true), tf.matMul(Q, tf.expandDims(keySum, -1)));
+    const normaliser = normalise ? tf.add(overlap, epsilon) : tf.scalar(epsilon);
     const joined = tf.transpose(tf.div(numerator, normaliser), [0, 2, 1, 3]);
     return [
       tf.reshape(joined, q.shape),

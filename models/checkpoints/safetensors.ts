@@ -145,7 +145,8 @@ export function decodeSafetensors(bytes: Uint8Array, file: string): Safetensors 
         bytes.length,
       );
     }
-    const copy = bytes.slice(dataStart + begin, dataStart + end);
+    // Not `bytes.slice`: that of a Node buffer is a view on memory that others use too.
+    const copy = new Uint8Array(bytes.subarray(dataStart + begin, dataStart + end));
     tensors.set(name, { dtype, shape, data: new valueArrays[dtype](copy.buffer, 0, size) });
     ranges.push({ name, begin, end });
   }

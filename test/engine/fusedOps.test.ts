@@ -114,10 +114,14 @@ const cases: Case[] = [
     shapes: ({ a, b, c, d }) => [[a, b, c], [d + 1, c], [c], [a, d, c]],
     smooth: true,
   })),
-  ...[false, true].map((causal): Case => ({
-    title: `linearAttention ${causal ? 'causal' : 'bidirectional'}`,
+  ...[
+    { causal: false, normalise: true },
+    { causal: true, normalise: true },
+    { causal: true, normalise: false },
+  ].map(({ causal, normalise }): Case => ({
+    title: `linearAttention ${causal ? 'causal' : 'bidirectional'}${normalise ? '' : ', fixed scale'}`,
     definition: erase(linearAttentionDefinition),
-    attributes: { heads: 2, causal, epsilon: 0.5 },
+    attributes: { heads: 2, causal, normalise, epsilon: 0.5 },
     shapes: ({ a, b, c, d }) => [
       [a, b, c, 2 * d],
       [a, b, c, 2 * d],

@@ -1,0 +1,30 @@
+import { z } from 'zod';
+
+const share = z.number().min(0).max(1);
+
+/** Settings of a training run; every field has a default. */
+export const trainingSchema = z
+  .strictObject({
+    epochs: z.number().int().positive().default(20),
+    batchSize: z.number().int().positive().default(16),
+    learningRate: z.number().positive().default(2e-3),
+    /** Rate at the end of the cosine. */
+    finalLearningRate: z.number().min(0).default(1e-5),
+    /** Length of the linear warm-up in epochs; may be a fraction. */
+    warmupEpochs: z.number().min(0).default(1),
+    weightDecay: z.number().min(0).default(0.01),
+    labelSmoothing: share.default(0.1),
+    /** Largest norm of the whole gradient; 0 = no clipping. */
+    gradientClip: z.number().min(0).default(1),
+    /** α of mixup's Beta(α, α), in (0, 1]; 0 = no mixup. */
+    mixup: share.default(0),
+    /** Share of the loss that is the mean over every step's loss rather than the last step's (TET). */
+    perStepLoss: share.default(0),
+    /** Share of the old value that a running statistic keeps at each step. */
+    statisticsMomentum: share.default(0.9),
+    /** Steps between checkpoints inside an epoch; 0 = at the end of each epoch only. */
+    checkpointSteps: z.number().int().min(0).default(0),
+  })
+  .prefault({});
+
+export type TrainingConfig = z.infer<typeof trainingSchema>;

@@ -1,0 +1,151 @@
+import * as tf from '@tensorflow/tfjs-core';
+
+import { adamw } from '../../engine/ops/adamw.js';
+import { Recorder } from '../context.js';
+import type { OptimiserState } from '../checkpoints/checkpoint.js';
+import type { Model } from '../model.js';
+import { isTrainable, unflatten } from '../parameters.js';
+import { clipLoss } from './loss.js';
+
+/** Everything that a training step changes. */
+export interface TrainingState {
+  /** All leaves of the parameter tree by path, running statistics included. */
+  readonly leaves: ReadonlyMap<string, tf.Tensor>;
+  readonly optimiser: OptimiserState;
+  /** Optimiser steps done. */
+  readonly step: number;
+}
+
+export interface StepConfig {
+  readonly learningRate: number;
+  readonly weightDecay: number;
+  readonly gradientClip: number;
+  readonly perStepLoss: number;
+  readonly statisticsMomentum: number;
+}
+
+export interface StepResult {
+  readonly state: TrainingState;
+  readonly loss: number;
+  /** Norm of the gradient before clipping. */
+  readonly gradientNorm: number;
+  /** Path of the first parameter whose gradient is not finite. */
+  readonly notFinite?: string;
+}
+
+/** Starts training from a parameter tree, with moments of zero. Owns its tensors from then on. */
+export function startTraining(parameters: ReadonlyMap<string, tf.Tensor>): TrainingState {
+  const zeros = (): Map<string, tf.Tensor> =>
+    new Map(
+      [...parameters]
+        .filter(([path]) => isTrainable(path))
+        .map(([path, tensor]) => [path, tf.zerosLike(tensor)]),
+    );
+  return { leaves: parameters, optimiser: { m: zeros(), v: zeros() }, step: 0 };
+}
+
+export function disposeTraining({ leaves, optimiser }: TrainingState): void {
+  for (const map of [leaves, optimiser.m, optimiser.v]) {
+    for (const tensor of map.values()) tensor.dispose();
+  }
+}
+
+/**
+ * Forward, backward, AdamW. Disposes the tensors of `state` that it replaces. A step whose loss or
+ * gradient is not finite changes nothing and says so.
+ *
+ * @param input `[batch, time, channels, height, width]`.
+ * @param targets `[batch, classes]`.
+ */
+export function trainingStep(
+  model: Model,
+  state: TrainingState,
+  input: tf.Tensor,
+  targets: tf.Tensor,
+  config: StepConfig,
+): StepResult {
+  const recorder = new Recorder();
+  const trained = [...state.leaves.keys()].filter(isTrainable);
+  const { value, grads } = tf.tidy(() => {
+    const loss = (...values: tf.Tensor[]): tf.Scalar => {
+      const leaves = new Map(state.leaves);
+      trained.forEach((path, i) => leaves.set(path, values[i]));
+      const { logits } = model.apply(unflatten(leaves), input, undefined, {
+        training: true,
+        recorder,
+        path: '',
+      });
+      return clipLoss(logits, targets, config.perStepLoss) as tf.Scalar;
+    };
+    return tf.valueAndGrads(loss)(trained.map((path) => state.leaves.get(path)!));
+  });
+  try {
+    const loss = value.dataSync()[0];
+    const squares = grads.map((gradient) => sumOfSquares(gradient.dataSync()));
+    const gradientNorm = Math.sqrt(squares.reduce((a, b) => a + b, 0));
+    if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm)) {
+      const notFinite = trained[squares.findIndex((sum) => !Number.isFinite(sum))] ?? 'loss';
+      return { state, loss, gradientNorm, notFinite };
+    }
+    tf.engine().startScope();
+    const next = updated(state, trained, grads, gradientNorm, recorder, config);
+    tf.engine().endScope();
+    return { state: next, loss, gradientNorm };
+  } finally {
+    value.dispose();
+    tf.dispose(grads);
+    recorder.dispose();
+  }
+}
+
+function updated(
+  state: TrainingState,
+  trained: readonly string[],
+  gradients: readonly tf.Tensor[],
+  gradientNorm: number,
+  recorder: Recorder,
+  config: StepConfig,
+): TrainingState {
+  const { learningRate, weightDecay, gradientClip, statisticsMomentum } = config;
+  const step = state.step + 1;
+  const gradientScale =
+    gradientClip > 0 && gradientNorm > gradientClip ? gradientClip / gradientNorm : 1;
+  const leaves = new Map(state.leaves);
+  const m = new Map(state.optimiser.m);
+  const v = new Map(state.optimiser.v);
+  const replace = (map: Map<string, tf.Tensor>, path: string, tensor: tf.Tensor): void => {
+    map.get(path)!.dispose();
+    map.set(path, tf.keep(tensor));
+  };
+  trained.forEach((path, i) => {
+    const parameter = leaves.get(path)!;
+    const next = adamw({ parameter, m: m.get(path)!, v: v.get(path)! }, gradients[i], {
+      learningRate,
+      beta1: 0.9,
+      beta2: 0.999,
+      epsilon: 1e-8,
+      // Scales, shifts, biases and the like are vectors, and so is A in effect: they don't decay.
+      weightDecay: parameter.rank > 1 && !path.endsWith('logA') ? weightDecay : 0,
+      step,
+      gradientScale,
+    });
+    replace(leaves, path, next.parameter);
+    replace(m, path, next.m);
+    replace(v, path, next.v);
+  });
+  const blend = (path: string, current: tf.Tensor): void => {
+    const kept = tf.mul(statisticsMomentum, leaves.get(path)!);
+    replace(leaves, path, tf.add(kept, tf.mul(1 - statisticsMomentum, current)));
+  };
+  for (const [path, { mean, variance }] of recorder.statistics) {
+    blend(`${path}.runningMean`, mean);
+    blend(`${path}.runningVariance`, variance);
+  }
+  return { leaves, optimiser: { m, v }, step };
+}
+
+function sumOfSquares(values: ArrayLike<number>): number {
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += values[i] * values[i];
+  return sum;
+}

@@ -1,0 +1,297 @@
+import { appendFile, mkdir, rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+
+import * as tf from '@tensorflow/tfjs-core';
+
+import { SaccadeError } from '../../engine/support/errors.js';
+import { createRandom } from '../../engine/support/random.js';
+import { readCheckpoint, writeCheckpoint } from '../checkpoints/checkpoint.js';
+import {
+  evaluate,
+  firingRateWarnings,
+  type ClipBatch,
+  type Evaluation,
+} from '../evaluation/evaluate.js';
+import type { Model } from '../model.js';
+import { flatten, Initialiser, unflatten } from '../parameters.js';
+import type { TrainingConfig } from './config.js';
+import { smoothTargets } from './loss.js';
+import { mixup } from './mixup.js';
+import { learningRateAt } from './schedule.js';
+import { disposeTraining, startTraining, trainingStep, type TrainingState } from './step.js';
+import { openEventFile } from './tensorboard.js';
+
+/** Where the clips come from. Batches depend on their arguments alone, so that runs can be resumed. */
+export interface TrainingData {
+  readonly batchesPerEpoch: number;
+  /** Shuffled and augmented training batches of an epoch, from batch `start` on. */
+  train(epoch: number, start: number): Iterable<ClipBatch>;
+  validation(): Iterable<ClipBatch>;
+}
+
+export interface TrainingOptions {
+  readonly model: Model;
+  readonly data: TrainingData;
+  readonly config: TrainingConfig;
+  readonly seed: number;
+  /** Run folder: checkpoints, metrics, TensorBoard events. A run found there is resumed. */
+  readonly folder: string;
+  /** Written into every checkpoint, so that a checkpoint can be used alone. */
+  readonly experiment: unknown;
+  readonly signal?: AbortSignal;
+  readonly onStep?: (progress: StepProgress) => void;
+  readonly onEpoch?: (metrics: EpochMetrics) => void;
+  /** Sentences for the user: dead layers and the like. */
+  readonly onWarning?: (warning: string) => void;
+}
+
+export interface StepProgress {
+  /** Steps done and to do, over the whole run. */
+  readonly step: number;
+  readonly totalSteps: number;
+  readonly epoch: number;
+  readonly loss: number;
+  readonly learningRate: number;
+}
+
+export interface EpochMetrics {
+  /** From 1. */
+  readonly epoch: number;
+  readonly step: number;
+  readonly trainingLoss: number;
+  readonly validationLoss: number;
+  readonly validationAccuracy: number;
+  readonly learningRate: number;
+  readonly gradientNorm: number;
+  readonly firingRates: Readonly<Record<string, number>>;
+}
+
+/** Where a run stands; kept in the checkpoint. */
+interface Progress {
+  readonly epoch: number;
+  readonly batch: number;
+  readonly step: number;
+  /** Loss and gradient norm of the current epoch so far, summed over its batches. */
+  readonly lossSum: number;
+  readonly normSum: number;
+  readonly best?: { readonly epoch: number; readonly accuracy: number; readonly loss: number };
+}
+
+export interface TrainingResult {
+  readonly steps: number;
+  /** The epoch that was selected on validation, from 1. */
+  readonly bestEpoch: number;
+  readonly bestValidationAccuracy: number;
+  readonly bestPath: string;
+  readonly lastPath: string;
+}
+
+export const checkpointNames = { last: 'last.safetensors', best: 'best.safetensors' } as const;
+
+const start: Progress = { epoch: 0, batch: 0, step: 0, lossSum: 0, normSum: 0 };
+
+/**
+ * Trains a model until `config.epochs`, or resumes the run found in `folder`: an interrupted and resumed
+ * run ends with the same weights as an undisturbed one. The epoch with the best validation accuracy (the
+ * lower loss at equal accuracy) is kept apart.
+ *
+ * @throws SaccadeError of kind `diverged` with a diagnosis where loss or gradient stop being finite,
+ *   `interrupted` after a checkpoint where the signal aborts.
+ */
+export async function train(options: TrainingOptions): Promise<TrainingResult> {
+  const { model, data, config, seed, folder } = options;
+  const lastPath = join(folder, checkpointNames.last);
+  const bestPath = join(folder, checkpointNames.best);
+  await mkdir(folder, { recursive: true });
+  let { state, progress } = existsSync(lastPath)
+    ? await resume(lastPath)
+    : {
+        state: startTraining(flatten(model.initialise(new Initialiser(seed)))),
+        progress: start,
+      };
+  const totalSteps = config.epochs * data.batchesPerEpoch;
+  const rateAt = (step: number): number =>
+    learningRateAt(step, {
+      base: config.learningRate,
+      final: config.finalLearningRate,
+      warmupSteps: Math.round(config.warmupEpochs * data.batchesPerEpoch),
+      totalSteps,
+    });
+  const events = openEventFile(folder);
+  const save = (path: string, withOptimiser: boolean): Promise<void> =>
+    writeCheckpoint(path, {
+      parameters: unflatten(state.leaves),
+      ...(withOptimiser && { optimiser: state.optimiser }),
+      metadata: { experiment: options.experiment, progress },
+    });
+
+  try {
+    while (progress.epoch < config.epochs) {
+      const { epoch } = progress;
+      for (const batch of data.train(epoch, progress.batch)) {
+        const learningRate = rateAt(progress.step);
+        const result = runStep(options, state, progress.step, batch, learningRate);
+        if (result.notFinite !== undefined) {
+          await save(join(folder, 'diverged.safetensors'), true);
+          throw diverged(result.notFinite, result.loss, progress, learningRate, folder);
+        }
+        state = result.state;
+        progress = {
+          ...progress,
+          batch: progress.batch + 1,
+          step: progress.step + 1,
+          lossSum: progress.lossSum + result.loss,
+          normSum: progress.normSum + result.gradientNorm,
+        };
+        events.scalars(
+          { 'train/loss': result.loss, 'train/learningRate': learningRate },
+          progress.step,
+        );
+        options.onStep?.({
+          step: progress.step,
+          totalSteps,
+          epoch: epoch + 1,
+          loss: result.loss,
+          learningRate,
+        });
+        if (config.checkpointSteps > 0 && progress.step % config.checkpointSteps === 0) {
+          await save(lastPath, true);
+        }
+        // Gives signal handlers and timers a turn between two steps.
+        await new Promise((resolve) => setImmediate(resolve));
+        if (options.signal?.aborted) {
+          await save(lastPath, true);
+          throw new SaccadeError(
+            'interrupted',
+            `stopped after step ${progress.step} of ${totalSteps}; the same command resumes it`,
+            { file: lastPath },
+          );
+        }
+      }
+      const evaluation = evaluate(model, unflatten(state.leaves), data.validation());
+      const metrics = epochMetrics(progress, evaluation, rateAt(progress.step - 1));
+      const better =
+        progress.best === undefined ||
+        // Without validation clips there is nothing to select by: the last epoch it is.
+        evaluation.labels.length === 0 ||
+        evaluation.accuracy > progress.best.accuracy ||
+        (evaluation.accuracy === progress.best.accuracy && evaluation.loss < progress.best.loss);
+      progress = {
+        ...start,
+        epoch: epoch + 1,
+        step: progress.step,
+        best: better
+          ? { epoch: epoch + 1, accuracy: evaluation.accuracy, loss: evaluation.loss }
+          : progress.best,
+      };
+      // The selected epoch first: a run killed between the two writes repeats the epoch and selects again.
+      if (better) await save(bestPath, false);
+      await save(lastPath, true);
+      await appendFile(join(folder, 'metrics.jsonl'), `${JSON.stringify(metrics)}\n`);
+      events.scalars(
+        {
+          'validation/loss': metrics.validationLoss,
+          'validation/accuracy': metrics.validationAccuracy,
+          'train/gradientNorm': metrics.gradientNorm,
+          ...Object.fromEntries(
+            Object.entries(metrics.firingRates).map(([path, rate]) => [`firingRate/${path}`, rate]),
+          ),
+        },
+        progress.step,
+      );
+      events.flush();
+      for (const warning of firingRateWarnings(evaluation.firingRates)) {
+        options.onWarning?.(`epoch ${epoch + 1}: ${warning}`);
+      }
+      options.onEpoch?.(metrics);
+    }
+  } finally {
+    events.close();
+    disposeTraining(state);
+  }
+  return {
+    steps: progress.step,
+    bestEpoch: progress.best?.epoch ?? 0,
+    bestValidationAccuracy: progress.best?.accuracy ?? 0,
+    bestPath,
+    lastPath,
+  };
+}
+
+/** Removes what a run left in its folder, so that the next one starts from the beginning. */
+export async function clearRun(folder: string): Promise<void> {
+  for (const name of [...Object.values(checkpointNames), 'metrics.jsonl']) {
+    await rm(join(folder, name), { force: true });
+  }
+}
+
+function runStep(
+  { model, config, seed }: TrainingOptions,
+  state: TrainingState,
+  step: number,
+  batch: ClipBatch,
+  learningRate: number,
+): ReturnType<typeof trainingStep> {
+  const clips = batch.shape[0];
+  const plain = {
+    inputs: batch.inputs,
+    targets: smoothTargets(batch.labels, model.classes, config.labelSmoothing),
+  };
+  const { inputs, targets } =
+    config.mixup > 0
+      ? mixup(plain.inputs, plain.targets, clips, config.mixup, createRandom(seed, 'mixup', step))
+      : plain;
+  const input = tf.tensor(inputs, [...batch.shape]);
+  const target = tf.tensor(targets, [clips, model.classes]);
+  try {
+    return trainingStep(model, state, input, target, { ...config, learningRate });
+  } finally {
+    tf.dispose([input, target]);
+  }
+}
+
+async function resume(path: string): Promise<{ state: TrainingState; progress: Progress }> {
+  const { parameters, optimiser, metadata } = await readCheckpoint(path);
+  const progress = metadata.progress as Progress | undefined;
+  if (optimiser === undefined || progress === undefined) {
+    throw new SaccadeError('input', 'holds no optimiser state: it cannot be resumed from', {
+      file: path,
+    });
+  }
+  return { state: { leaves: flatten(parameters), optimiser, step: progress.step }, progress };
+}
+
+function epochMetrics(
+  progress: Progress,
+  evaluation: Evaluation,
+  learningRate: number,
+): EpochMetrics {
+  return {
+    epoch: progress.epoch + 1,
+    step: progress.step,
+    trainingLoss: progress.lossSum / Math.max(1, progress.batch),
+    validationLoss: evaluation.loss,
+    validationAccuracy: evaluation.accuracy,
+    learningRate,
+    gradientNorm: progress.normSum / Math.max(1, progress.batch),
+    firingRates: evaluation.firingRates,
+  };
+}
+
+function diverged(
+  where: string,
+  loss: number,
+  progress: Progress,
+  learningRate: number,
+  folder: string,
+): SaccadeError {
+  return new SaccadeError(
+    'diverged',
+    `training diverged at step ${progress.step + 1} (epoch ${progress.epoch + 1}): loss ${loss}, first ` +
+      `non-finite value in ${where === 'loss' ? 'the loss' : `the gradient of ${where}`}, learning rate ` +
+      `${learningRate.toExponential(2)}; the weights before this step are in diverged.safetensors. ` +
+      'Try a lower training.learningRate, a longer training.warmupEpochs or a smaller training.gradientClip',
+    { file: folder },
+  );
+}

@@ -1,0 +1,242 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import * as tf from '@tensorflow/tfjs-core';
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+
+import { selectBackend } from '../../engine/backend.js';
+import { readCheckpoint, writeCheckpoint } from '../../models/checkpoints/checkpoint.js';
+import { spikMambaPresets } from '../../models/networks/presets.js';
+import { createSpikMamba } from '../../models/networks/spikMamba.js';
+import { disposeTree, flatten, unflatten } from '../../models/parameters.js';
+import { trainingSchema, type TrainingConfig } from '../../models/training/config.js';
+import { train, type StepProgress, type TrainingOptions } from '../../models/training/train.js';
+import { movingDotsData, movingDotsInput } from './movingDots.js';
+
+const model = createSpikMamba(
+  {
+    ...spikMambaPresets.nano,
+    patch: 4,
+    embedding: 16,
+    depth: 1,
+    heads: 2,
+    stateChannels: 16,
+    states: 4,
+    feedForward: 32,
+  },
+  movingDotsInput,
+  2,
+);
+
+const config = (overrides: Partial<TrainingConfig> = {}): TrainingConfig =>
+  trainingSchema.parse({ epochs: 3, batchSize: 8, learningRate: 5e-3, ...overrides });
+
+let folder: string;
+beforeAll(async () => {
+  await selectBackend('wasm');
+});
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'saccade-training-'));
+});
+afterEach(async () => {
+  await rm(folder, { recursive: true, force: true });
+});
+
+async function run(
+  name: string,
+  overrides: Partial<TrainingOptions> = {},
+): Promise<{ losses: number[]; path: string }> {
+  const losses: number[] = [];
+  const { onStep, ...rest } = overrides;
+  const result = await train({
+    model,
+    data: movingDotsData(6),
+    config: config(),
+    seed: 1,
+    folder: join(folder, name),
+    experiment: { name },
+    ...rest,
+    onStep: (progress) => {
+      losses.push(progress.loss);
+      onStep?.(progress);
+    },
+  });
+  return { losses, path: result.lastPath };
+}
+
+async function weights(path: string): Promise<Record<string, number[]>> {
+  const { parameters } = await readCheckpoint(path);
+  const values = Object.fromEntries(
+    [...flatten(parameters)].map(([name, tensor]) => [name, Array.from(tensor.dataSync())]),
+  );
+  disposeTree(parameters);
+  return values;
+}
+
+/** Runs until `steps` steps are done, then interrupts. */
+async function interrupted(name: string, steps: number, rest: Partial<TrainingOptions> = {}) {
+  const controller = new AbortController();
+  await expect(
+    run(name, {
+      ...rest,
+      signal: controller.signal,
+      onStep: ({ step }: StepProgress) => {
+        if (step === steps) controller.abort();
+      },
+    }),
+  ).rejects.toMatchObject({ kind: 'interrupted' });
+}
+
+describe('training', () => {
+  it('learns the direction of a moving dot', async () => {
+    const accuracies: number[] = [];
+    await run('learns', {
+      data: movingDotsData(40, 16),
+      config: config({ epochs: 6, learningRate: 1e-2, labelSmoothing: 0 }),
+      onEpoch: ({ validationAccuracy }) => accuracies.push(validationAccuracy),
+    });
+    expect(Math.max(...accuracies)).toBeGreaterThan(0.9);
+  });
+
+  it('gives the same loss curve for the same seed, another for another', async () => {
+    const first = await run('a', { config: config({ mixup: 0.5, perStepLoss: 0.3 }) });
+    const second = await run('b', { config: config({ mixup: 0.5, perStepLoss: 0.3 }) });
+    const third = await run('c', { config: config({ mixup: 0.5, perStepLoss: 0.3 }), seed: 2 });
+    expect(second.losses).toEqual(first.losses);
+    expect(third.losses).not.toEqual(first.losses);
+    expect(await weights(second.path)).toEqual(await weights(first.path));
+  });
+
+  it.each([1, 6, 9, 17])(
+    'ends with the same weights when interrupted after step %d',
+    async (step) => {
+      const whole = await run('whole', { config: config({ mixup: 0.4 }) });
+      await interrupted('cut', step, { config: config({ mixup: 0.4 }) });
+      const resumed = await run('cut', { config: config({ mixup: 0.4 }) });
+      expect(resumed.losses).toEqual(whole.losses.slice(step));
+      expect(await weights(resumed.path)).toEqual(await weights(whole.path));
+    },
+  );
+
+  it('resumes from a periodic checkpoint after a crash', async () => {
+    const whole = await run('whole');
+    const overrides = { config: config({ checkpointSteps: 4 }) };
+    await expect(
+      run('crashed', {
+        ...overrides,
+        onStep: ({ step }: StepProgress) => {
+          if (step === 11) throw new Error('power cut');
+        },
+      }),
+    ).rejects.toThrow('power cut');
+    const resumed = await run('crashed', overrides);
+    expect(resumed.losses).toEqual(whole.losses.slice(8));
+    expect(await weights(resumed.path)).toEqual(await weights(whole.path));
+  });
+
+  it('does nothing more where the run is finished', async () => {
+    const done = await run('done');
+    const again = await run('done');
+    expect(again.losses).toEqual([]);
+    expect(await weights(again.path)).toEqual(await weights(done.path));
+  });
+
+  it('stops with a diagnosis where the loss is not finite', async () => {
+    const data = movingDotsData(6);
+    const poisoned = {
+      ...data,
+      *train(epoch: number, start: number) {
+        let index = start;
+        for (const batch of data.train(epoch, start)) {
+          if (epoch === 1 && index++ === 2) batch.inputs[0] = NaN;
+          yield batch;
+        }
+      },
+    };
+    await expect(run('nan', { data: poisoned })).rejects.toMatchObject({
+      kind: 'diverged',
+      message: expect.stringMatching(/step 9 \(epoch 2\).*learningRate/s) as string,
+    });
+    const before = await weights(join(folder, 'nan', 'diverged.safetensors'));
+    expect(Object.values(before).flat().every(Number.isFinite)).toBe(true);
+  });
+
+  it('writes metrics, TensorBoard events, the selected and the last epoch', async () => {
+    await run('files');
+    const lines = (await readFile(join(folder, 'files', 'metrics.jsonl'), 'utf8'))
+      .trim()
+      .split('\n');
+    const metrics = lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+    expect(metrics.map(({ epoch }) => epoch)).toEqual([1, 2, 3]);
+    expect(Object.keys(metrics[0].firingRates as object)).toContain(
+      'blocks.0.attention.queryNeurons',
+    );
+    expect(existsSync(join(folder, 'files', 'best.safetensors'))).toBe(true);
+    const { metadata, optimiser, parameters } = await readCheckpoint(
+      join(folder, 'files', 'best.safetensors'),
+    );
+    expect(metadata.experiment).toEqual({ name: 'files' });
+    expect(optimiser).toBeUndefined();
+    disposeTree(parameters);
+  });
+
+  it('names dead layers', async () => {
+    const warnings: string[] = [];
+    const silent = createSpikMamba(
+      {
+        ...spikMambaPresets.nano,
+        patch: 4,
+        embedding: 16,
+        stateChannels: 16,
+        feedForward: 16,
+        neuron: { ...spikMambaPresets.nano.neuron, threshold: 1e6 },
+      },
+      movingDotsInput,
+      2,
+    );
+    await run('dead', {
+      model: silent,
+      config: config({ epochs: 1 }),
+      onWarning: (warning) => warnings.push(warning),
+    });
+    expect(warnings.join('\n')).toMatch(/embedding\.neurons is dead/);
+  });
+
+  it('leaks no tensors', async () => {
+    const before = tf.memory().numTensors;
+    await run('leak-1', { config: config({ epochs: 1 }) });
+    const after = tf.memory().numTensors;
+    await run('leak-2', { config: config({ epochs: 2 }) });
+    expect(tf.memory().numTensors).toBe(after);
+    expect(after).toBe(before);
+  });
+});
+
+describe('checkpoint files', () => {
+  it('round-trip parameters and metadata', async () => {
+    const path = join(folder, 'x.safetensors');
+    const parameters = { a: { b: tf.tensor([[1, 2, 3]]) }, c: tf.scalar(4) };
+    await writeCheckpoint(path, { parameters, metadata: { note: { n: [1, 'two'] } } });
+    const read = await readCheckpoint(path);
+    expect(read.metadata).toEqual({ note: { n: [1, 'two'] } });
+    expect([...flatten(read.parameters)].map(([name, t]) => [name, t.shape])).toEqual([
+      ['a.b', [1, 3]],
+      ['c', []],
+    ]);
+    expect(flatten(unflatten(flatten(read.parameters)))).toEqual(flatten(read.parameters));
+    disposeTree(parameters);
+    disposeTree(read.parameters);
+  });
+
+  it('name the file where it is missing or no checkpoint', async () => {
+    await expect(readCheckpoint(join(folder, 'none'))).rejects.toMatchObject({ kind: 'input' });
+    const path = join(folder, 'text.safetensors');
+    await writeFile(path, 'this is no checkpoint, whatever its name says');
+    await expect(readCheckpoint(path)).rejects.toMatchObject({
+      kind: 'input',
+      message: expect.stringContaining('text.safetensors') as string,
+    });
+  });
+});
