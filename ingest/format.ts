@@ -61,12 +61,14 @@ export interface EventFormat {
   readonly title: string;
   /** Extensions without the dot; the first is the usual one. Used to choose a format for writing. */
   readonly extensions: readonly string[];
-  /** Whether the bytes hold the sensor size. Otherwise it comes from `DecodeOptions.sensor`. */
+  /** Whether the bytes usually hold the sensor size. Otherwise it comes from `DecodeOptions.sensor`. */
   readonly holdsSensorSize: boolean;
   /** Sensor sizes common for this format, smallest first: the first that holds all events is inferred. */
   readonly usualSensors: readonly SensorSize[];
   /** Confidence 0 … 1 that the bytes are of this format: 1 for a magic number, below 0.5 for a guess. */
   detect(input: DetectInput): number;
+  /** The sensor size that the first bytes (as in `DetectInput.head`) state; undefined where they do not. */
+  sensorOf?(head: Uint8Array): SensorSize | undefined;
   /**
    * Bytes to events. Throws a `SaccadeError` where the head is not of this format; later damage is
    * reported and passed over. Without a sensor size from either side, batches carry `limits`.

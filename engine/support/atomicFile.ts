@@ -21,7 +21,7 @@ export async function writeFileAtomically(
       if (typeof content === 'string' || content instanceof Uint8Array) {
         await file.writeFile(content);
       } else {
-        for await (const chunk of content) await file.write(chunk);
+        for await (const chunk of content) await file.writeFile(chunk);
       }
       await file.sync();
     } finally {

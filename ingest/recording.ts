@@ -1,0 +1,328 @@
+import { type FileHandle, open, stat } from 'node:fs/promises';
+import { writeFileAtomically } from '../engine/support/atomicFile.js';
+import { SaccadeError } from '../engine/support/errors.js';
+import { ByteReader, throwIfAborted } from './bytes.js';
+import { type EventBatch, selectEvents, type SensorSize } from './eventBatch.js';
+import { createReport, type DecodeReport, type EventFormat } from './format.js';
+import { detectFormat, extensionOf, formatByExtension, formatByName } from './formats/index.js';
+
+/** What format detection sees of a file. */
+const headLength = 65_536;
+const readLength = 256 * 1024;
+
+/** Which part of a recording to read, and how. */
+export interface ReadOptions {
+  /** First time that is read, µs in the recording's own time. */
+  readonly fromUs?: number;
+  /** First time that is not read any more, µs. */
+  readonly toUs?: number;
+  /** Events per batch as decoded (default 65,536); the events do not depend on it. */
+  readonly batchLength?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** An event recording whose format and sensor size are known. Events are read when asked for. */
+export interface Recording {
+  readonly path: string;
+  readonly format: EventFormat;
+  readonly sensor: SensorSize;
+  /** Who says the sensor size: the file, the caller, or a look at all events. */
+  readonly sensorFrom: 'file' | 'inferred' | 'option';
+  /** What the last read could not use; complete once that read has ended. */
+  readonly report: DecodeReport;
+  /** Reads the events with `fromUs <= t < toUs` in stored order. Each call reads anew. */
+  batches(options?: ReadOptions): AsyncIterable<EventBatch>;
+}
+
+export interface OpenOptions {
+  /** Name of a format; told from the content where not given. */
+  readonly format?: string;
+  /** Sensor size for files that do not state it. */
+  readonly sensor?: SensorSize;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Opens a recording. Where neither the file nor the caller states the sensor size, all events are
+ * looked at once, and it is the first of the format's usual sizes that holds them, else their extent.
+ *
+ * @throws SaccadeError (`input`) for a missing or unreadable file, a folder, or an unknown format.
+ */
+export async function openRecording(path: string, options: OpenOptions = {}): Promise<Recording> {
+  const { size, head } = await readHead(path);
+  const format =
+    options.format === undefined
+      ? detectFormat({ head, fileSize: size, extension: extensionOf(path) }, path)
+      : formatByName(options.format);
+  if (size === 0) throw new SaccadeError('input', 'the file is empty', { file: path });
+  const read = (signal?: AbortSignal): AsyncIterable<Uint8Array> => readFileBytes(path, signal);
+  const stated = format.sensorOf?.(head);
+  const sensor =
+    stated ?? options.sensor ?? (await inferSensor(format, path, read(options.signal), options));
+  const sensorFrom = stated ? 'file' : options.sensor ? 'option' : 'inferred';
+  return new DecodedRecording(path, format, sensor, sensorFrom, read);
+}
+
+/**
+ * A recording that comes as a stream of bytes, from a pipe for instance. Reads up to 64 KiB to tell the
+ * format and the size, unless the format is given and never states a size. Its `batches` can be called once.
+ *
+ * @throws SaccadeError (`input`) where the stream is of no known format, or neither it nor
+ *   `options.sensor` states the sensor size.
+ */
+export async function decodeStream(
+  bytes: AsyncIterable<Uint8Array>,
+  options: OpenOptions & { readonly file: string },
+): Promise<Recording> {
+  const { file, signal } = options;
+  const reader = new ByteReader(bytes, file, signal);
+  const givenFormat = options.format === undefined ? undefined : formatByName(options.format);
+  const nothingToTell = givenFormat !== undefined && givenFormat.sensorOf === undefined;
+  const whole = !nothingToTell && !(await reader.require(headLength));
+  const head = reader.bytes.slice(reader.position, Math.min(reader.end, headLength));
+  const fileSize = whole ? head.length : undefined;
+  const format = givenFormat ?? detectFormat({ head, fileSize }, file);
+  const stated = format.sensorOf?.(head);
+  const sensor = stated ?? options.sensor;
+  if (sensor === undefined) {
+    await reader.close();
+    const message = `${format.title} does not state the sensor size here, so it must be given`;
+    throw new SaccadeError('input', message, { file, field: 'sensor' });
+  }
+  let started = false;
+  return new DecodedRecording(file, format, sensor, stated ? 'file' : 'option', () => {
+    if (started) throw new SaccadeError('input', 'a stream can be read only once', { file });
+    started = true;
+    return restOf(reader);
+  });
+}
+
+class DecodedRecording implements Recording {
+  report = createReport();
+
+  constructor(
+    readonly path: string,
+    readonly format: EventFormat,
+    readonly sensor: SensorSize,
+    readonly sensorFrom: Recording['sensorFrom'],
+    private readonly read: (signal?: AbortSignal) => AsyncIterable<Uint8Array>,
+  ) {}
+
+  async *batches(options: ReadOptions = {}): AsyncGenerator<EventBatch> {
+    const { fromUs = -Infinity, toUs = Infinity, batchLength, signal } = options;
+    const report = createReport();
+    this.report = report;
+    const { path: file, sensor } = this;
+    const decodeOptions = { file, sensor, batchLength, signal, report };
+    for await (const batch of this.format.decode(this.read(signal), decodeOptions)) {
+      const cut = cutTime(batch, fromUs, toUs);
+      if (cut.length > 0) yield cut;
+    }
+  }
+}
+
+/** The events with `fromUs <= t < toUs`. Times may go back, so each one is looked at. */
+function cutTime(batch: EventBatch, fromUs: number, toUs: number): EventBatch {
+  if (fromUs === -Infinity && toUs === Infinity) return batch;
+  const keep = new Uint8Array(batch.length);
+  let kept = 0;
+  for (let i = 0; i < batch.length; i++) {
+    if (batch.tUs[i] >= fromUs && batch.tUs[i] < toUs) {
+      keep[i] = 1;
+      kept++;
+    }
+  }
+  return kept === batch.length ? batch : selectEvents(batch, keep);
+}
+
+async function inferSensor(
+  format: EventFormat,
+  file: string,
+  bytes: AsyncIterable<Uint8Array>,
+  { signal }: OpenOptions,
+): Promise<SensorSize> {
+  let width = 1;
+  let height = 1;
+  for await (const { length, x, y } of format.decode(bytes, {
+    file,
+    signal,
+    report: createReport(),
+  })) {
+    for (let i = 0; i < length; i++) {
+      if (x[i] >= width) width = x[i] + 1;
+      if (y[i] >= height) height = y[i] + 1;
+    }
+  }
+  const holdsAll = (sensor: SensorSize): boolean =>
+    sensor.width >= width && sensor.height >= height;
+  return format.usualSensors.find(holdsAll) ?? { width, height };
+}
+
+/** What a recording holds, as `saccade info` shows it. */
+export interface RecordingSummary {
+  readonly format: string;
+  readonly width: number;
+  readonly height: number;
+  readonly events: number;
+  /** Time of the first event as stored, µs; null where there is none. */
+  readonly tFirstUs: number | null;
+  /** Time of the last event as stored, µs; null where there is none. */
+  readonly tLastUs: number | null;
+  readonly onEvents: number;
+  readonly offEvents: number;
+  /** Events whose time is before that of the event stored in front of them. */
+  readonly backwardSteps: number;
+}
+
+/** Reads a recording once and sums it up. */
+export async function summarise(
+  recording: Recording,
+  options: { readonly signal?: AbortSignal } = {},
+): Promise<RecordingSummary> {
+  let events = 0;
+  let onEvents = 0;
+  let backwardSteps = 0;
+  let tFirstUs: number | null = null;
+  let lastUs = -Infinity;
+  for await (const { length, tUs, polarity } of recording.batches(options)) {
+    if (length === 0) continue;
+    tFirstUs ??= tUs[0];
+    for (let i = 0; i < length; i++) {
+      onEvents += polarity[i];
+      if (tUs[i] < lastUs) backwardSteps++;
+      lastUs = tUs[i];
+    }
+    events += length;
+  }
+  return {
+    format: recording.format.name,
+    width: recording.sensor.width,
+    height: recording.sensor.height,
+    events,
+    tFirstUs,
+    tLastUs: events > 0 ? lastUs : null,
+    onEvents,
+    offEvents: events - onEvents,
+    backwardSteps,
+  };
+}
+
+export interface WriteOptions {
+  /** Name of a format; that of the path's extension where not given. */
+  readonly format?: string;
+  readonly sensor: SensorSize;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Writes a recording. The file appears whole or not at all.
+ *
+ * @returns the number of events and of bytes written.
+ * @throws SaccadeError (`usage`) for an unknown format or extension, (`input`) for an event that the
+ *   format cannot hold, (`environment`) where the file cannot be written.
+ */
+export async function writeRecording(
+  path: string,
+  batches: AsyncIterable<EventBatch>,
+  options: WriteOptions,
+): Promise<{ events: number; bytes: number }> {
+  const { sensor, signal } = options;
+  const format =
+    options.format === undefined ? formatByExtension(path) : formatByName(options.format);
+  let events = 0;
+  let bytes = 0;
+  const counted = tap(batches, (batch) => (events += batch.length));
+  const encoded = format.encode(counted, { file: path, sensor, signal });
+  try {
+    await writeFileAtomically(
+      path,
+      tap(encoded, (chunk) => (bytes += chunk.length)),
+    );
+  } catch (error) {
+    throw systemError('environment', 'cannot write', path, error);
+  }
+  return { events, bytes };
+}
+
+async function* tap<T>(items: AsyncIterable<T>, look: (item: T) => void): AsyncGenerator<T> {
+  for await (const item of items) {
+    look(item);
+    yield item;
+  }
+}
+
+async function* restOf(reader: ByteReader): AsyncGenerator<Uint8Array> {
+  try {
+    while (reader.available > 0 || (await reader.fill())) {
+      const chunk = reader.bytes.slice(reader.position, reader.end);
+      reader.position = reader.end;
+      yield chunk;
+    }
+  } finally {
+    await reader.close();
+  }
+}
+
+async function openFile(path: string): Promise<FileHandle> {
+  try {
+    return await open(path, 'r');
+  } catch (error) {
+    throw systemError('input', 'cannot read', path, error);
+  }
+}
+
+async function readHead(path: string): Promise<{ size: number; head: Uint8Array }> {
+  const status = await stat(path).catch((error: unknown) => {
+    throw systemError('input', 'cannot read', path, error);
+  });
+  if (!status.isFile()) {
+    const found = status.isDirectory() ? 'this is a folder' : 'this is no regular file';
+    throw new SaccadeError('input', `${found}, expected a recording file`, { file: path });
+  }
+  const bytes = readFileBytes(path);
+  const reader = new ByteReader(bytes, path);
+  await reader.require(headLength);
+  const head = reader.bytes.slice(0, Math.min(reader.end, headLength));
+  await reader.close();
+  return { size: status.size, head };
+}
+
+async function* readFileBytes(path: string, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
+  const file = await openFile(path);
+  try {
+    for (;;) {
+      throwIfAborted(signal, path);
+      const buffer = new Uint8Array(readLength);
+      const { bytesRead } = await file.read(buffer, 0, readLength).catch((error: unknown) => {
+        throw systemError('input', 'cannot read', path, error);
+      });
+      if (bytesRead === 0) return;
+      yield buffer.subarray(0, bytesRead);
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+const systemMessages: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such file',
+  EACCES: 'permission denied',
+  EPERM: 'permission denied',
+  EISDIR: 'this is a folder',
+  ENOTDIR: 'a part of the path is no folder',
+  ENOSPC: 'the disk is full',
+};
+
+/** Wraps errors of the operating system; others stay as they are. */
+function systemError(
+  kind: 'input' | 'environment',
+  action: string,
+  file: string,
+  error: unknown,
+): unknown {
+  if (error instanceof SaccadeError || !(error instanceof Error) || !('code' in error)) {
+    return error;
+  }
+  const message = systemMessages[String(error.code)] ?? error.message;
+  return new SaccadeError(kind, `${action}: ${message}`, { file }, error);
+}

@@ -1,0 +1,231 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { SaccadeError } from '../../engine/support/errors.js';
+import type { SensorSize } from '../../ingest/eventBatch.js';
+import type { EventFormat } from '../../ingest/format.js';
+import { detectFormat } from '../../ingest/formats/index.js';
+import { chunksOf, decodeBytes, encodeRows, type EventRow } from './streams.js';
+
+/** What a format can hold, for the generated events. */
+export interface FormatRange {
+  readonly sensor: SensorSize;
+  /** Range of the first time, µs. */
+  readonly firstUs: readonly [number, number];
+  /** Range of the steps between times, µs. */
+  readonly stepUs: readonly [number, number];
+  /** Lowest time, µs. */
+  readonly lowestUs: number;
+  /** Bytes of the header of an encoded recording; 0 where there is none. */
+  readonly headerLength: number;
+}
+
+function eventRows(range: FormatRange, maxLength = 60): fc.Arbitrary<EventRow[]> {
+  const { sensor, firstUs, stepUs, lowestUs } = range;
+  const event = fc.record({
+    // Mostly small steps, as in recordings, and some from the whole range.
+    step: fc.oneof(
+      { weight: 4, arbitrary: fc.integer({ min: Math.max(stepUs[0], -50), max: 300 }) },
+      { weight: 1, arbitrary: fc.integer({ min: stepUs[0], max: stepUs[1] }) },
+    ),
+    x: fc.integer({ min: 0, max: sensor.width - 1 }),
+    y: fc.integer({ min: 0, max: sensor.height - 1 }),
+    polarity: fc.integer({ min: 0, max: 1 }),
+  });
+  const first = fc.integer({ min: firstUs[0], max: firstUs[1] });
+  return fc.tuple(first, fc.array(event, { maxLength })).map(([firstTime, events]) => {
+    let tUs = firstTime;
+    return events.map(({ step, x, y, polarity }, i): EventRow => {
+      if (i > 0) tUs = Math.max(lowestUs, tUs + step);
+      return [tUs, x, y, polarity];
+    });
+  });
+}
+
+/** What every format must do. */
+export function describeFormat(format: EventFormat, range: FormatRange): void {
+  const { sensor, headerLength } = range;
+  const rows = eventRows(range);
+  const someRows = rows.filter((list) => list.length > 0);
+
+  describe(`${format.name} conforms`, () => {
+    it('reads back what it wrote', async () => {
+      await fc.assert(
+        fc.asyncProperty(rows, async (list) => {
+          const decoded = await decodeBytes(format, await encodeRows(format, sensor, list), {
+            sensor,
+          });
+          expect(decoded.rows).toEqual(list);
+          expect(decoded.report).toEqual({ damages: [], damageCount: 0, skipped: {} });
+        }),
+        { numRuns: 150 },
+      );
+    });
+
+    it('gives the same events however the bytes are cut', async () => {
+      const lengths = fc.array(fc.integer({ min: 1, max: 40 }), { minLength: 1, maxLength: 5 });
+      await fc.assert(
+        fc.asyncProperty(rows, lengths, fc.nat(9), async (list, cut, extra) => {
+          const bytes = await encodeRows(format, sensor, list);
+          for (const chunks of [chunksOf(bytes, [1]), chunksOf(bytes, cut)]) {
+            const decoded = await decodeBytes(format, chunks, { sensor, batchLength: 1 + extra });
+            expect(decoded.rows).toEqual(list);
+            const batchLengths = decoded.batches.map((batch) => batch.length);
+            expect(batchLengths.slice(0, -1).every((n) => n === 1 + extra)).toBe(true);
+          }
+        }),
+        { numRuns: 30 },
+      );
+    });
+
+    it('gives the same bytes however the events are cut', async () => {
+      await fc.assert(
+        fc.asyncProperty(rows, fc.integer({ min: 1, max: 60 }), async (list, batchLength) => {
+          const bytes = await encodeRows(format, sensor, list);
+          expect(await encodeRows(format, sensor, list, batchLength)).toEqual(bytes);
+        }),
+        { numRuns: 20 },
+      );
+    });
+
+    it('of a cut file, reads the events before the cut and reports the rest', async () => {
+      await fc.assert(
+        fc.asyncProperty(someRows, fc.double({ min: 0, max: 1, noNaN: true }), async (list, at) => {
+          const bytes = await encodeRows(format, sensor, list);
+          const length = Math.max(1, headerLength) + Math.floor(at * (bytes.length - headerLength));
+          const { rows: read, report } = await decodeBytes(format, bytes.slice(0, length), {
+            sensor,
+          });
+          expect(read).toEqual(list.slice(0, read.length));
+          for (const { offset } of report.damages) expect(offset).toBeLessThanOrEqual(length);
+          if (length >= bytes.length) expect(read.length).toBe(list.length);
+        }),
+        { numRuns: 150 },
+      );
+    });
+
+    it('survives flipped bits and garbage behind its header', async () => {
+      const flips = fc.array(fc.nat(), { minLength: 1, maxLength: 20 });
+      await fc.assert(
+        fc.asyncProperty(
+          someRows,
+          flips,
+          fc.uint8Array({ maxLength: 200 }),
+          async (list, places, garbage) => {
+            const bytes = Buffer.concat([await encodeRows(format, sensor, list), garbage]);
+            for (const place of places) {
+              const bit = place % (8 * (bytes.length - headerLength));
+              bytes[headerLength + (bit >> 3)] ^= 1 << (bit & 7);
+            }
+            const { rows: read } = await decodeBytes(format, bytes, { sensor });
+            for (const [tUs, x, y, polarity] of read) {
+              expect(Number.isSafeInteger(tUs)).toBe(true);
+              expect(x < sensor.width && y < sensor.height && polarity <= 1).toBe(true);
+            }
+          },
+        ),
+        { numRuns: 150 },
+      );
+    });
+
+    it('answers any bytes with events or an input error', async () => {
+      const start = await encodeRows(format, sensor, [[10, 1, 2, 1]]);
+      const damagedStart = fc
+        .tuple(fc.nat(start.length - 1), fc.nat(255))
+        .map(([place, byte]) => start.map((old, i) => (i === place ? byte : old)));
+      const any = fc.oneof(fc.uint8Array({ minLength: 1, maxLength: 300 }), damagedStart);
+      await fc.assert(
+        fc.asyncProperty(any, async (bytes) => {
+          try {
+            await decodeBytes(format, bytes, { sensor });
+          } catch (error) {
+            expect(error).toBeInstanceOf(SaccadeError);
+            expect((error as SaccadeError).kind).toBe('input');
+          }
+          format.detect({ head: bytes });
+          format.sensorOf?.(bytes);
+        }),
+        { numRuns: 300 },
+      );
+    });
+
+    it('names the file where the input is empty', async () => {
+      const error: unknown = await decodeBytes(format, []).catch((thrown: unknown) => thrown);
+      expect(error).toMatchObject({ kind: 'input', place: { file: 'read' } });
+    });
+
+    it.skipIf(headerLength === 0)('refuses a file of another kind', async () => {
+      const other = new TextEncoder().encode('%PDF-1.7 nothing of events in here\nno, nothing\n');
+      const error: unknown = await decodeBytes(format, other).catch((thrown: unknown) => thrown);
+      expect(error).toMatchObject({ kind: 'input', place: { file: 'read' } });
+      expect((error as Error).message).toMatch(/expected/);
+      expect(format.detect({ head: other })).toBe(0);
+    });
+
+    it('holds a recording without events', async () => {
+      const bytes = await encodeRows(format, sensor, []);
+      expect(bytes.length).toBeGreaterThan(0);
+      const { batches, report } = await decodeBytes(format, bytes, { sensor });
+      expect(batches).toEqual([]);
+      expect(report.damageCount).toBe(0);
+    });
+
+    it('is told from the content, whatever the extension', async () => {
+      await fc.assert(
+        fc.asyncProperty(someRows, async (list) => {
+          const sorted = [...list].sort((a, b) => a[0] - b[0]);
+          const head = await encodeRows(format, sensor, sorted);
+          for (const extension of ['', 'dat', format.extensions[0]]) {
+            const found = detectFormat({ head, fileSize: head.length, extension });
+            expect(found.name).toBe(format.name);
+          }
+        }),
+        { numRuns: 30 },
+      );
+    });
+
+    it('skips events outside a smaller sensor, and counts them', async () => {
+      const bytes = await encodeRows(format, sensor, [
+        [5, 1, 2, 1],
+        [6, sensor.width - 1, 2, 0],
+        [7, 2, 1, 0],
+      ]);
+      if (format.sensorOf?.(bytes) !== undefined) return; // the file's own size wins
+      const small = { width: 4, height: 4 };
+      const { rows: read, report } = await decodeBytes(format, bytes, { sensor: small });
+      expect(read.map((row) => row[0])).toEqual([5, 7]);
+      expect(report.skipped).toEqual({ outsideSensor: 1 });
+    });
+
+    it('does not write events outside the sensor, and names the first', async () => {
+      const small = { width: 4, height: 4 };
+      const written = encodeRows(format, small, [
+        [5, 1, 2, 1],
+        [6, 4, 2, 0],
+      ]);
+      await expect(written).rejects.toThrow(/event 1 \(t 6 µs, x 4, y 2\).*outside/);
+    });
+
+    it('stops when asked to', async () => {
+      const bytes = await encodeRows(format, sensor, [[5, 1, 2, 1]]);
+      const controller = new AbortController();
+      let closed = false;
+      const stalled = async function* (): AsyncGenerator<Uint8Array> {
+        try {
+          yield bytes.slice(0, bytes.length - 1);
+          setTimeout(() => controller.abort(), 1);
+          await new Promise((resolve) => setTimeout(resolve, 20));
+          yield bytes.slice(bytes.length - 1);
+        } finally {
+          closed = true;
+        }
+      };
+      const report = { damages: [], damageCount: 0, skipped: {} };
+      const { signal } = controller;
+      const options = { file: 'read', sensor, report, signal };
+      const iterator = format.decode(stalled(), options)[Symbol.asyncIterator]();
+      await expect(iterator.next()).rejects.toMatchObject({ kind: 'interrupted' });
+      await new Promise((resolve) => setTimeout(resolve, 40));
+      expect(closed).toBe(true);
+    });
+  });
+}
