@@ -24,7 +24,7 @@ const splitFolders: Readonly<Record<string, SplitName>> = {
  * - one folder per class.
  *
  * Recordings are the files with the extension of a known event format, at any depth of a class's folder.
- * Hidden files and all files beside the class folders are ignored; so are folders without recordings,
+ * Hidden files, READMEs (`.txt` is an extension of event tables) and all files beside the class folders are ignored; so are folders without recordings,
  * which `notes` names. Classes are in natural order of their names (9 before 10).
  *
  * @param options.extensions lower-case extensions that recordings have; those of all formats by default.
@@ -140,9 +140,13 @@ async function listRecordings(
     const kind = await kindOf(folder, entry);
     if (kind === 'folder') {
       ids.push(...(await listRecordings(root, entryId, extensions, [...above, real])));
-    } else if (kind === 'file' && extensions.has(extensionOf(entry.name))) {
+    } else if (kind === 'file' && isRecordingName(entry.name, extensions)) {
       ids.push(entryId);
     }
   }
   return ids;
+}
+
+function isRecordingName(name: string, extensions: ReadonlySet<string>): boolean {
+  return extensions.has(extensionOf(name)) && !/^readme\b/i.test(name);
 }

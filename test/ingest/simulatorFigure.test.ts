@@ -90,7 +90,7 @@ describe('gestures', () => {
     }
   });
 
-  it('repeats with period 1, except the random motion, and the wandering ones nearly', () => {
+  it('repeats with period 1, unless the motion is random', () => {
     for (const name of ['hand_clapping', 'right_hand_wave', 'left_arm_clockwise', 'arm_roll']) {
       const motion = motionOf(name);
       for (const phase of phases) {
