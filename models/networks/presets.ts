@@ -1,4 +1,8 @@
 import { defaultLif } from '../../engine/ops/lif.js';
+import type { LinearConfig } from './linear.js';
+import type { PublishedConfig } from './published.js';
+import type { SpikformerConfig } from './spikformer.js';
+import type { SpikingConvNetConfig } from './spikingConvNet.js';
 import type { SpikMambaConfig } from './spikMamba.js';
 
 const common = {
@@ -60,3 +64,37 @@ const base: SpikMambaConfig = {
 };
 
 export const spikMambaPresets = { nano, small, base } as const;
+
+/**
+ * The model that the published code builds. What isn't read off the notes on it: patches of 16 and 8
+ * heads; with patches of 16 and 16 frames of 128 × 128 × 3, it has the 2.0 M parameters that are used there.
+ */
+const published: PublishedConfig = {
+  patch: 16,
+  embedding: 256,
+  depth: 2,
+  heads: 8,
+  feedForward: 1024,
+  neuron: defaultLif,
+};
+
+export const publishedPresets = { published } as const;
+
+/** The baselines, of about nano's size for input of 2 × 32 × 32, with nano's neurons. */
+export const baselines: {
+  readonly spikingConvNet: SpikingConvNetConfig;
+  readonly spikformer: SpikformerConfig;
+  readonly linear: LinearConfig;
+} = {
+  spikingConvNet: { patch: 4, channels: [64, 128, 256], neuron: common.neuron },
+  spikformer: {
+    patch: 8,
+    embedding: 64,
+    depth: 1,
+    heads: 2,
+    feedForward: 192,
+    attentionScale: 0.125,
+    neuron: common.neuron,
+  },
+  linear: { logarithm: true },
+};

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 
 import type { LifConfig } from '../../engine/ops/lif.js';
 import { rmsNorm } from '../../engine/ops/normalise.js';
+import { SaccadeError } from '../../engine/support/errors.js';
 import { head, initialiseHead, type HeadParameters, type HeadState } from '../blocks/head.js';
 import {
   initialisePatchEmbedding,
@@ -10,6 +11,7 @@ import {
   type PatchEmbeddingParameters,
   type PatchEmbeddingState,
 } from '../blocks/patchEmbedding.js';
+import { framePositions } from '../blocks/positions.js';
 import {
   initialiseSpikMambaBlock,
   spikMambaBlock,
@@ -139,6 +141,12 @@ export function createSpikMamba(
       return parameters as unknown as ParameterTree;
     },
     apply(tree, x, state, context) {
+      if (!causal && state !== undefined) {
+        throw new SaccadeError(
+          'usage',
+          'a bidirectional model sees the whole clip at once: it takes no state',
+        );
+      }
       const parameters = tree as unknown as SpikMambaParameters;
       const before = state?.layers as unknown as SpikMambaState | undefined;
       const frame = state?.frame ?? 0;
@@ -190,17 +198,4 @@ export function createSpikMamba(
       };
     },
   };
-}
-
-/** Position embeddings of frames `frame` … `frame + time - 1`, `[time, 1, embedding]`. */
-function framePositions(table: tf.Tensor, frame: number, time: number): tf.Tensor {
-  const [bins, width] = table.shape;
-  const start = frame % bins;
-  const parts: tf.Tensor[] = [];
-  for (let at = start, left = time; left > 0; at = 0) {
-    const length = Math.min(left, bins - at);
-    parts.push(tf.slice(table, [at, 0], [length, width]));
-    left -= length;
-  }
-  return tf.expandDims(parts.length === 1 ? parts[0] : tf.concat(parts, 0), 1);
 }

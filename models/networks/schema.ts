@@ -1,0 +1,106 @@
+import { z } from 'zod';
+
+import type { LifConfig } from '../../engine/ops/lif.js';
+import type { LinearConfig } from './linear.js';
+import type { PublishedConfig } from './published.js';
+import type { SpikformerConfig } from './spikformer.js';
+import type { SpikingConvNetConfig } from './spikingConvNet.js';
+import type { SpikMambaConfig } from './spikMamba.js';
+
+const count = z.number().int().positive();
+const extent = z.number().int().min(0);
+const positive = z.number().positive();
+
+// Each schema lists every field of its settings (`satisfies` sees to it); a field that is left out keeps
+// the preset's value.
+type Fields<T> = { readonly [name in keyof T]-?: z.ZodType };
+type Named<T> = {
+  [name in keyof T as string extends name ? never : number extends name ? never : name]: T[name];
+};
+
+/** Every setting of the neurons but `relaxed`, which is for gradient checks. */
+const neuronFields = {
+  /** In frames; `infinity` makes the neurons integrate without a leak. */
+  tau: z.union([z.number().gt(1), z.literal('infinity')], {
+    error: 'expected a number greater than 1, or infinity',
+  }),
+  threshold: positive,
+  reset: z.enum(['hard', 'soft']),
+  decayInput: z.boolean(),
+  detachReset: z.boolean(),
+  surrogate: z.enum(['atan', 'sigmoid', 'triangle', 'rectangle']),
+  surrogateWidth: positive,
+} satisfies Fields<Omit<Named<LifConfig>, 'relaxed'>>;
+
+const neuron = z.strictObject(neuronFields).partial();
+
+const spikMambaFields = {
+  mode: z.enum(['causal', 'bidirectional']),
+  patch: count,
+  kernelFrames: count,
+  embedding: count,
+  depth: count,
+  heads: count,
+  window: z.strictObject({ frames: extent, rows: extent, columns: extent }).partial(),
+  attentionEpsilon: positive,
+  stateChannels: count,
+  states: count,
+  deltaRank: count,
+  taps: count,
+  scanOrder: z.enum(['frame', 'tube']),
+  feedForward: count,
+  classToken: z.boolean(),
+  temporalPosition: z.boolean(),
+  neuron,
+} satisfies Fields<SpikMambaConfig>;
+
+const publishedFields = {
+  patch: count,
+  embedding: count,
+  depth: count,
+  heads: count,
+  feedForward: count,
+  neuron,
+} satisfies Fields<PublishedConfig>;
+
+const spikingConvNetFields = {
+  patch: count,
+  channels: z.array(count).min(1),
+  neuron,
+} satisfies Fields<SpikingConvNetConfig>;
+
+const spikformerFields = {
+  ...publishedFields,
+  attentionScale: positive,
+} satisfies Fields<SpikformerConfig>;
+
+const linearFields = { logarithm: z.boolean() } satisfies Fields<LinearConfig>;
+
+/** A network by kind, with a preset where it has several, and the settings that differ from it. */
+export const modelSchema = z.discriminatedUnion('kind', [
+  z.strictObject({
+    kind: z.literal('spikmamba'),
+    preset: z.enum(['nano', 'small', 'base']).default('nano'),
+    ...z.strictObject(spikMambaFields).partial().shape,
+  }),
+  z.strictObject({
+    kind: z.literal('published'),
+    preset: z.enum(['published']).default('published'),
+    ...z.strictObject(publishedFields).partial().shape,
+  }),
+  z.strictObject({
+    kind: z.literal('spikingConvNet'),
+    ...z.strictObject(spikingConvNetFields).partial().shape,
+  }),
+  z.strictObject({
+    kind: z.literal('spikformer'),
+    ...z.strictObject(spikformerFields).partial().shape,
+  }),
+  z.strictObject({
+    kind: z.literal('linear'),
+    ...z.strictObject(linearFields).partial().shape,
+  }),
+]);
+
+export type ModelConfig = z.infer<typeof modelSchema>;
+export type NeuronChanges = z.infer<typeof neuron>;

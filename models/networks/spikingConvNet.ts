@@ -1,0 +1,161 @@
+import * as tf from '@tensorflow/tfjs-core';
+
+import { linear } from '../../engine/ops/linear.js';
+import type { LifConfig } from '../../engine/ops/lif.js';
+import { depthwise, initialiseDepthwise, type DepthwiseParameters } from '../blocks/depthwise.js';
+import { head, initialiseHead, type HeadParameters, type HeadState } from '../blocks/head.js';
+import {
+  initialisePatchEmbedding,
+  patchEmbedding,
+  type PatchEmbeddingConfig,
+  type PatchEmbeddingParameters,
+  type PatchEmbeddingState,
+} from '../blocks/patchEmbedding.js';
+import { within, type Context } from '../context.js';
+import type { InputShape, Model, StateTree } from '../model.js';
+import { initialiseSpiking, spiking, type SpikingParameters } from '../neurons/spiking.js';
+import type { ParameterTree } from '../parameters.js';
+
+export interface SpikingConvNetConfig {
+  /** Side of the stem's patches. */
+  readonly patch: number;
+  /** Channels after the stem and after each stage; each stage but the last halves rows and columns. */
+  readonly channels: readonly number[];
+  readonly neuron: LifConfig;
+}
+
+interface StageParameters {
+  readonly depthwise: DepthwiseParameters;
+  readonly pointwise: tf.Tensor;
+  readonly neurons: SpikingParameters;
+}
+
+/** Membrane of a stage's neurons, `[batch, tokens, channels]`. */
+interface StageState {
+  readonly membrane: tf.Tensor;
+}
+
+interface SpikingConvNetParameters {
+  readonly stem: PatchEmbeddingParameters;
+  readonly stages: Readonly<Record<string, StageParameters>>;
+  readonly head: HeadParameters;
+}
+
+interface SpikingConvNetState {
+  readonly stem: PatchEmbeddingState;
+  readonly stages: Readonly<Record<string, StageState>>;
+  readonly head: HeadState;
+}
+
+/**
+ * A plain spiking convolutional network: a stem of patches, then stages of 3 × 3 depthwise convolution,
+ * pointwise convolution and neurons, with 2 × 2 mean pooling between stages; mean over the pixels left;
+ * one linear layer. Time passes through the neurons' membranes alone.
+ */
+export function createSpikingConvNet(
+  { patch, channels, neuron }: SpikingConvNetConfig,
+  input: InputShape,
+  classes: number,
+): Model {
+  const rows = input.height / patch;
+  const columns = input.width / patch;
+  const [stemChannels, ...stageChannels] = channels;
+  const stemConfig: PatchEmbeddingConfig = {
+    channels: input.channels,
+    height: input.height,
+    width: input.width,
+    patch,
+    kernelFrames: 1,
+    embedding: stemChannels,
+    neuron,
+  };
+
+  return {
+    kind: 'spikingConvNet',
+    classes,
+    input,
+    streaming: true,
+    initialise(initialiser) {
+      const parameters: SpikingConvNetParameters = {
+        stem: initialisePatchEmbedding(initialiser.within('stem'), stemConfig),
+        stages: Object.fromEntries(
+          stageChannels.map((outputs, i) => {
+            const stage = initialiser.within(`stages.${i}`);
+            const inputs = channels[i];
+            return [
+              i,
+              {
+                depthwise: initialiseDepthwise(stage.within('depthwise'), inputs, { bias: false }),
+                pointwise: stage.weight('pointwise', inputs, outputs),
+                neurons: initialiseSpiking(stage, outputs),
+              },
+            ];
+          }),
+        ),
+        head: initialiseHead(initialiser.within('head'), channels[channels.length - 1], classes),
+      };
+      return parameters as unknown as ParameterTree;
+    },
+    apply(tree, x, state, context) {
+      const parameters = tree as unknown as SpikingConvNetParameters;
+      const before = state?.layers as unknown as SpikingConvNetState | undefined;
+      const frame = state?.frame ?? 0;
+      const time = x.shape[1]!;
+
+      const stem = patchEmbedding(
+        parameters.stem,
+        x,
+        before?.stem,
+        stemConfig,
+        within(context, 'stem'),
+      );
+      let output = stem.output;
+      const stages: Record<string, StageState> = {};
+      stageChannels.forEach((_, i) => {
+        const shrink = 2 ** Math.max(0, i - 1);
+        if (i > 0) output = meanPool(output, rows / shrink, columns / shrink);
+        const result = convolutionStage(
+          parameters.stages[i],
+          output,
+          before?.stages[i],
+          [rows / 2 ** i, columns / 2 ** i],
+          neuron,
+          within(context, `stages.${i}`),
+        );
+        output = result.output;
+        stages[i] = result.state;
+      });
+      const predicted = head(parameters.head, tf.mean(output, 2), before?.head, frame);
+      const layers: SpikingConvNetState = { stem: stem.state, stages, head: predicted.state };
+      return {
+        logits: predicted.logits,
+        state: { frame: frame + time, layers: layers as unknown as StateTree },
+      };
+    },
+  };
+}
+
+function convolutionStage(
+  parameters: StageParameters,
+  x: tf.Tensor,
+  state: StageState | undefined,
+  [rows, columns]: readonly [number, number],
+  neuron: LifConfig,
+  context: Context,
+): { output: tf.Tensor; state: StageState } {
+  const { spikes, membrane } = spiking(
+    parameters.neurons,
+    linear(depthwise(parameters.depthwise, x, rows, columns), parameters.pointwise),
+    state?.membrane,
+    neuron,
+    within(context, 'neurons'),
+  );
+  return { output: spikes, state: { membrane } };
+}
+
+/** `[batch, time, rows · columns, channels]` to `[batch, time, rows/2 · columns/2, channels]`. */
+function meanPool(x: tf.Tensor, rows: number, columns: number): tf.Tensor {
+  const [batch, time, , channels] = x.shape as [number, number, number, number];
+  const frames = tf.reshape(x, [batch * time, rows, columns, channels]) as tf.Tensor4D;
+  return tf.reshape(tf.avgPool(frames, 2, 2, 'valid'), [batch, time, -1, channels]);
+}
