@@ -1,0 +1,70 @@
+import type { SensorSize } from '../../ingest/eventBatch.js';
+import { type Recording, type RecordingSummary, summarise } from '../../ingest/recording.js';
+import { damageFields, openInput, warnOfDamage } from '../input.js';
+import { grouped, listing, print, printJson, type RegisterCommand } from '../io.js';
+import { examples, formatOption, jsonOption, sensorOption } from '../options.js';
+
+interface Options {
+  readonly json?: boolean;
+  readonly format?: string;
+  readonly sensor?: SensorSize;
+}
+
+export const registerInfo: RegisterCommand = (program, io) => {
+  program
+    .command('info')
+    .summary('say what a recording holds')
+    .description(
+      'Reads a whole recording and says what it holds. Of a damaged one, it counts what is readable and ' +
+        'lists the damage; that is no failure. With --json: {format, width, height, events, tFirstUs, ' +
+        'tLastUs, onEvents, offEvents, backwardSteps, sensorFrom, damageCount, damages, skipped}.',
+    )
+    .argument('<file>', 'recording, or - for standard input')
+    .addOption(
+      formatOption('--format <name>', 'format of the file (default: told from its content)'),
+    )
+    .addOption(sensorOption())
+    .addOption(jsonOption())
+    .addHelpText(
+      'after',
+      examples(
+        ['saccade info walk.aedat', 'format, size, counts and times'],
+        ['saccade info events.csv --sensor 346x260 --json', 'for machines'],
+      ),
+    )
+    .action(async (file: string, options: Options) => {
+      const recording = await openInput(io, file, options);
+      const summary = await summarise(recording, io);
+      const { sensorFrom, report } = recording;
+      if (options.json) printJson(io, { ...summary, sensorFrom, ...damageFields(report) });
+      else print(io, ...describe(recording, summary));
+      warnOfDamage(io, recording);
+    });
+};
+
+function describe({ format, sensorFrom, report }: Recording, summary: RecordingSummary): string[] {
+  const { width, height, events, tFirstUs, tLastUs, onEvents, backwardSteps } = summary;
+  const origin = { file: 'stated by the file', inferred: 'inferred', option: 'as given' };
+  const rows: [string, string][] = [
+    ['format', `${format.name} (${format.title})`],
+    ['sensor', `${width}x${height} (${origin[sensorFrom]})`],
+    ['events', grouped(events)],
+  ];
+  if (tFirstUs !== null && tLastUs !== null) {
+    const seconds = (tLastUs - tFirstUs) / 1e6;
+    rows.push(
+      ['first', `${tFirstUs} µs`],
+      ['last', `${tLastUs} µs`],
+      ['duration', `${seconds.toFixed(6)} s`],
+      ['mean rate', seconds > 0 ? `${grouped(Math.round(events / seconds))} events/s` : '–'],
+      ['ON', `${grouped(onEvents)} (${((100 * onEvents) / events).toFixed(2)} %)`],
+      ['OFF', grouped(events - onEvents)],
+      ['time goes back', backwardSteps === 1 ? 'once' : `${grouped(backwardSteps)} times`],
+    );
+  }
+  for (const [what, count] of Object.entries(report.skipped)) {
+    rows.push([`skipped ${what}`, grouped(count)]);
+  }
+  rows.push(['damaged places', grouped(report.damageCount)]);
+  return listing(rows);
+}

@@ -1,0 +1,100 @@
+import { InvalidArgumentError, Option } from 'commander';
+
+import type { SensorSize } from '../ingest/eventBatch.js';
+import { formats } from '../ingest/formats/index.js';
+
+/** Values of options. Each parser throws commander's error, which names the option, and says what was expected. */
+type Parser<T> = (text: string) => T;
+
+/** `WIDTHxHEIGHT` in pixels, as sensors are named: 346x260. */
+export const parseSensor: Parser<SensorSize> = (text) => {
+  const [width, height] = parsePair(text, 'WIDTHxHEIGHT in pixels, for instance 346x260');
+  return { width, height };
+};
+
+/** `HEIGHTxWIDTH`, as tensors are named: 32x48 has 32 rows. */
+export const parseSize: Parser<{ readonly height: number; readonly width: number }> = (text) => {
+  const [height, width] = parsePair(text, 'HEIGHTxWIDTH (rows x columns), for instance 32x48');
+  return { height, width };
+};
+
+function parsePair(text: string, expected: string): [number, number] {
+  const match = /^(\d{1,5})x(\d{1,5})$/i.exec(text);
+  const [first, second] = match === null ? [0, 0] : [Number(match[1]), Number(match[2])];
+  if (first < 1 || second < 1 || first > 65_536 || second > 65_536) {
+    throw new InvalidArgumentError(`Expected ${expected}.`);
+  }
+  return [first, second];
+}
+
+/** A whole number of at least `low` and at most `high`. */
+export function integerBetween(low: number, high: number): Parser<number> {
+  return (text) => {
+    const value = /^[+-]?\d+$/.test(text) ? Number(text) : NaN;
+    if (!(value >= low && value <= high)) {
+      throw new InvalidArgumentError(`Expected a whole number ${range(low, high)}.`);
+    }
+    return value;
+  };
+}
+
+/** A number of at least `low` and at most `high`. */
+export function numberBetween(low: number, high: number): Parser<number> {
+  return (text) => {
+    const value = text.trim() === '' ? NaN : Number(text);
+    if (!(value >= low && value <= high)) {
+      throw new InvalidArgumentError(`Expected a number ${range(low, high)}.`);
+    }
+    return value;
+  };
+}
+
+function range(low: number, high: number): string {
+  if (high === Infinity || high === Number.MAX_SAFE_INTEGER) return `of at least ${low}`;
+  return `from ${low} to ${high}`;
+}
+
+/** A time in whole µs; recordings may start at any time, also before 0. */
+export const parseTimeUs: Parser<number> = (text) => {
+  const value = /^[+-]?\d+$/.test(text) ? Number(text) : NaN;
+  if (!Number.isSafeInteger(value)) {
+    throw new InvalidArgumentError('Expected a time in whole µs, for instance 1500000.');
+  }
+  return value;
+};
+
+/** Names separated by commas. */
+export const parseNames: Parser<readonly string[]> = (text) => {
+  const names = text.split(',').map((name) => name.trim());
+  if (names.includes('')) throw new InvalidArgumentError('Expected names separated by commas.');
+  return names;
+};
+
+/** Collects the values of an option that may be given several times, in order. */
+export function collected(value: string, earlier: readonly string[] = []): readonly string[] {
+  return [...earlier, value];
+}
+
+/** `--json`, which every command has. */
+export function jsonOption(): Option {
+  return new Option('--json', 'print one JSON document, for machines');
+}
+
+/** `--sensor`, which every command has that reads a recording. */
+export function sensorOption(): Option {
+  return new Option(
+    '--sensor <WIDTHxHEIGHT>',
+    'sensor size of a file that does not state it (default: inferred from the events)',
+  ).argParser(parseSensor);
+}
+
+/** An option that names an event format. */
+export function formatOption(flags: string, description: string): Option {
+  return new Option(flags, description).choices(formats.map(({ name }) => name));
+}
+
+/** The text below a command's options. Each example is a command line and what it does. */
+export function examples(...lines: readonly (readonly [command: string, what: string])[]): string {
+  const text = lines.map(([command, what]) => `  $ ${command}\n      ${what}`);
+  return `\nExamples:\n${text.join('\n')}`;
+}
