@@ -1,0 +1,170 @@
+import { throwIfAborted } from '../../ingest/bytes.js';
+import type { EventBatch, SensorSize } from '../../ingest/eventBatch.js';
+import type { EventFormat } from '../../ingest/format.js';
+import { formatByExtension, formatByName } from '../../ingest/formats/index.js';
+import { type Recording, writeRecording } from '../../ingest/recording.js';
+import { createEventProgress } from '../eventProgress.js';
+import { damageFields, openInput, standardStream, warnOfDamage } from '../input.js';
+import { type CommandIo, grouped, note, print, printJson, type RegisterCommand } from '../io.js';
+import {
+  collected,
+  examples,
+  formatOption,
+  jsonOption,
+  parseTimeUs,
+  sensorOption,
+} from '../options.js';
+import { checkOutput, writeChunk } from '../output.js';
+
+interface Options {
+  readonly from?: number;
+  readonly to?: number;
+  readonly filter?: readonly string[];
+  readonly format?: string;
+  readonly inFormat?: string;
+  readonly sensor?: SensorSize;
+  readonly json?: boolean;
+}
+
+export const registerConvert: RegisterCommand = (program, io) => {
+  program
+    .command('convert')
+    .summary('write a recording in another format, cut or filtered')
+    .description(
+      'Copies the events of a recording into another file, event by event, with bounded memory. OUT ' +
+        'appears whole or not at all; a file that is there is replaced, but never IN itself. An event ' +
+        'that the format of OUT cannot hold is an error. With --json: {from, to, events: {read, ' +
+        'filtered, written}, bytes, damageCount, damages, skipped}, on standard error where OUT is -.',
+    )
+    .argument('<in>', 'recording, or - for standard input')
+    .argument('<out>', 'file to write, or - for standard output')
+    .option('--from <µs>', "first time to keep, in the recording's own time", parseTimeUs)
+    .option('--to <µs>', 'first time not to keep any more', parseTimeUs)
+    .option(
+      '--filter <NAME:ARGS>',
+      'drop events, after --from and --to; can be given several times, applied in order',
+      collected,
+    )
+    .addOption(
+      formatOption(
+        '--format <name>',
+        'format of OUT (default: by its extension; for -, that of IN)',
+      ),
+    )
+    .addOption(formatOption('--in-format <name>', 'format of IN (default: told from its content)'))
+    .addOption(sensorOption())
+    .addOption(jsonOption())
+    .addHelpText(
+      'after',
+      examples(
+        ['saccade convert walk.aedat walk.es', 'formats by content and by extension'],
+        [
+          'saccade convert walk.aedat part.raw --from 41500000 --to 42000000 --filter refractory:1000',
+          'half a second, and no pixel fires twice within 1 ms',
+        ],
+        [
+          'zcat events.txt.gz | saccade convert - - --sensor 346x260 --format evt2 > out.raw',
+          'a pipe',
+        ],
+      ),
+    )
+    .action((input: string, output: string, options: Options) =>
+      convert(io, input, output, options),
+    );
+};
+
+async function convert(
+  io: CommandIo,
+  input: string,
+  output: string,
+  options: Options,
+): Promise<void> {
+  const { signal } = io;
+  const toStream = output === standardStream;
+  // Mistakes are told before anything is read.
+  const filter = await createFilter(options.filter ?? []);
+  const chosen = options.format === undefined ? undefined : formatByName(options.format);
+  const format = chosen ?? (toStream ? undefined : formatByExtension(output));
+  if (!toStream) await checkOutput(output, input);
+
+  const recording = await openInput(io, input, {
+    format: options.inFormat,
+    sensor: options.sensor,
+  });
+  const progress = createEventProgress({
+    label: 'convert',
+    silent: options.json,
+    stream: io.stderr,
+  });
+  let read = 0;
+  const counted = tap(
+    recording.batches({ fromUs: options.from, toUs: options.to, signal }),
+    (batch) => {
+      read += batch.length;
+      progress.add(batch.length);
+    },
+  );
+  const target = format ?? recording.format;
+  const written = await write(io, output, filter(counted), recording, target).finally(
+    progress.done,
+  );
+
+  const counts = { read, filtered: read - written.events, written: written.events };
+  const document = {
+    from: input,
+    to: output,
+    events: counts,
+    bytes: written.bytes,
+    ...damageFields(recording.report),
+  };
+  const text =
+    `${input} → ${output}: ${grouped(counts.read)} events read, ${grouped(counts.filtered)} ` +
+    `filtered out, ${grouped(counts.written)} written (${grouped(written.bytes)} bytes)`;
+  if (toStream) note(io, options.json ? JSON.stringify(document) : text);
+  else if (options.json) printJson(io, document);
+  else print(io, text);
+  warnOfDamage(io, recording);
+}
+
+type Transform = (batches: AsyncIterable<EventBatch>) => AsyncIterable<EventBatch>;
+
+/** The filters in order, as one. */
+async function createFilter(texts: readonly string[]): Promise<Transform> {
+  if (texts.length === 0) return (batches) => batches;
+  const { parseFilter, filterStream } = await import('../../preprocess/filters/index.js');
+  const filters = texts.map((text) => parseFilter(text));
+  return (batches) => filterStream(batches, filters);
+}
+
+async function write(
+  io: CommandIo,
+  output: string,
+  batches: AsyncIterable<EventBatch>,
+  { sensor }: Recording,
+  format: EventFormat,
+): Promise<{ events: number; bytes: number }> {
+  const { signal } = io;
+  if (output !== standardStream) {
+    return writeRecording(output, batches, { sensor, format: format.name, signal });
+  }
+  const file = 'standard output';
+  let events = 0;
+  let bytes = 0;
+  const counted = tap(batches, (batch) => (events += batch.length));
+  for await (const chunk of format.encode(counted, { file, sensor, signal })) {
+    throwIfAborted(signal, file);
+    await writeChunk(io.stdout, chunk, signal);
+    bytes += chunk.length;
+  }
+  return { events, bytes };
+}
+
+async function* tap(
+  batches: AsyncIterable<EventBatch>,
+  look: (batch: EventBatch) => void,
+): AsyncGenerator<EventBatch> {
+  for await (const batch of batches) {
+    look(batch);
+    yield batch;
+  }
+}
