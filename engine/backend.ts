@@ -8,15 +8,15 @@ import { registerReferenceKernels } from './fused.js';
 import { SaccadeError } from './support/errors.js';
 
 /** Which TensorFlow.js backend computes. */
-export type BackendName = 'wasm' | 'cpu' | 'tensorflow';
+export type BackendName = 'native' | 'wasm' | 'cpu' | 'tensorflow';
 
 /**
  * The order in which a backend is looked for when none is named. `wasm` trains the demo fastest of
  * those that install everywhere (measured in docs/benchmarks.md); `tensorflow` is used on request.
  */
-export const automaticOrder: readonly BackendName[] = ['wasm', 'cpu'];
+export const automaticOrder: readonly BackendName[] = ['native', 'wasm', 'cpu'];
 
-export const backendNames: readonly BackendName[] = ['wasm', 'cpu', 'tensorflow'];
+export const backendNames: readonly BackendName[] = ['native', 'wasm', 'cpu', 'tensorflow'];
 
 /** The environment variable that names a backend. */
 export const backendVariable = 'SACCADE_BACKEND';
@@ -34,6 +34,12 @@ export interface BackendStatus {
 const require = createRequire(import.meta.url);
 
 const starters: Readonly<Record<BackendName, () => Promise<string>>> = {
+  native: async () => {
+    const { registerNativeBackend } = await import('./native/backend.js');
+    const { addon } = registerNativeBackend();
+    await activate('native');
+    return `${addon.instructionSet()}, ${addon.threads()} threads, Node-API addon ${addon.path}`;
+  },
   wasm: async () => {
     const wasm = await import('@tensorflow/tfjs-backend-wasm');
     const folder = dirname(require.resolve('@tensorflow/tfjs-backend-wasm'));
@@ -63,6 +69,8 @@ const starters: Readonly<Record<BackendName, () => Promise<string>>> = {
 };
 
 const fixes: Readonly<Partial<Record<BackendName, string>>> = {
+  native:
+    'install a C++17 compiler, make and Python 3, then run `npm rebuild saccade` (in a clone: `npm run native:build`)',
   wasm: 'reinstall with `npm ci`',
   cpu: 'reinstall with `npm ci`',
   tensorflow: 'install `@tensorflow/tfjs-node-gpu` (or `@tensorflow/tfjs-node`) beside Saccade',
