@@ -118,7 +118,7 @@ export class NativeBackend extends MathBackendCPU {
 
 /** What a kernel gets: as from TensorFlow.js, with this backend. */
 export interface KernelCall {
-  readonly inputs: tf.NamedTensorInfoMap;
+  readonly inputs: Readonly<Record<string, tf.TensorInfo>>;
   readonly attrs: Readonly<Record<string, unknown>>;
   readonly backend: NativeBackend;
 }

@@ -45,7 +45,7 @@ static SACCADE_INLINE Vec toFloat(IVec v) { return __builtin_convertvector(v, Ve
 static SACCADE_INLINE IVec truncate(Vec v) { return __builtin_convertvector(v, IVec); }
 static SACCADE_INLINE Vec squareRoot(Vec v) {
 #if SIMD_AVX512
-  return (Vec)_mm512_sqrt_ps((__m512)v);
+  return (Vec)_mm512_maskz_sqrt_ps((__mmask16)-1, (__m512)v);
 #elif SIMD_AVX2
   return (Vec)_mm256_sqrt_ps((__m256)v);
 #elif defined(__SSE2__)
