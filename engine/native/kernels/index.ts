@@ -1,6 +1,7 @@
 import type { Addon } from '../addon.js';
 import type { NativeKernel } from '../backend.js';
 import { arrangements } from './arrange.js';
+import { convolutions } from './convolution.js';
 import { elementwise } from './elementwise.js';
 import { matrixProducts } from './matMul.js';
 import { reductions } from './reduce.js';
@@ -12,5 +13,6 @@ export function kernels(addon: Addon): readonly NativeKernel[] {
     ...reductions(addon),
     ...arrangements(addon),
     ...matrixProducts(addon),
+    ...convolutions(addon),
   ];
 }

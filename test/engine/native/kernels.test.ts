@@ -235,7 +235,10 @@ describe.skipIf(!live).each(live ? ['best', 'avx2', 'portable'] : ['best'])(
       ),
     );
     it('long sums', async () => {
-      await same(() => [draw([100_003], 3)], tf.sum as Op);
+      await same(
+        () => [draw([100_003], 3)],
+        (x) => tf.sum(x),
+      );
       await same(
         () => [draw([3001, 17], 4)],
         (x) => [tf.sum(x, 0), tf.max(x, 0), tf.mean(x, 1)],
@@ -420,5 +423,149 @@ describe.skipIf(!live).each(live ? ['best', 'avx2', 'portable'] : ['best'])(
           ),
         ),
     );
+
+    const map = fc.record({
+      batch: fc.integer({ min: 1, max: 3 }),
+      depth: fc.integer({ min: 1, max: 4 }),
+      height: fc.integer({ min: 1, max: 9 }),
+      width: fc.integer({ min: 1, max: 20 }),
+      channels: fc.constantFrom(1, 2, 5, 16, 33),
+      filters: fc.constantFrom(1, 3, 8, 31, 40),
+      size: fc.integer({ min: 1, max: 4 }),
+      stride: fc.integer({ min: 1, max: 3 }),
+      dilation: fc.integer({ min: 1, max: 2 }),
+      same: fc.boolean(),
+      seed,
+    });
+    type Map = typeof map extends fc.Arbitrary<infer T> ? T : never;
+    const holds = (m: Map): boolean =>
+      m.same || Math.min(m.height, m.width) >= (m.size - 1) * m.dilation + 1;
+    const padOf = (m: Map): 'same' | 'valid' => (m.same ? 'same' : 'valid');
+
+    it('conv2d with gradients', () =>
+      check([map.filter((m) => m.stride === 1 || m.dilation === 1).filter(holds)], (m: Map) =>
+        same(
+          () => [
+            draw([m.batch, m.height, m.width, m.channels], m.seed),
+            draw([m.size, m.size, m.channels, m.filters], m.seed + 1),
+          ],
+          (x, filter) => {
+            const y = (a: tf.Tensor, f: tf.Tensor): tf.Tensor =>
+              tf.conv2d(a as tf.Tensor4D, f as tf.Tensor4D, m.stride, padOf(m), 'NHWC', m.dilation);
+            // TensorFlow.js has no gradient of a dilated convolution.
+            if (m.dilation > 1) return y(x, filter);
+            return [y(x, filter), ...tf.grads((a, f) => tf.sum(tf.square(y(a, f))))([x, filter])];
+          },
+          1e-4,
+        ),
+      ));
+    it('conv2d in patches', () =>
+      same(
+        () => [draw([3, 16, 24, 2], 1), draw([8, 8, 2, 19], 2)],
+        (x, filter) => {
+          const y = (a: tf.Tensor, f: tf.Tensor): tf.Tensor =>
+            tf.conv2d(a as tf.Tensor4D, f as tf.Tensor4D, 8, 'valid');
+          return [y(x, filter), ...tf.grads((a, f) => tf.sum(tf.square(y(a, f))))([x, filter])];
+        },
+        1e-4,
+      ));
+    it('conv3d with gradients', () =>
+      check([map.filter((m) => m.same && m.dilation === 1)], (m: Map) =>
+        same(
+          () => [
+            draw([m.batch, m.depth, m.height, m.width, m.channels], m.seed),
+            draw([Math.min(2, m.size), m.size, m.size, m.channels, m.filters], m.seed + 1),
+          ],
+          (x, filter) => {
+            const y = (a: tf.Tensor, f: tf.Tensor): tf.Tensor =>
+              tf.conv3d(a as tf.Tensor5D, f as tf.Tensor5D, m.stride, 'same');
+            return [y(x, filter), ...tf.grads((a, f) => tf.sum(tf.square(y(a, f))))([x, filter])];
+          },
+          1e-4,
+        ),
+      ));
+    it('depthwise conv2d with gradients', () =>
+      check([map.filter((m) => m.stride === 1 || m.dilation === 1).filter(holds)], (m: Map) =>
+        same(
+          () => [
+            draw([m.batch, m.height, m.width, m.channels], m.seed),
+            draw([m.size, m.size, m.channels, m.filters === 3 ? 2 : 1], m.seed + 1),
+          ],
+          (x, filter) => {
+            const y = (a: tf.Tensor, f: tf.Tensor): tf.Tensor =>
+              tf.depthwiseConv2d(
+                a as tf.Tensor4D,
+                f as tf.Tensor4D,
+                m.stride,
+                padOf(m),
+                'NHWC',
+                m.dilation,
+              );
+            if (m.dilation > 1) return y(x, filter);
+            return [y(x, filter), ...tf.grads((a, f) => tf.sum(tf.square(y(a, f))))([x, filter])];
+          },
+          1e-4,
+        ),
+      ));
+    it('fused conv2d and depthwise conv2d', () =>
+      check([map.filter((m) => m.dilation === 1).filter(holds)], (m: Map) =>
+        same(
+          () => [
+            draw([m.batch, m.height, m.width, m.channels], m.seed),
+            draw([m.size, m.size, m.channels, m.filters], m.seed + 1),
+            draw([m.filters], m.seed + 2),
+            draw([m.size, m.size, m.channels, 1], m.seed + 3),
+            draw([m.channels], m.seed + 4),
+          ],
+          (x, filter, bias, depthFilter, depthBias) => [
+            tf.fused.conv2d({
+              x: x as tf.Tensor4D,
+              filter: filter as tf.Tensor4D,
+              strides: m.stride,
+              pad: padOf(m),
+              bias,
+              activation: 'relu',
+            }),
+            tf.fused.depthwiseConv2d({
+              x: x as tf.Tensor4D,
+              filter: depthFilter as tf.Tensor4D,
+              strides: m.stride,
+              pad: padOf(m),
+              bias: depthBias,
+              activation: 'sigmoid',
+            }),
+          ],
+          1e-4,
+        ),
+      ));
+    it('pooling with gradients, in two and three dimensions', () =>
+      check([map.filter((m) => m.dilation === 1).filter(holds)], (m: Map) =>
+        same(
+          () => [
+            draw([m.batch, m.height, m.width, m.channels], m.seed),
+            draw([m.batch, m.depth, m.height, m.width, m.channels], m.seed + 1),
+          ],
+          (x, volume) => {
+            const depthSize = Math.min(m.size, m.depth);
+            const size = [depthSize, m.size, m.size] as [number, number, number];
+            const flat = [tf.maxPool, tf.avgPool].map(
+              (pool) => (v: tf.Tensor) =>
+                tf.sum(tf.square(pool(v as tf.Tensor4D, m.size, m.stride, padOf(m)))),
+            );
+            const deep = [tf.maxPool3d, tf.avgPool3d].map(
+              (pool) => (v: tf.Tensor) =>
+                tf.sum(tf.square(pool(v as tf.Tensor5D, size, m.stride, padOf(m)))),
+            );
+            return [
+              tf.maxPool(x as tf.Tensor4D, m.size, m.stride, padOf(m)),
+              tf.avgPool(x as tf.Tensor4D, m.size, m.stride, padOf(m)),
+              tf.maxPool3d(volume as tf.Tensor5D, size, m.stride, padOf(m)),
+              tf.avgPool3d(volume as tf.Tensor5D, size, m.stride, padOf(m)),
+              ...flat.map((f) => tf.grad(f)(x)),
+              ...deep.map((f) => tf.grad(f)(volume)),
+            ];
+          },
+        ),
+      ));
   },
 );
