@@ -5,14 +5,10 @@ import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 
 import { SaccadeError } from '../../engine/support/errors.js';
+import type { ClipBatch } from '../../preprocess/loader.js';
 import { createRandom } from '../../engine/support/random.js';
 import { readCheckpoint, writeCheckpoint } from '../checkpoints/checkpoint.js';
-import {
-  evaluate,
-  firingRateWarnings,
-  type ClipBatch,
-  type Evaluation,
-} from '../evaluation/evaluate.js';
+import { evaluate, firingRateWarnings, type Evaluation } from '../evaluation/evaluate.js';
 import type { Model } from '../model.js';
 import { flatten, Initialiser, unflatten } from '../parameters.js';
 import type { TrainingConfig } from './config.js';
