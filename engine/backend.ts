@@ -4,7 +4,6 @@ import { dirname, sep } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 
 import './gradients.js';
-import { registerReferenceKernels } from './fused.js';
 import { SaccadeError } from './support/errors.js';
 
 /** Which TensorFlow.js backend computes. */
@@ -52,7 +51,6 @@ const starters: Readonly<Record<BackendName, () => Promise<string>>> = {
       try {
         await import(name);
         await activate('tensorflow');
-        registerReferenceKernels('tensorflow');
         return name;
       } catch (error) {
         reasons.push(`${name}: ${(error as Error).message.split('\n')[0]}`);
