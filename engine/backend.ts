@@ -3,22 +3,11 @@ import { dirname, sep } from 'node:path';
 
 import * as tf from '@tensorflow/tfjs-core';
 
+import { automaticOrder, type BackendName, backendNames, backendVariable } from './backendNames.js';
 import './gradients.js';
 import { SaccadeError } from './support/errors.js';
 
-/** Which TensorFlow.js backend computes. */
-export type BackendName = 'wasm' | 'cpu' | 'tensorflow';
-
-/**
- * The order in which a backend is looked for when none is named. `wasm` trains the demo fastest of
- * those that install everywhere (measured in docs/benchmarks.md); `tensorflow` is used on request.
- */
-export const automaticOrder: readonly BackendName[] = ['wasm', 'cpu'];
-
-export const backendNames: readonly BackendName[] = ['wasm', 'cpu', 'tensorflow'];
-
-/** The environment variable that names a backend. */
-export const backendVariable = 'SACCADE_BACKEND';
+export { automaticOrder, type BackendName, backendNames, backendVariable };
 
 /** What became of the attempt to start a backend. */
 export interface BackendStatus {

@@ -2,7 +2,7 @@ import { resolve } from 'node:path';
 
 import { Option } from 'commander';
 
-import { backendNames, backendVariable } from '../engine/backend.js';
+import { backendNames, backendVariable } from '../engine/backendNames.js';
 import type { Experiment } from '../workers/experiment.js';
 import { cacheVariable } from './cacheFolder.js';
 import { integerBetween } from './options.js';
