@@ -1,4 +1,5 @@
 import type { RegisterCommand } from '../io.js';
+import { registerCompare } from './compare.js';
 import { registerConvert } from './convert.js';
 import { registerDataset } from './dataset.js';
 import { registerDemo } from './demo.js';
@@ -20,6 +21,7 @@ export const commands: readonly RegisterCommand[] = [
   registerDataset,
   registerTrain,
   registerEval,
+  registerCompare,
   registerInfer,
   registerStream,
   registerDemo,
