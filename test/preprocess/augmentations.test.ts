@@ -326,8 +326,8 @@ describe('drops', () => {
 
   it.each(['dropTime', 'dropArea'])('%s reaches every place', (name) => {
     const reached = new Set<number>();
-    for (let seed = 0; seed < 300; seed++) {
-      for (const [tUs] of dropped(`${name}:0.4`, seed)) reached.add(tUs);
+    for (let seed = 0; seed < 400; seed++) {
+      for (const [tUs] of dropped(`${name}:0.8`, seed)) reached.add(tUs);
     }
     expect(reached.size).toBe(108);
   });
