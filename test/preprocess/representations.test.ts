@@ -150,7 +150,7 @@ describe('representRecording', () => {
       expect(spikes.data).toBeInstanceOf(Uint8Array);
       const voxel = await representRecording(recording, { kind: 'voxel', ...size });
       expect(voxel.shape).toEqual([4, 9, 12]);
-      expect(voxel.data.reduce((a, b) => a + b, 0)).toBeCloseTo(3, 5);
+      expect(Array.from(voxel.data).reduce((a, b) => a + b, 0)).toBeCloseTo(3, 5);
     } finally {
       await rm(folder, { recursive: true });
     }
