@@ -55,6 +55,7 @@ describe('saccade', () => {
     'dataset prepare',
     'train',
     'eval',
+    'compare',
     'infer',
     'stream',
     'demo',

@@ -193,6 +193,39 @@ describe('saccade train, eval, infer and stream', () => {
   });
 });
 
+describe('saccade compare', () => {
+  it('trains each model with each seed, and gives the mean of what it does on the test part', async () => {
+    const args = ['compare', 'dots.yaml', '--out', 'compared', '--epochs', '1', '--seeds', '2'];
+    const compared = (await place.json(...args, '--models', 'linear,nano')) as unknown as {
+      model: string;
+      parameters: number;
+      selected: { mean: number };
+      seeds: { seed: number; selected: number; testClips: number }[];
+    }[];
+    expect(compared.map(({ model }) => model)).toEqual(['linear', 'nano']);
+    expect(compared[0].parameters).toBe(2 * 8 * 8 * 2 + 2);
+    for (const { selected, seeds } of compared) {
+      expect(seeds.map(({ seed }) => seed)).toEqual([1, 2]);
+      expect(selected.mean).toBeCloseTo((seeds[0].selected + seeds[1].selected) / 2, 10);
+      for (const { testClips } of seeds) expect(testClips).toBe(8);
+    }
+    expect((await readdir(place.path('compared'))).sort()).toEqual([
+      'comparison.json',
+      'linear-1',
+      'linear-2',
+      'nano-1',
+      'nano-2',
+    ]);
+  });
+
+  it('refuses unknown models, no seeds, and configurations that are missing', async () => {
+    const args = ['compare', 'dots.yaml', '--out', 'none'];
+    await place.fails('usage', [...args, '--models', 'linear,mega'], [/mega/, /spikformer/]);
+    await place.fails('usage', [...args, '--seeds', '0'], [/--seeds/]);
+    await place.fails('input', ['compare', 'gone.yaml'], [/gone\.yaml/]);
+  });
+});
+
 describe('saccade demo', () => {
   it('goes the whole way with recordings of one’s own', async () => {
     const { exitCode, stdout, stderr } = await place.run(
