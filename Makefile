@@ -2,6 +2,8 @@
 
 # An environment that has CI or a proxy set is left as it is; nothing is installed outside this folder.
 installed := node_modules/.package-lock.json
+# Built by `npm ci`, and again where its sources changed; without a compiler it is left out.
+native := engine/native/build/.checked
 sources := $(shell find src workers models preprocess ingest engine -name '*.ts' 2>/dev/null)
 
 .PHONY: demo test check build clean
@@ -24,9 +26,14 @@ $(installed): package.json package-lock.json
 	npm ci --no-audit --no-fund
 	@touch $@
 
-dist/.built: $(installed) $(sources) tsconfig.json tsconfig.build.json
+$(native): $(installed) $(wildcard engine/native/src/*) engine/native/binding.gyp
+	node engine/native/install.mjs
+	@mkdir -p $(@D)
+	@touch $@
+
+dist/.built: $(installed) $(native) $(sources) tsconfig.json tsconfig.build.json
 	npx tsc -p tsconfig.build.json
 	@touch $@
 
 clean:
-	rm -rf dist coverage node_modules
+	rm -rf dist coverage node_modules engine/native/build

@@ -1,11 +1,23 @@
 import { defineConfig } from 'vitest/config';
 
+const builtTests = 'test/src/{cli,package}*.test.ts';
+
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
     testTimeout: 120_000,
     hookTimeout: 120_000,
     pool: 'forks',
+    projects: [
+      {
+        extends: true,
+        test: { name: 'units', include: ['test/**/*.test.ts'], exclude: [builtTests] },
+      },
+      // Runs what users run: the build, which is brought up to date first.
+      {
+        extends: true,
+        test: { name: 'built', include: [builtTests], globalSetup: 'test/build.ts' },
+      },
+    ],
     coverage: {
       provider: 'v8',
       include: ['src/**', 'workers/**', 'models/**', 'preprocess/**', 'ingest/**', 'engine/**'],

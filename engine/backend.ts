@@ -3,23 +3,11 @@ import { dirname, sep } from 'node:path';
 
 import * as tf from '@tensorflow/tfjs-core';
 
+import { automaticOrder, type BackendName, backendNames, backendVariable } from './backendNames.js';
 import './gradients.js';
-import { registerReferenceKernels } from './fused.js';
 import { SaccadeError } from './support/errors.js';
 
-/** Which TensorFlow.js backend computes. */
-export type BackendName = 'native' | 'wasm' | 'cpu' | 'tensorflow';
-
-/**
- * The order in which a backend is looked for when none is named. `wasm` trains the demo fastest of
- * those that install everywhere (measured in docs/benchmarks.md); `tensorflow` is used on request.
- */
-export const automaticOrder: readonly BackendName[] = ['native', 'wasm', 'cpu'];
-
-export const backendNames: readonly BackendName[] = ['native', 'wasm', 'cpu', 'tensorflow'];
-
-/** The environment variable that names a backend. */
-export const backendVariable = 'SACCADE_BACKEND';
+export { automaticOrder, type BackendName, backendNames, backendVariable };
 
 /** What became of the attempt to start a backend. */
 export interface BackendStatus {
@@ -36,9 +24,14 @@ const require = createRequire(import.meta.url);
 const starters: Readonly<Record<BackendName, () => Promise<string>>> = {
   native: async () => {
     const { registerNativeBackend } = await import('./native/backend.js');
+    const { threadsVariable } = await import('./native/addon.js');
     const addon = registerNativeBackend();
     await activate('native');
-    return `${addon.instructionSet()}, ${addon.threads()} threads, Node-API addon ${addon.path}`;
+    const threads = addon.threads();
+    return (
+      `${addon.instructionSet()} of ${addon.instructionSets().join(', ')}; ` +
+      `${threads} thread${threads === 1 ? '' : 's'} (${threadsVariable}); addon ${addon.path}`
+    );
   },
   wasm: async () => {
     const wasm = await import('@tensorflow/tfjs-backend-wasm');
@@ -58,7 +51,6 @@ const starters: Readonly<Record<BackendName, () => Promise<string>>> = {
       try {
         await import(name);
         await activate('tensorflow');
-        registerReferenceKernels('tensorflow');
         return name;
       } catch (error) {
         reasons.push(`${name}: ${(error as Error).message.split('\n')[0]}`);

@@ -26,7 +26,7 @@ export interface HostKernel<A extends Attributes> {
  * One fused op: the loops that compute it, the loops of its gradient, and what both must equal.
  *
  * `backward` takes the saved inputs (all), the saved outputs (where `saveOutputs` is true) and one
- * gradient per output, in this order, and gives one gradient per input.
+ * gradient per output, in this order, and gives one gradient per input. An op without it has no gradient.
  */
 export interface FusedOpDefinition<A extends Attributes> {
   /** TensorFlow.js kernel name; the gradient's kernel is called `<name>Grad`. */
@@ -35,7 +35,7 @@ export interface FusedOpDefinition<A extends Attributes> {
   readonly backward?: HostKernel<A>;
   /** Which outputs the gradient needs (none by default). */
   readonly saveOutputs?: readonly boolean[];
-  /** The same op in plain TensorFlow.js ops: readable, differentiable, slow. Runs on other backends. */
+  /** The same op in plain TensorFlow.js ops: readable, differentiable, slow. Runs on all other backends. */
   reference(inputs: readonly tf.Tensor[], attributes: A): tf.Tensor[];
 }
 
@@ -101,18 +101,20 @@ export function sizeOf(shape: readonly number[]): number {
 }
 
 /**
- * Registers an op with TensorFlow.js: the host kernels on the backends of `hostMemories`, the reference
- * everywhere else (see `registerReferenceKernels`), one gradient for all.
+ * Registers an op's loops with TensorFlow.js on the backends of `hostMemories`. On any other backend the
+ * op is its reference: plain ops, which TensorFlow.js differentiates itself.
  */
 export function defineFusedOp<A extends Attributes>(definition: FusedOpDefinition<A>): FusedOp<A> {
-  const { name, forward, backward } = definition;
+  const { name, forward, backward, reference } = definition;
   for (const backendName of Object.keys(hostMemories)) {
     registerHostKernel(name, backendName, forward);
     if (backward !== undefined) registerHostKernel(`${name}Grad`, backendName, backward);
   }
-  definitions.push(definition as unknown as FusedOpDefinition<Attributes>);
 
   const op = (inputs: readonly tf.Tensor[], attributes: A): tf.Tensor[] => {
+    if (tf.getKernel(name, tf.getBackend()) === undefined) {
+      return tf.tidy(() => reference(inputs, attributes));
+    }
     registerGradientOf(definition, inputs.length);
     const outputs = tf
       .engine()
@@ -120,24 +122,6 @@ export function defineFusedOp<A extends Attributes>(definition: FusedOpDefinitio
     return Array.isArray(outputs) ? (outputs as tf.Tensor[]) : [outputs as tf.Tensor];
   };
   return Object.assign(op, { definition });
-}
-
-/** Every op defined so far, in order. Filled while modules load, constant afterwards. */
-const definitions: FusedOpDefinition<Attributes>[] = [];
-
-/** Lets a backend without kernels of its own for our ops run their references. */
-export function registerReferenceKernels(backendName: string): void {
-  for (const { name, reference } of definitions) {
-    if (tf.getKernel(name, backendName) !== undefined) continue;
-    tf.registerKernel({
-      kernelName: name,
-      backendName,
-      kernelFunc: ({ inputs, attrs }) =>
-        tf.tidy(() =>
-          reference(Object.values(inputs) as tf.Tensor[], attrs as unknown as Attributes),
-        ),
-    });
-  }
 }
 
 function registerHostKernel<A extends Attributes>(
@@ -173,36 +157,27 @@ function registerHostKernel<A extends Attributes>(
 }
 
 function registerGradientOf<A extends Attributes>(
-  definition: FusedOpDefinition<A>,
+  { name, backward, saveOutputs = [] }: FusedOpDefinition<A>,
   inputCount: number,
 ): void {
-  const { name } = definition;
-  if (tf.getGradient(name) !== undefined) return;
+  if (backward === undefined || tf.getGradient(name) !== undefined) return;
   const inputNames = Array.from({ length: inputCount }, (_, i) => inputName(i));
   tf.registerGradient({
     kernelName: name,
     inputsToSave: inputNames,
-    outputsToSave: [...(definition.saveOutputs ?? [])],
+    outputsToSave: [...saveOutputs],
     gradFunc: (dy, saved, attrs) => {
       const dys = Array.isArray(dy) ? dy : [dy];
-      const attributes = attrs as unknown as A;
-      const gradients =
-        tf.getKernel(`${name}Grad`, tf.getBackend()) === undefined
-          ? referenceGradients(definition, saved.slice(0, inputCount), dys, attributes)
-          : (tf
-              .engine()
-              .runKernel(
-                `${name}Grad`,
-                named([...saved, ...dys]),
-                attrs as tf.NamedAttrMap,
-              ) as unknown as tf.Tensor[]);
+      const gradients = tf
+        .engine()
+        .runKernel(`${name}Grad`, named([...saved, ...dys]), attrs as tf.NamedAttrMap);
       const list = Array.isArray(gradients) ? gradients : [gradients as tf.Tensor];
       return Object.fromEntries(inputNames.map((input, i) => [input, () => list[i]]));
     },
   });
 }
 
-/** Gradients of an op's reference: what `backward` must equal, and what other backends use. */
+/** Gradients of an op's reference: what `backward` must equal. */
 export function referenceGradients<A extends Attributes>(
   definition: FusedOpDefinition<A>,
   inputs: readonly tf.Tensor[],

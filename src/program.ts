@@ -62,6 +62,7 @@ Exit codes:
   ${exitCodes.config}    wrong configuration; the message names the field
   ${exitCodes.environment}    the machine lacks something: a backend, a folder that can be written
   ${exitCodes.diverged}    training diverged
+  ${exitCodes.result}    the result is not what was to be shown (demo)
   ${exitCodes.interrupted}  interrupted (Ctrl-C); what can be resumed was saved
 
 \`saccade COMMAND --help\` has the options of a command and examples.`;

@@ -7,9 +7,23 @@ import { z } from 'zod';
 import { SaccadeError } from '../engine/support/errors.js';
 import { modelSchema } from '../models/networks/index.js';
 import { trainingSchema } from '../models/training/config.js';
+import { parseAugmentation } from '../preprocess/augmentations/index.js';
+import { parseFilter } from '../preprocess/filters/index.js';
+import { representationNames } from '../preprocess/representations/index.js';
 
 const share = z.number().min(0).max(1);
 const positive = z.number().int().positive();
+
+/** A text that a parser takes; its complaint is the schema's. */
+function call(parse: (text: string) => unknown): z.ZodType<string, string> {
+  return z.string().superRefine((text, context) => {
+    try {
+      parse(text);
+    } catch (error) {
+      context.addIssue({ code: 'custom', message: (error as Error).message });
+    }
+  });
+}
 
 const datasetSchema = z.strictObject({
   /** Folder of the recordings, relative to the configuration file. */
@@ -38,15 +52,15 @@ const windowSchema = z.discriminatedUnion('kind', [
 
 const preprocessSchema = z.strictObject({
   /** Filters in order, `name:arguments`. */
-  filters: z.array(z.string()).default([]),
+  filters: z.array(call(parseFilter)).default([]),
   window: windowSchema,
-  /** What the model reads; `clip` limits counts to `countLimit` and divides by it. */
-  representation: z.enum(['spikes', 'histogram', 'voxel']).default('spikes'),
+  /** What the model reads. */
+  representation: z.enum(representationNames).default('spikes'),
   bins: positive.default(12),
   height: positive.default(32),
   width: positive.default(32),
   /** Augmentations of training clips in order, `name:arguments`. */
-  augmentations: z.array(z.string()).default([]),
+  augmentations: z.array(call(parseAugmentation)).default([]),
 });
 
 /** An experiment: what is read, how it is prepared, which model learns it and how. */

@@ -15,7 +15,9 @@ interface AddonServices {
   allocate(bytes: number): ArrayBuffer;
   setThreads(count: number): void;
   threads(): number;
+  /** The instruction set in use, and those that this processor offers. */
   instructionSet(): string;
+  instructionSets(): string[];
   limitInstructionSet(name: 'portable' | 'avx2' | 'best'): void;
 }
 
@@ -42,17 +44,23 @@ export function loadAddon(): Addon {
     join(folder, 'build', 'Release', 'saccade.node'),
     join(folder, 'prebuilds', `${process.platform}-${process.arch}`, 'saccade.node'),
   ];
-  const path = candidates.find((candidate) => existsSync(candidate));
-  if (path === undefined) {
-    throw new Error(
-      `no addon was built, and none is prebuilt for ${process.platform}-${process.arch}`,
-    );
+  const load = createRequire(import.meta.url);
+  const reasons: string[] = [];
+  for (const path of candidates.filter((candidate) => existsSync(candidate))) {
+    try {
+      const module = load(path) as AddonServices & Record<string, NativeFunction>;
+      module.setThreads(wantedThreads());
+      loaded = Object.assign(Object.create(module) as AddonServices, { path, kernels: module });
+      return loaded;
+    } catch (error) {
+      reasons.push((error as Error).message.split('\n')[0]);
+    }
   }
-  const module = createRequire(import.meta.url)(path) as AddonServices &
-    Record<string, NativeFunction>;
-  module.setThreads(wantedThreads());
-  loaded = Object.assign(Object.create(module) as AddonServices, { path, kernels: module });
-  return loaded;
+  // What went wrong at install (install.mjs).
+  const failure = join(folder, 'build', 'failure.txt');
+  if (existsSync(failure)) reasons.push(readFileSync(failure, 'utf8').trim());
+  const none = `no addon was built, and none is prebuilt for ${process.platform}-${process.arch}`;
+  throw new Error(reasons.length === 0 ? none : reasons.join('; '));
 }
 
 /** `SACCADE_THREADS`, otherwise as many as the process may use cores. */

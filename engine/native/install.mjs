@@ -38,6 +38,8 @@ function main() {
   }
   const failure = build();
   if (failure !== undefined) {
+    mkdirSync(join(folder, 'build'), { recursive: true });
+    writeFileSync(join(folder, 'build', 'failure.txt'), `built at install: ${failure}\n`);
     const show = option === undefined ? log : error;
     show(`saccade: no native backend (${failure}); Saccade works on wasm and cpu, only slower.`);
     show('saccade: install a C++17 compiler, make and Python 3, then `npm rebuild saccade`');

@@ -1,5 +1,6 @@
 /** What went wrong, in the terms of the command line's exit codes. */
-export type ErrorKind = 'usage' | 'input' | 'config' | 'environment' | 'diverged' | 'interrupted';
+export type ErrorKind =
+  'usage' | 'input' | 'config' | 'environment' | 'diverged' | 'result' | 'interrupted';
 
 /** The process exit code of each kind of error (documented in the README). */
 export const exitCodes: Readonly<Record<ErrorKind, number>> = {
@@ -8,6 +9,7 @@ export const exitCodes: Readonly<Record<ErrorKind, number>> = {
   config: 4,
   environment: 5,
   diverged: 6,
+  result: 7,
   interrupted: 130,
 };
 

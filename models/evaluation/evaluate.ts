@@ -1,18 +1,9 @@
 import * as tf from '@tensorflow/tfjs-core';
 
+import type { ClipBatch } from '../../preprocess/loader.js';
 import { Recorder } from '../context.js';
 import type { Model } from '../model.js';
 import type { ParameterTree } from '../parameters.js';
-
-/** Clips as the loader gives them. */
-export interface ClipBatch {
-  /** Row-major values of `shape`. */
-  readonly inputs: Float32Array;
-  /** `[batch, time, channels, height, width]`. */
-  readonly shape: readonly number[];
-  /** Class of each clip. */
-  readonly labels: Int32Array;
-}
 
 export interface Evaluation {
   /** True and predicted class of each clip, in order. */

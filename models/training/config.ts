@@ -20,7 +20,7 @@ export const trainingSchema = z
     mixup: share.default(0),
     /** Share of the loss that is the mean over every step's loss rather than the last step's (TET). */
     perStepLoss: share.default(0),
-    /** Share of the old value that a running statistic keeps at each step. */
+    /** Largest share of the old value that a running statistic keeps at each step. */
     statisticsMomentum: share.default(0.9),
     /** Steps between checkpoints inside an epoch; 0 = at the end of each epoch only. */
     checkpointSteps: z.number().int().min(0).default(0),

@@ -133,9 +133,11 @@ function updated(
     replace(m, path, next.m);
     replace(v, path, next.v);
   });
+  // The first values (mean 0, variance 1) were never measured: at first, all steps count alike.
+  const share = Math.max(1 - statisticsMomentum, 1 / step);
   const blend = (path: string, current: tf.Tensor): void => {
-    const kept = tf.mul(statisticsMomentum, leaves.get(path)!);
-    replace(leaves, path, tf.add(kept, tf.mul(1 - statisticsMomentum, current)));
+    const kept = tf.mul(1 - share, leaves.get(path)!);
+    replace(leaves, path, tf.add(kept, tf.mul(share, current)));
   };
   for (const [path, { mean, variance }] of recorder.statistics) {
     blend(`${path}.runningMean`, mean);

@@ -5,14 +5,10 @@ import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 
 import { SaccadeError } from '../../engine/support/errors.js';
+import type { ClipBatch } from '../../preprocess/loader.js';
 import { createRandom } from '../../engine/support/random.js';
 import { readCheckpoint, writeCheckpoint } from '../checkpoints/checkpoint.js';
-import {
-  evaluate,
-  firingRateWarnings,
-  type ClipBatch,
-  type Evaluation,
-} from '../evaluation/evaluate.js';
+import { evaluate, firingRateWarnings, type Evaluation } from '../evaluation/evaluate.js';
 import type { Model } from '../model.js';
 import { flatten, Initialiser, unflatten } from '../parameters.js';
 import type { TrainingConfig } from './config.js';
@@ -89,6 +85,9 @@ export interface TrainingResult {
 
 export const checkpointNames = { last: 'last.safetensors', best: 'best.safetensors' } as const;
 
+/** A mean loss of so many times that of equal probabilities for all classes is divergence, not a bad start. */
+const divergedLossRatio = 5;
+
 const start: Progress = { epoch: 0, batch: 0, step: 0, lossSum: 0, normSum: 0 };
 
 /**
@@ -96,7 +95,8 @@ const start: Progress = { epoch: 0, batch: 0, step: 0, lossSum: 0, normSum: 0 };
  * run ends with the same weights as an undisturbed one. The epoch with the best validation accuracy (the
  * lower loss at equal accuracy) is kept apart.
  *
- * @throws SaccadeError of kind `diverged` with a diagnosis where loss or gradient stop being finite,
+ * @throws SaccadeError of kind `diverged` with a diagnosis where loss or gradient stop being finite, or an
+ *   epoch's mean loss is far above that of guessing;
  *   `interrupted` after a checkpoint where the signal aborts.
  */
 export async function train(options: TrainingOptions): Promise<TrainingResult> {
@@ -134,7 +134,15 @@ export async function train(options: TrainingOptions): Promise<TrainingResult> {
         const result = runStep(options, state, progress.step, batch, learningRate);
         if (result.notFinite !== undefined) {
           await save(join(folder, 'diverged.safetensors'), true);
-          throw diverged(result.notFinite, result.loss, progress, learningRate, folder);
+          const where =
+            result.notFinite === 'loss' ? 'the loss' : `the gradient of ${result.notFinite}`;
+          throw diverged(
+            `loss ${result.loss}, first non-finite value in ${where}; the weights before this step are in ` +
+              'diverged.safetensors',
+            progress,
+            learningRate,
+            folder,
+          );
         }
         state = result.state;
         progress = {
@@ -168,6 +176,16 @@ export async function train(options: TrainingOptions): Promise<TrainingResult> {
             { file: lastPath },
           );
         }
+      }
+      const meanLoss = progress.lossSum / Math.max(1, progress.batch);
+      const guessing = Math.log(model.classes);
+      if (model.classes > 1 && meanLoss > divergedLossRatio * guessing) {
+        throw diverged(
+          `mean loss ${meanLoss.toFixed(2)} over the epoch, where guessing has ${guessing.toFixed(2)}`,
+          progress,
+          rateAt(progress.step - 1),
+          folder,
+        );
       }
       const evaluation = evaluate(model, unflatten(state.leaves), data.validation());
       const metrics = epochMetrics(progress, evaluation, rateAt(progress.step - 1));
@@ -280,17 +298,15 @@ function epochMetrics(
 }
 
 function diverged(
-  where: string,
-  loss: number,
+  finding: string,
   progress: Progress,
   learningRate: number,
   folder: string,
 ): SaccadeError {
   return new SaccadeError(
     'diverged',
-    `training diverged at step ${progress.step + 1} (epoch ${progress.epoch + 1}): loss ${loss}, first ` +
-      `non-finite value in ${where === 'loss' ? 'the loss' : `the gradient of ${where}`}, learning rate ` +
-      `${learningRate.toExponential(2)}; the weights before this step are in diverged.safetensors. ` +
+    `training diverged at step ${progress.step + 1} (epoch ${progress.epoch + 1}) at learning rate ` +
+      `${learningRate.toExponential(2)}: ${finding}. ` +
       'Try a lower training.learningRate, a longer training.warmupEpochs or a smaller training.gradientClip',
     { file: folder },
   );

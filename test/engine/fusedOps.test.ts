@@ -21,6 +21,7 @@ import {
   parametricLifDefinition,
   type Surrogate,
 } from '../../engine/ops/lif.js';
+import { linear } from '../../engine/ops/linear.js';
 import {
   decayingLinearAttentionDefinition,
   linearAttentionDefinition,
@@ -107,7 +108,7 @@ const cases: Case[] = [
     ),
   ),
   ...(['hard', 'soft'] as const).flatMap((reset) =>
-    (['atan', 'sigmoid'] as const).map((surrogate): Case => ({
+    (['atan', 'sigmoid', 'triangle'] as const).map((surrogate): Case => ({
       title: `lif ${surrogate} ${reset} relaxed`,
       definition: {
         ...erase(lifDefinition),
@@ -240,6 +241,13 @@ const cases: Case[] = [
       [a, b],
       [a, b],
     ],
+    smooth: true,
+  },
+  {
+    title: 'patches',
+    definition: erase(patchesDefinition),
+    attributes: { size: 2 },
+    shapes: ({ a, b, c, d }) => [[a, b, 2 * c, 2 * d]],
     smooth: true,
   },
   {
@@ -410,12 +418,12 @@ describe('gradients against central finite differences in float64', () => {
   });
 });
 
-describe('ops without a gradient kernel', () => {
+describe('adamw', () => {
   beforeAll(async () => {
     await selectBackend('wasm');
   });
 
-  it('adamw equals its reference', () => {
+  it('equals its reference', () => {
     tf.tidy(() => {
       const attributes = {
         learningRate: 0.01,
@@ -435,14 +443,62 @@ describe('ops without a gradient kernel', () => {
       });
     });
   });
+});
 
-  it('patches equal the reshaped and transposed frames', () => {
+describe('linear', () => {
+  beforeAll(async () => {
+    await selectBackend('wasm');
+  });
+
+  it('has the gradients that differences give', () => {
+    fc.assert(
+      fc.property(fc.integer(), (seed) => {
+        tf.tidy(() => {
+          const random = createRandom(seed, 'linear');
+          // Small whole numbers, and a loss that is linear in each value: differences are exact.
+          const draw = (shape: number[]): tf.Tensor =>
+            tf.tensor(
+              Float32Array.from({ length: sizeOf(shape) }, () => random.integer(9) - 4),
+              shape,
+            );
+          const inputs = [[2, 3, 4], [4, 5], [5]].map(draw);
+          const dy = draw([2, 3, 5]);
+          const loss = (x: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor): tf.Scalar =>
+            tf.sum(tf.mul(linear(x, weight, bias), dy));
+          const gradients = tf.grads(loss as (...xs: tf.Tensor[]) => tf.Tensor)(inputs);
+          inputs.forEach((input, i) => {
+            const gradient = gradients[i].dataSync();
+            const values = input.dataSync();
+            for (let j = 0; j < input.size; j++) {
+              const [above, below] = [1, -1].map((step) => {
+                const moved = Float32Array.from(values);
+                moved[j] += step;
+                const [x, weight, bias] = inputs.map((other, k) =>
+                  k === i ? tf.tensor(moved, other.shape) : other,
+                );
+                return loss(x, weight, bias).dataSync()[0];
+              });
+              expect(gradient[j]).toBe((above - below) / 2);
+            }
+          });
+        });
+      }),
+      { numRuns: 5 },
+    );
+  });
+
+  it('has the gradients of a plain product where matrices are larger than a tile', () => {
     tf.tidy(() => {
-      const x = tf.randomNormal([3, 2, 8, 12]);
-      const [expected] = patchesDefinition.reference([x], { size: 4 });
-      const [actual] = runKernel(erase(patchesDefinition), [x], { size: 4 });
-      expect(actual.shape).toEqual([3, 6, 32]);
-      expect(largestDifference(actual.dataSync(), expected.dataSync())).toBe(0);
+      const [x, weight, dy] = [
+        [70, 45],
+        [45, 33],
+        [70, 33],
+      ].map((shape, seed) => tf.randomNormal(shape, 0, 1, 'float32', seed + 1));
+      const loss = (a: tf.Tensor, b: tf.Tensor): tf.Scalar => tf.sum(tf.mul(linear(a, b), dy));
+      const [dx, dWeight] = tf.grads(loss as (...xs: tf.Tensor[]) => tf.Tensor)([x, weight]);
+      const expected = [tf.matMul(dy, weight, false, true), tf.matMul(x, dy, true, false)];
+      expect(largestDifference(dx.dataSync(), expected[0].dataSync())).toBeLessThan(1e-5);
+      expect(largestDifference(dWeight.dataSync(), expected[1].dataSync())).toBeLessThan(1e-5);
     });
   });
 });

@@ -1,5 +1,5 @@
 import { createRandom } from '../../engine/support/random.js';
-import type { ClipBatch } from '../../models/evaluation/evaluate.js';
+import type { ClipBatch } from '../../preprocess/loader.js';
 import type { TrainingData } from '../../models/training/train.js';
 
 /** Clips of a dot that moves right (class 0) or left (class 1): only the order of frames tells which. */

@@ -163,6 +163,17 @@ describe('training', () => {
     expect(Object.values(before).flat().every(Number.isFinite)).toBe(true);
   });
 
+  it('stops with a diagnosis where the loss runs away', async () => {
+    await expect(
+      run('away', { config: config({ learningRate: 10, warmupEpochs: 0, gradientClip: 0 }) }),
+    ).rejects.toMatchObject({
+      kind: 'diverged',
+      message: expect.stringMatching(
+        /mean loss .* where guessing has 0\.69.*learningRate/s,
+      ) as string,
+    });
+  });
+
   it('writes metrics, TensorBoard events, the selected and the last epoch', async () => {
     await run('files');
     const lines = (await readFile(join(folder, 'files', 'metrics.jsonl'), 'utf8'))

@@ -42,6 +42,15 @@ Napi::Value instructionSet(const Napi::CallbackInfo& info) {
   return Napi::String::New(info.Env(), isaName(isa()));
 }
 
+/// instructionSets(): the names of those that this processor offers, the best first.
+Napi::Value instructionSets(const Napi::CallbackInfo& info) {
+  Napi::Array names = Napi::Array::New(info.Env());
+  for (int set = static_cast<int>(bestIsa()); set >= 0; set--) {
+    names.Set(names.Length(), isaName(static_cast<Isa>(set)));
+  }
+  return names;
+}
+
 /// limitInstructionSet('portable' | 'avx2' | 'best'): for tests of the other versions of a kernel.
 Napi::Value limitInstructionSet(const Napi::CallbackInfo& info) {
   const std::string name = info[0].As<Napi::String>();
@@ -62,6 +71,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("setThreads", Napi::Function::New<setThreads>(env, "setThreads"));
   exports.Set("threads", Napi::Function::New<threads>(env, "threads"));
   exports.Set("instructionSet", Napi::Function::New<instructionSet>(env, "instructionSet"));
+  exports.Set("instructionSets", Napi::Function::New<instructionSets>(env, "instructionSets"));
   exports.Set("limitInstructionSet",
               Napi::Function::New<limitInstructionSet>(env, "limitInstructionSet"));
   for (const KernelEntry* entry = firstKernel(); entry != nullptr; entry = entry->next) {

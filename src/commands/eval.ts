@@ -1,0 +1,78 @@
+import { Option } from 'commander';
+
+import { accuracyLine, reportTable } from '../../models/evaluation/report.js';
+import type { EvaluationOutcome } from '../../workers/evaluate.js';
+import { cacheFolder } from '../cacheFolder.js';
+import { backendOption, cacheOption, dataOption } from '../experimentOptions.js';
+import { type CommandIo, note, print, printJson, type RegisterCommand } from '../io.js';
+import { commandJob } from '../jobContext.js';
+import { examples, jsonOption } from '../options.js';
+
+interface Options {
+  readonly part: 'test' | 'validation';
+  readonly data?: string;
+  readonly cache?: string;
+  readonly backend?: string;
+  readonly json?: boolean;
+}
+
+export const registerEval: RegisterCommand = (program, io) => {
+  program
+    .command('eval')
+    .summary('evaluate a trained model on recordings it has not seen')
+    .description(
+      'Accuracy with its 95 % interval (Wilson), precision and recall by class, and the confusion matrix ' +
+        'as a picture. Of a run folder, the epoch that was selected on validation and the last one are ' +
+        'both evaluated. Writes evaluation-PART.json and confusion-PART.png beside the checkpoint. With ' +
+        '--json: {part, synthetic, groupedBy, notes, selected: {accuracy, classes, confusion, …}, last, ' +
+        'looks, picture, file}.',
+    )
+    .argument('<checkpoint>', 'checkpoint (.safetensors) or run folder')
+    .addOption(
+      new Option('--part <name>', 'part of the data set')
+        .choices(['test', 'validation'])
+        .default('test'),
+    )
+    .addOption(dataOption())
+    .addOption(cacheOption())
+    .addOption(backendOption())
+    .addOption(jsonOption())
+    .addHelpText(
+      'after',
+      examples(
+        ['saccade eval runs/gestures', 'the test part, once, at the end'],
+        ['saccade eval runs/gestures --part validation', 'while you are still choosing'],
+      ),
+    )
+    .action(async (checkpoint: string, { json, ...options }: Options) => {
+      const outcome = await runEvaluation(io, checkpoint, { ...options, json });
+      if (json) printJson(io, outcome);
+      else print(io, ...describeEvaluation(outcome));
+    });
+};
+
+export async function runEvaluation(
+  io: CommandIo,
+  path: string,
+  { json, cache, ...options }: Options,
+): Promise<EvaluationOutcome> {
+  const { evaluateJob } = await import('../../workers/evaluate.js');
+  const job = commandJob(io, json);
+  const outcome = await evaluateJob(
+    { path, cacheFolder: cache ?? cacheFolder(io.env), ...options },
+    job.context,
+  ).finally(job.done);
+  if (!json) note(io, ...outcome.notes);
+  return outcome;
+}
+
+export function describeEvaluation(outcome: EvaluationOutcome): string[] {
+  const { part, synthetic, selected, last, groupedBy, picture, file } = outcome;
+  return [
+    `${part} part${synthetic ? ' of a SYNTHETIC data set' : ''}, split by ${groupedBy}:`,
+    reportTable(selected),
+    `whole recordings: ${accuracyLine(selected.recordingAccuracy)}`,
+    ...(last === undefined ? [] : [`last epoch: ${accuracyLine(last.accuracy)}`]),
+    `${file}, ${picture}`,
+  ];
+}

@@ -1,0 +1,89 @@
+import type { SensorSize } from '../../ingest/eventBatch.js';
+import { backendOption } from '../experimentOptions.js';
+import { damageFields, openInput, warnOfDamage } from '../input.js';
+import { print, printJson, type RegisterCommand } from '../io.js';
+import { examples, formatOption, jsonOption, sensorOption } from '../options.js';
+
+interface Options {
+  readonly backend?: string;
+  readonly format?: string;
+  readonly sensor?: SensorSize;
+  readonly json?: boolean;
+}
+
+export const registerInfer: RegisterCommand = (program, io) => {
+  program
+    .command('infer')
+    .summary('recognise what a recording shows')
+    .description(
+      'Cuts a recording into windows as for training, and prints what the model recognises in each and, ' +
+        'by their mean probability, in all. With --json: {file, classes, prediction, probabilities, ' +
+        'windows: [{index, startUs, endUs, events, prediction, probabilities}], damageCount, damages, ' +
+        'skipped}; prediction is the name of a class, null where there is no window.',
+    )
+    .argument('<checkpoint>', 'checkpoint (.safetensors) or run folder')
+    .argument('<file>', 'recording, or - for standard input')
+    .addOption(
+      formatOption('--format <name>', 'format of the file (default: told from its content)'),
+    )
+    .addOption(sensorOption())
+    .addOption(backendOption())
+    .addOption(jsonOption())
+    .addHelpText('after', examples(['saccade infer runs/gestures wave.es', 'what is it?']))
+    .action(async (checkpoint: string, file: string, { json, backend, ...options }: Options) => {
+      const [{ selectBackend }, { loadModel }, { inferWindows, meanProbabilities }, { argMax }] =
+        await Promise.all([
+          import('../../engine/backend.js'),
+          import('../../workers/runs.js'),
+          import('../../workers/infer.js'),
+          import('../../models/evaluation/evaluate.js'),
+        ]);
+      await selectBackend(backend);
+      const loaded = await loadModel(checkpoint);
+      const { classes } = loaded;
+      const recording = await openInput(io, file, options);
+      const windows = [];
+      for await (const window of inferWindows(loaded, recording, { signal: io.signal })) {
+        windows.push(window);
+        if (!json) print(io, windowLine(window, classes));
+      }
+      const probabilities = meanProbabilities(windows) ?? null;
+      const prediction = probabilities === null ? null : classes[argMax(probabilities)];
+      if (json) {
+        printJson(io, {
+          file,
+          classes,
+          prediction,
+          probabilities,
+          windows: windows.map((window) => ({
+            ...window,
+            prediction: classes[window.prediction],
+          })),
+          ...damageFields(recording.report),
+        });
+      } else {
+        print(io, `${file}: ${prediction ?? 'no window, so nothing to recognise'}`);
+      }
+      warnOfDamage(io, recording);
+    });
+};
+
+interface Line {
+  readonly startUs: number;
+  readonly endUs: number;
+  readonly events: number;
+  readonly prediction: number;
+  readonly probabilities: readonly number[];
+}
+
+/** "0.800 … 1.600 s  hand_clapping  93.1 %  (12,345 events)". */
+export function windowLine(
+  { startUs, endUs, events, prediction, probabilities }: Line,
+  classes: readonly string[],
+): string {
+  const width = Math.max(...classes.map(({ length }) => length));
+  const seconds = (us: number): string => (us / 1e6).toFixed(3);
+  const percent = (100 * probabilities[prediction]).toFixed(1).padStart(5);
+  const name = classes[prediction].padEnd(width);
+  return `${seconds(startUs)} … ${seconds(endUs)} s  ${name}  ${percent} %  (${events} events)`;
+}

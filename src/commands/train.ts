@@ -1,0 +1,97 @@
+import type { EpochMetrics } from '../../models/training/train.js';
+import type { Experiment } from '../../workers/experiment.js';
+import type { TrainOutcome } from '../../workers/train.js';
+import { cacheFolder } from '../cacheFolder.js';
+import {
+  backendOption,
+  cacheOption,
+  changeExperiment,
+  dataOption,
+  type ExperimentChanges,
+  seedOption,
+} from '../experimentOptions.js';
+import { type CommandIo, grouped, print, printJson, type RegisterCommand } from '../io.js';
+import { commandJob } from '../jobContext.js';
+import { examples, integerBetween, jsonOption } from '../options.js';
+
+interface Options extends ExperimentChanges {
+  readonly out?: string;
+  readonly cache?: string;
+  readonly backend?: string;
+  readonly fresh?: boolean;
+  readonly json?: boolean;
+}
+
+export const registerTrain: RegisterCommand = (program, io) => {
+  program
+    .command('train')
+    .summary('train a model')
+    .description(
+      'Trains the model that a configuration describes. The run folder gets checkpoints (safetensors), ' +
+        'metrics.jsonl and TensorBoard events. A run that was interrupted is resumed by the same command, ' +
+        'and ends with the same weights. The epoch is selected on the validation part; the test part is ' +
+        'left alone (see `eval`). With --json: {folder, parameters, clips, steps, bestEpoch, ' +
+        'bestValidationAccuracy, bestPath, lastPath, notes}.',
+    )
+    .argument('<config>', 'experiment, a YAML file')
+    .option('--out <folder>', 'run folder (default: runs/ and the name of the experiment)')
+    .addOption(dataOption())
+    .addOption(seedOption())
+    .option('--epochs <N>', 'epochs, in place of those configured', integerBetween(1, 1_000_000))
+    .option('--fresh', 'start over, whatever the run folder holds')
+    .addOption(cacheOption())
+    .addOption(backendOption())
+    .addOption(jsonOption())
+    .addHelpText(
+      'after',
+      examples(
+        ['saccade train configs/gestures.yaml', 'train, or go on with training'],
+        [
+          'saccade train configs/actions.yaml --data recordings --seed 2 --out runs/mine-2',
+          'other recordings, another seed',
+        ],
+      ),
+    )
+    .action(async (config: string, { out, json, ...options }: Options) => {
+      const { readExperiment } = await import('../../workers/experiment.js');
+      const experiment = changeExperiment(await readExperiment(config), options);
+      const folder = out ?? `runs/${experiment.name}`;
+      const outcome = await runTraining(io, experiment, folder, { ...options, json });
+      if (json) printJson(io, { folder, ...outcome });
+      else print(io, ...describeTraining(folder, outcome));
+    });
+};
+
+/** Trains with progress, messages and a line per epoch on standard error. */
+export async function runTraining(
+  io: CommandIo,
+  experiment: Experiment,
+  folder: string,
+  { cache, backend, fresh, json }: Pick<Options, 'cache' | 'backend' | 'fresh' | 'json'>,
+): Promise<TrainOutcome> {
+  const { trainJob } = await import('../../workers/train.js');
+  const job = commandJob(io, json);
+  return trainJob(
+    { experiment, folder, backend, fresh, cacheFolder: cache ?? cacheFolder(io.env) },
+    { ...job.context, onEpoch: (metrics) => job.context.onMessage?.(epochLine(metrics)) },
+  ).finally(job.done);
+}
+
+function epochLine(metrics: EpochMetrics): string {
+  const { epoch, trainingLoss, validationLoss, validationAccuracy } = metrics;
+  return (
+    `epoch ${epoch}: training loss ${trainingLoss.toFixed(3)}, validation loss ` +
+    `${validationLoss.toFixed(3)}, validation accuracy ${(100 * validationAccuracy).toFixed(1)} %`
+  );
+}
+
+export function describeTraining(folder: string, outcome: TrainOutcome): string[] {
+  const { parameters, clips, steps, bestEpoch, bestValidationAccuracy } = outcome;
+  return [
+    `${folder}: ${grouped(parameters)} parameters, ${grouped(steps)} steps on ${grouped(clips.train)} clips`,
+    clips.validation === 0
+      ? 'no validation clips: the last epoch is the selected one'
+      : `selected epoch ${bestEpoch} with ${(100 * bestValidationAccuracy).toFixed(1)} % on ` +
+        `${grouped(clips.validation)} validation clips`,
+  ];
+}

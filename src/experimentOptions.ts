@@ -1,0 +1,56 @@
+import { resolve } from 'node:path';
+
+import { Option } from 'commander';
+
+import { backendNames, backendVariable } from '../engine/backendNames.js';
+import type { Experiment } from '../workers/experiment.js';
+import { cacheVariable } from './cacheFolder.js';
+import { integerBetween } from './options.js';
+
+/** What the command line changes of an experiment. */
+export interface ExperimentChanges {
+  readonly data?: string;
+  readonly seed?: number;
+  readonly epochs?: number;
+}
+
+/** `--data`, which names another folder of recordings. */
+export function dataOption(): Option {
+  return new Option('--data <folder>', 'folder of recordings, in place of the one configured');
+}
+
+export function seedOption(): Option {
+  return new Option('--seed <N>', 'seed, in place of the one configured').argParser(
+    integerBetween(0, 2 ** 31 - 1),
+  );
+}
+
+export function cacheOption(): Option {
+  return new Option(
+    '--cache <folder>',
+    `folder of prepared clips (default: ${cacheVariable}, otherwise .saccade/cache)`,
+  );
+}
+
+export function backendOption(): Option {
+  return new Option(
+    '--backend <name>',
+    `what computes (default: ${backendVariable}, otherwise the fastest that works)`,
+  ).choices(['auto', ...backendNames]);
+}
+
+/** The experiment with what the command line says in place of its own settings. */
+export function changeExperiment(
+  experiment: Experiment,
+  { data, seed, epochs }: ExperimentChanges,
+): Experiment {
+  return {
+    ...experiment,
+    seed: seed ?? experiment.seed,
+    dataset: {
+      ...experiment.dataset,
+      path: data === undefined ? experiment.dataset.path : resolve(data),
+    },
+    training: { ...experiment.training, epochs: epochs ?? experiment.training.epochs },
+  };
+}

@@ -1,0 +1,187 @@
+/**
+ * Saccade as a library: what the command line is made of, layer by layer.
+ *
+ *     import { openRecording, loadModel, streamPredictions } from 'saccade';
+ *
+ *     const recording = await openRecording('wave.es');
+ *     const model = await loadModel('runs/gestures');
+ *     for await (const bin of streamPredictions(model, recording.batches())) {
+ *       console.log(bin.endUs, model.classes[bin.prediction]);
+ *     }
+ */
+
+/** Errors that a user can act on, and the exit codes that the command line gives them. */
+export {
+  type ErrorKind,
+  type ErrorPlace,
+  exitCodes,
+  SaccadeError,
+} from '../engine/support/errors.js';
+
+/** Computing: choose a TensorFlow.js backend before a model is made or loaded. */
+export {
+  backendNames,
+  type BackendName,
+  type BackendStatus,
+  inspectBackends,
+  selectBackend,
+} from '../engine/backend.js';
+
+/** Fused ops with gradients, for models of one's own. */
+export {
+  causalConv1d,
+  defaultLif,
+  depthwiseConv2d,
+  lif,
+  type LifConfig,
+  linear,
+  linearAttention,
+  type LinearAttentionConfig,
+  type LinearAttentionState,
+  type ScanInputs,
+  selectiveScan,
+  type Surrogate,
+} from '../engine/index.js';
+
+/** Events in memory: a structure of arrays, times in µs. */
+export {
+  concatBatches,
+  createBatch,
+  emptyBatch,
+  type EventBatch,
+  selectEvents,
+  type SensorSize,
+  sliceBatch,
+} from '../ingest/eventBatch.js';
+
+/** Recordings: open, summarise, read and write, with bounded memory. */
+export {
+  decodeStream,
+  openRecording,
+  type OpenOptions,
+  type ReadOptions,
+  type Recording,
+  type RecordingSummary,
+  summarise,
+  type WriteOptions,
+  writeRecording,
+} from '../ingest/recording.js';
+export type { DecodeReport, EventFormat } from '../ingest/format.js';
+export { detectFormat, formatByExtension, formatByName, formats } from '../ingest/formats/index.js';
+
+/** Labelled sets of recordings, split without leaks between the parts. */
+export {
+  type Dataset,
+  type LabelledRecording,
+  openFolderDataset,
+  type Split,
+  splitDataset,
+  type SplitName,
+  type SplitOptions,
+} from '../ingest/datasets/index.js';
+
+/** Synthetic recordings of gestures. */
+export {
+  gestures,
+  type GestureOptions,
+  simulateDataset,
+  type SimulateDatasetOptions,
+  simulateGesture,
+} from '../ingest/simulator/index.js';
+
+/** Filters of event streams, called as text: `refractory:1000`. */
+export {
+  type EventFilter,
+  filters,
+  filterStream,
+  parseFilter,
+} from '../preprocess/filters/index.js';
+
+/** Windows: the stretches of a recording that models see. */
+export { type EventWindow, type WindowConfig, windowsOf } from '../preprocess/windows/index.js';
+
+/** Representations: events as dense tensors. */
+export {
+  type ClipSize,
+  type DenseArray,
+  type Representation,
+  representationByName,
+  type RepresentationName,
+  representationNames,
+  representRecording,
+  representWindow,
+} from '../preprocess/representations/index.js';
+export { writeNpy } from '../preprocess/npyFile.js';
+
+/** Augmentations of training windows, called as text: `translate:8`. */
+export {
+  augment,
+  type Augmentation,
+  augmentations,
+  parseAugmentation,
+} from '../preprocess/augmentations/index.js';
+
+/** Models: functions of parameters, frames and the state of the clip so far. */
+export { createModel, type ModelConfig, modelSchema } from '../models/networks/index.js';
+export type { ClipState, InputShape, Model } from '../models/model.js';
+export { type Context, inference, Recorder } from '../models/context.js';
+export {
+  countParameters,
+  disposeTree,
+  flatten,
+  Initialiser,
+  type ParameterTree,
+  unflatten,
+} from '../models/parameters.js';
+export {
+  type Checkpoint,
+  readCheckpoint,
+  writeCheckpoint,
+} from '../models/checkpoints/checkpoint.js';
+
+/** Training, with data from anywhere. */
+export {
+  type EpochMetrics,
+  train,
+  type TrainingData,
+  type TrainingOptions,
+  type TrainingResult,
+} from '../models/training/train.js';
+export { type TrainingConfig, trainingSchema } from '../models/training/config.js';
+export type { ClipBatch } from '../preprocess/loader.js';
+
+/** Evaluation: predictions, metrics with intervals, reports, a picture of the confusion matrix. */
+export { evaluate, type Evaluation } from '../models/evaluation/evaluate.js';
+export {
+  accuracy,
+  confusionMatrix,
+  type ConfusionMatrix,
+  meanInterval,
+  wilsonInterval,
+} from '../models/evaluation/metrics.js';
+export {
+  type ClassificationReport,
+  classificationReport,
+  reportTable,
+} from '../models/evaluation/report.js';
+export { type ConfusionPicture, confusionPicture } from '../models/evaluation/confusionPicture.js';
+
+/** Experiments and jobs: what the commands run, from a configuration to a trained and used model. */
+export {
+  type Experiment,
+  experimentSchema,
+  parseExperiment,
+  readExperiment,
+} from '../workers/experiment.js';
+export type { JobContext, JobProgress } from '../workers/job.js';
+export { prepareData, type PreparedData } from '../workers/prepare.js';
+export { trainJob, type TrainJob, type TrainOutcome } from '../workers/train.js';
+export { evaluateJob, type EvaluateJob, type EvaluationOutcome } from '../workers/evaluate.js';
+export { inferWindows, type WindowPrediction } from '../workers/infer.js';
+export { type LoadedModel, loadModel } from '../workers/runs.js';
+export {
+  type BinPrediction,
+  type StreamOptions,
+  type StreamReport,
+  streamPredictions,
+} from '../workers/stream.js';

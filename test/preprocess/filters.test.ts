@@ -1,0 +1,257 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { concatBatches, emptyBatch, type SensorSize, sliceBatch } from '../../ingest/eventBatch.js';
+import {
+  applyFilters,
+  type EventFilter,
+  filters,
+  filterStream,
+  parseFilter,
+  startFilters,
+} from '../../preprocess/filters/index.js';
+import { batchOf, collect, type EventRow, rowsOf, streamOf } from '../ingest/streams.js';
+import { eventRows } from './eventRows.js';
+
+const sensor: SensorSize = { width: 5, height: 4 };
+
+/** Calls of every registered filter, for a sensor of 5 x 4 pixels. */
+const examples: Readonly<Record<string, readonly string[]>> = {
+  refractory: ['refractory:0', 'refractory:100', 'refractory:1000'],
+  backgroundActivity: ['backgroundActivity:80', 'backgroundActivity:300,3'],
+  polarity: ['polarity:0', 'polarity:1'],
+  region: ['region:1,1,3,2', 'region:4,0,100,100'],
+};
+
+function passing(filter: EventFilter, rows: readonly EventRow[], size = sensor): EventRow[] {
+  return rowsOf(filter.apply(batchOf(size, rows), filter.start(size)));
+}
+
+/** What a filter lets pass, as a rule on the events before each one. */
+type Reference = (
+  row: EventRow,
+  before: readonly EventRow[],
+  passed: readonly EventRow[],
+) => boolean;
+
+function expectReference(call: string, reference: Reference): void {
+  const filter = parseFilter(call);
+  fc.assert(
+    fc.property(eventRows(sensor), (rows) => {
+      const passed: EventRow[] = [];
+      rows.forEach((row, i) => {
+        if (reference(row, rows.slice(0, i), passed)) passed.push(row);
+      });
+      expect(passing(filter, rows)).toEqual(passed);
+    }),
+    { numRuns: 200 },
+  );
+}
+
+describe('refractory', () => {
+  it.each([0, 1, 90, 700])('of %i µs passes what the reference passes', (periodUs) => {
+    expectReference(`refractory:${periodUs}`, ([tUs, x, y], _before, passed) => {
+      const last = passed.findLast((row) => row[1] === x && row[2] === y);
+      return last === undefined || Math.abs(tUs - last[0]) >= periodUs;
+    });
+  });
+
+  it('counts from the last event that passed, over both polarities', () => {
+    const rows: EventRow[] = [
+      [1000, 0, 0, 1],
+      [1060, 0, 0, 0],
+      [1099, 0, 0, 1],
+      [1100, 0, 0, 0],
+      [1101, 1, 0, 0],
+    ];
+    expect(passing(parseFilter('refractory:100'), rows)).toEqual([rows[0], rows[3], rows[4]]);
+  });
+
+  it('goes on at once where the clock restarts', () => {
+    const rows: EventRow[] = [
+      [9_000_000, 2, 2, 1],
+      [10, 2, 2, 1],
+      [20, 2, 2, 1],
+      [200, 2, 2, 1],
+    ];
+    expect(passing(parseFilter('refractory:100'), rows)).toEqual([rows[0], rows[1], rows[3]]);
+  });
+});
+
+describe('backgroundActivity', () => {
+  it.each([
+    [0, 1],
+    [50, 1],
+    [200, 2],
+    [1000, 4],
+    [100_000, 8],
+  ])('of %i µs and %i neighbours passes what the reference passes', (windowUs, neighbours) => {
+    expectReference(`backgroundActivity:${windowUs},${neighbours}`, ([tUs, x, y], before) => {
+      let found = 0;
+      for (let row = y - 1; row <= y + 1; row++) {
+        for (let column = x - 1; column <= x + 1; column++) {
+          const last = before.findLast((event) => event[1] === column && event[2] === row);
+          const itself = row === y && column === x;
+          if (!itself && last !== undefined && Math.abs(tUs - last[0]) <= windowUs) found++;
+        }
+      }
+      return found >= neighbours;
+    });
+  });
+
+  it('drops a hot pixel and keeps company, also of a dropped event', () => {
+    const rows: EventRow[] = [
+      [10, 1, 1, 1],
+      [20, 1, 1, 1],
+      [30, 2, 2, 0],
+      [131, 3, 3, 0],
+      [131, 4, 3, 0],
+    ];
+    expect(passing(parseFilter('backgroundActivity:100'), rows)).toEqual([rows[2], rows[4]]);
+  });
+
+  it('takes no opposite edge for a neighbour', () => {
+    const rows: EventRow[] = [
+      [10, sensor.width - 1, 1, 1],
+      [11, 0, 2, 1],
+      [12, 2, 0, 1],
+      [13, 2, sensor.height - 1, 1],
+    ];
+    expect(passing(parseFilter('backgroundActivity:100'), rows)).toEqual([]);
+  });
+});
+
+describe('polarity', () => {
+  it.each([0, 1])('keeps %i', (kept) => {
+    expectReference(`polarity:${kept}`, (row) => row[3] === kept);
+  });
+});
+
+describe('region', () => {
+  it('keeps a rectangle', () => {
+    expectReference('region:1,2,3,1', ([, x, y]) => x >= 1 && x <= 3 && y === 2);
+  });
+
+  it('may reach beyond the sensor', () => {
+    expectReference('region:0,1,65536,65536', ([, , y]) => y >= 1);
+  });
+
+  it('refuses a rectangle without a pixel of the sensor', () => {
+    for (const call of ['region:5,0,1,1', 'region:0,4,1,1']) {
+      const error = /starts at column \d, row \d, expected a place.* 5 columns and 4 rows/;
+      expect(() => parseFilter(call).start(sensor)).toThrow(error);
+    }
+  });
+});
+
+describe('filters', () => {
+  it('have names of their own and examples here', () => {
+    expect(filters.map((filter) => filter.name).sort()).toEqual(Object.keys(examples).sort());
+  });
+
+  const calls = filters.flatMap(({ name }) => examples[name] ?? []);
+  describe.each(calls)('%s conforms', (call) => {
+    const filter = parseFilter(call);
+    const rows = eventRows(sensor);
+
+    it('has a description that means the same', () => {
+      const again = parseFilter(filter.description);
+      expect(again.description).toBe(filter.description);
+      fc.assert(
+        fc.property(rows, (list) => {
+          expect(passing(again, list)).toEqual(passing(filter, list));
+        }),
+      );
+    });
+
+    it('keeps a part of the events, in order, and changes no batch', () => {
+      fc.assert(
+        fc.property(rows, (list) => {
+          const batch = batchOf(sensor, list);
+          const passed = filter.apply(batch, filter.start(sensor));
+          expect(passed.sensor).toEqual(sensor);
+          let from = 0;
+          for (const row of rowsOf(passed)) {
+            const at = list.findIndex((each, i) => i >= from && String(each) === String(row));
+            expect(at).toBeGreaterThanOrEqual(from);
+            from = at + 1;
+          }
+          expect(rowsOf(batch)).toEqual(list);
+        }),
+      );
+    });
+
+    it('passes the same events however the stream is cut', async () => {
+      await fc.assert(
+        fc.asyncProperty(rows, fc.array(fc.nat(9), { minLength: 1 }), async (list, lengths) => {
+          const batch = batchOf(sensor, list);
+          for (const cut of [[1], [...lengths, 1]]) {
+            const parts = [];
+            for (let start = 0, i = 0; start < list.length; i++) {
+              const end = Math.min(list.length, start + cut[i % cut.length]);
+              parts.push(sliceBatch(batch, start, end));
+              start = end;
+            }
+            const passed = await collect(filterStream(streamOf(parts), [filter]));
+            expect(passed.every((each) => each.length > 0)).toBe(true);
+            expect(rowsOf(concatBatches(passed, sensor))).toEqual(passing(filter, list));
+          }
+        }),
+        { numRuns: 60 },
+      );
+    });
+
+    it('goes on from a copy of its state', () => {
+      fc.assert(
+        fc.property(rows, rows, (first, second) => {
+          const state = filter.start(sensor);
+          filter.apply(batchOf(sensor, first), state);
+          const copy = structuredClone(state);
+          const next = batchOf(sensor, second);
+          const passed = rowsOf(filter.apply(next, state));
+          expect(rowsOf(filter.apply(next, copy))).toEqual(passed);
+          expect(copy).toEqual(state);
+        }),
+      );
+    });
+
+    it('takes a batch without events and starts anew each time', () => {
+      fc.assert(
+        fc.property(rows, (list) => {
+          const state = filter.start(sensor);
+          expect(filter.apply(emptyBatch(sensor), state).length).toBe(0);
+          expect(state).toEqual(filter.start(sensor));
+          expect(rowsOf(filter.apply(batchOf(sensor, list), state))).toEqual(passing(filter, list));
+        }),
+      );
+    });
+  });
+});
+
+describe('filterStream', () => {
+  it('applies filters in order, each to what the one before it passed', async () => {
+    const chain = ['refractory:50', 'polarity:1', 'backgroundActivity:200'].map(parseFilter);
+    await fc.assert(
+      fc.asyncProperty(eventRows(sensor), async (list) => {
+        const batch = batchOf(sensor, list);
+        const streamed = await collect(filterStream(streamOf([batch]), chain));
+        const expected = chain.reduce((rows, filter) => passing(filter, rows), list);
+        expect(rowsOf(concatBatches(streamed, sensor))).toEqual(expected);
+        const states = startFilters(chain, sensor);
+        expect(rowsOf(applyFilters(batch, chain, states))).toEqual(expected);
+      }),
+    );
+  });
+
+  it('gives back the stream where there is no filter', async () => {
+    const batch = batchOf(sensor, [[5, 1, 1, 0]]);
+    expect(await collect(filterStream(streamOf([batch]), []))).toEqual([batch]);
+    expect(await collect(filterStream(streamOf([]), []))).toEqual([]);
+  });
+
+  it('names what is wrong with a call', () => {
+    expect(() => parseFilter('refractory:never')).toThrow(
+      /filter "refractory:never": periodUs is "never", expected a whole number/,
+    );
+    expect(() => parseFilter('median:3')).toThrow(/unknown filter "median", known are refractory/);
+  });
+});

@@ -1,0 +1,443 @@
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
+
+import { beforeAll, describe, expect, it } from 'vitest';
+
+import { Workplace } from './cliProcess.js';
+
+const place = new Workplace();
+
+interface Event {
+  readonly t: number;
+  readonly x: number;
+  readonly y: number;
+  readonly p: 0 | 1;
+}
+
+const [width, height] = [12, 9];
+const sensor = `${width}x${height}`;
+
+/** Seeded by its own arithmetic: nothing here shares code with what is tested. */
+const events: Event[] = Array.from({ length: 500 }, (_, i) => {
+  const hash = (i * 2654435761) % 4294967296;
+  return {
+    t: 1000 + 37 * i + (hash % 30),
+    x: hash % width,
+    y: (hash >>> 8) % height,
+    p: ((hash >>> 16) & 1) as 0 | 1,
+  };
+});
+
+const asCsv = (list: readonly Event[]): string =>
+  `t,x,y,p\n${list.map(({ t, x, y, p }) => `${t},${x},${y},${p}\n`).join('')}`;
+
+const fromCsv = (text: string): Event[] =>
+  text
+    .trimEnd()
+    .split('\n')
+    .slice(1)
+    .map((line) => {
+      const [t, x, y, p] = line.split(',').map(Number);
+      return { t, x, y, p: p as 0 | 1 };
+    });
+
+beforeAll(async () => {
+  await writeFile(place.path('events.csv'), asCsv(events));
+  await writeFile(place.path('notes.txt'), 'These are no events.\nNot at all.\n');
+  await writeFile(place.path('empty.es'), '');
+});
+
+describe('saccade', () => {
+  const commands = [
+    'info',
+    'convert',
+    'represent',
+    'simulate',
+    'dataset prepare',
+    'train',
+    'eval',
+    'compare',
+    'infer',
+    'stream',
+    'demo',
+    'doctor',
+  ];
+
+  it('prints its version, its help and its exit codes', async () => {
+    const { version } = JSON.parse(await readFile('package.json', 'utf8')) as { version: string };
+    expect(await place.print('--version')).toBe(`${version}\n`);
+    const help = await place.print('--help');
+    for (const name of commands) expect(help).toContain(`\n  ${name.split(' ')[0]} `);
+    expect(help).toMatch(/Exit codes:\n {2}0 {4}done/);
+  });
+
+  it.each(commands)('%s --help has examples that begin with the command', async (name) => {
+    const help = await place.print(...name.split(' '), '--help');
+    expect(help).toMatch(/^Usage: saccade /);
+    expect(help).toContain(`Examples:\n  $ `);
+    expect(help).toContain(`saccade ${name} `.trimEnd());
+  });
+
+  it('says what is wrong with a command line', async () => {
+    await place.fails('usage', ['inof'], [/unknown command 'inof'/, /Did you mean info\?/]);
+    await place.fails('usage', ['info'], [/missing required argument 'file'/]);
+    await place.fails('usage', ['info', 'events.csv', '--jsom'], [/--jsom/, /--json/]);
+    const { exitCode, stdout, stderr } = await place.run([]);
+    expect([exitCode, stdout]).toEqual([2, '']);
+    expect(stderr).toMatch(/^Usage: saccade/);
+  });
+
+  it('says it in JSON where JSON is asked for', async () => {
+    const { exitCode, stdout, stderr } = await place.run(['info', 'gone.es', '--json']);
+    expect([exitCode, stdout]).toEqual([3, '']);
+    expect(JSON.parse(stderr)).toEqual({
+      error: { kind: 'input', file: 'gone.es', message: expect.stringContaining('gone.es') },
+    });
+  });
+});
+
+describe('saccade info', () => {
+  it('says what a recording holds', async () => {
+    const onEvents = events.filter(({ p }) => p === 1).length;
+    const summary = await place.json('info', 'events.csv', '--sensor', sensor);
+    expect(summary).toMatchObject({
+      format: 'csv',
+      width,
+      height,
+      events: events.length,
+      tFirstUs: events[0].t,
+      tLastUs: events[events.length - 1].t,
+      onEvents,
+      offEvents: events.length - onEvents,
+      backwardSteps: 0,
+    });
+    const text = await place.print('info', 'events.csv', '--sensor', sensor);
+    expect(text).toMatch(/sensor +12x9 \(as given\)/);
+    expect(text).toMatch(/events +500\n/);
+  });
+
+  it('counts backward steps, and reads standard input', async () => {
+    const swapped = [events[1], events[0], events[3], events[2], events[4]];
+    const { exitCode, stdout } = await place.run(['info', '-', '--sensor', sensor, '--json'], {
+      input: asCsv(swapped),
+    });
+    expect(exitCode).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({
+      events: 5,
+      backwardSteps: 2,
+      tFirstUs: events[1].t,
+      tLastUs: events[4].t,
+    });
+  });
+
+  it('reads what is readable of a damaged recording, and says where the damage is', async () => {
+    const lines = asCsv(events).split('\n');
+    lines[10] = 'broken';
+    await writeFile(place.path('damaged.csv'), lines.join('\n'));
+    const { exitCode, stdout, stderr } = await place.run(['info', 'damaged.csv', '--json']);
+    expect(exitCode).toBe(0);
+    const offset = lines.slice(0, 10).join('\n').length + 1;
+    expect(JSON.parse(stdout)).toMatchObject({
+      events: events.length - 1,
+      damageCount: 1,
+      damages: [{ offset, message: expect.stringContaining('expected') }],
+    });
+    expect(stderr).toMatch(`byte ${offset}`);
+  });
+
+  it.each([
+    ['a missing file', 'gone.es', [/gone\.es/, /no such file/]],
+    ['a folder', '.', [/folder/]],
+    ['an empty file', 'empty.es', [/empty\.es/, /empty/]],
+    ['a text', 'notes.txt', [/notes\.txt/, /known formats are aedat2, evt2/]],
+  ])('refuses %s', async (_, file, expected) => {
+    await place.fails('input', ['info', file], expected);
+  });
+
+  it('refuses wrong options', async () => {
+    await place.fails('usage', ['info', 'events.csv', '--format', 'mp4'], [/--format/, /aedat2/]);
+    await place.fails('usage', ['info', 'events.csv', '--sensor', '12'], [/--sensor/, /346x260/]);
+  });
+});
+
+describe('saccade convert', () => {
+  it('keeps every event from format to format', async () => {
+    // Each format on the way holds these events.
+    for (const [from, to] of [
+      ['events.csv', 'a.npy'],
+      ['a.npy', 'b.raw'],
+      ['b.raw', 'c.aedat'],
+      ['c.aedat', 'd.es'],
+      ['d.es', 'back.csv'],
+    ]) {
+      const given = from === 'events.csv' || from === 'a.npy' ? ['--sensor', '128x128'] : [];
+      expect(await place.json('convert', from, to, ...given)).toMatchObject({
+        from,
+        to,
+        events: { read: events.length, filtered: 0, written: events.length },
+        bytes: (await stat(place.path(to))).size,
+        damageCount: 0,
+      });
+    }
+    expect(fromCsv(await readFile(place.path('back.csv'), 'utf8'))).toEqual(events);
+  });
+
+  it('cuts from (included) and to (not included), and filters in order', async () => {
+    const [fromUs, toUs] = [events[100].t, events[400].t];
+    const cut = events.slice(100, 400);
+    await place.print('convert', 'events.csv', 'cut.csv', '--from', `${fromUs}`, '--to', `${toUs}`);
+    expect(fromCsv(await readFile(place.path('cut.csv'), 'utf8'))).toEqual(cut);
+
+    const on = cut.filter(({ p }) => p === 1);
+    const lastUs = new Map<number, number>();
+    const kept = on.filter(({ t, x, y }) => {
+      const pixel = y * width + x;
+      if (t - (lastUs.get(pixel) ?? -Infinity) < 6000) return false;
+      lastUs.set(pixel, t);
+      return true;
+    });
+    expect(kept.length).toBeGreaterThan(10);
+    expect(kept.length).toBeLessThan(on.length);
+    const document = await place.json(
+      ...['convert', 'events.csv', 'filtered.csv', '--from', `${fromUs}`, '--to', `${toUs}`],
+      ...['--filter', 'polarity:1', '--filter', 'refractory:periodUs=6000'],
+    );
+    expect(document).toMatchObject({
+      events: { read: cut.length, filtered: cut.length - kept.length, written: kept.length },
+    });
+    expect(fromCsv(await readFile(place.path('filtered.csv'), 'utf8'))).toEqual(kept);
+  });
+
+  it('works in a pipe, with the results on standard error', async () => {
+    const { exitCode, stdout, stderr } = await place.run(
+      ['convert', '-', '-', '--sensor', sensor, '--to', `${events[7].t}`, '--json'],
+      { input: asCsv(events) },
+    );
+    expect(exitCode).toBe(0);
+    expect(fromCsv(stdout)).toEqual(events.slice(0, 7));
+    expect(JSON.parse(stderr)).toMatchObject({ from: '-', to: '-', events: { written: 7 } });
+  });
+
+  it('refuses what cannot be read or written, and leaves nothing behind', async () => {
+    await writeFile(place.path('late.csv'), asCsv([events[5], events[4]]));
+    const before = await readdir(place.folder);
+    await place.fails('input', ['convert', 'gone.csv', 'x.es'], [/gone\.csv/, /no such file/]);
+    await place.fails('input', ['convert', 'notes.txt', 'x.es'], [/notes\.txt/, /known formats/]);
+    await place.fails('usage', ['convert', 'events.csv', 'x.mp4'], [/x\.mp4/, /\.aedat/]);
+    await place.fails('usage', ['convert', 'events.csv', 'events.csv'], [/the input itself/]);
+    // An event that the format cannot hold: times of Event Stream never go back.
+    await place.fails('input', ['convert', 'late.csv', 'x.es'], [/x\.es/, /event 1/, /go back/]);
+    expect(await readdir(place.folder)).toEqual(before);
+  });
+
+  it('refuses wrong options before anything is read', async () => {
+    const refused = (option: string, value: string, ...expected: RegExp[]): Promise<void> =>
+      place.fails('usage', ['convert', 'gone.csv', 'x.es', option, value], expected);
+    await refused('--filter', 'blur:3', /blur/, /refractory:periodUs/);
+    await refused('--filter', 'refractory:soon', /periodUs/, /expected a whole number/);
+    await refused('--from', '1.5', /--from/, /µs/);
+  });
+});
+
+/** Reads an NPY file of version 1 as NumPy describes it. */
+async function readNpy(
+  path: string,
+): Promise<{ type: string; shape: number[]; values: Float32Array | Uint8Array }> {
+  const bytes = await readFile(path);
+  expect(bytes.toString('latin1', 0, 8)).toBe('\x93NUMPY\x01\x00');
+  const end = 10 + bytes.readUInt16LE(8);
+  expect(end % 64).toBe(0);
+  const match = /^\{'descr': '(.*)', 'fortran_order': False, 'shape': \((.*)\), \} *\n$/.exec(
+    bytes.toString('latin1', 10, end),
+  )!;
+  const shape = match[2]
+    .split(',')
+    .filter((part) => part.trim() !== '')
+    .map(Number);
+  const data = bytes.buffer.slice(bytes.byteOffset + end, bytes.byteOffset + bytes.length);
+  const values = match[1] === '|u1' ? new Uint8Array(data) : new Float32Array(data);
+  expect(values.length).toBe(shape.reduce((a, b) => a * b, 1));
+  return { type: match[1], shape, values };
+}
+
+describe('saccade represent', () => {
+  const bins = 5;
+  const [tFirst, tLast] = [events[0].t, events[events.length - 1].t];
+
+  /** Dictionary of cells, filled event by event; a different way to the same definition. */
+  function cells(
+    rows: number,
+    columns: number,
+    add: (event: Event, row: number, column: number) => readonly [key: string, value: number][],
+  ): Map<string, number> {
+    const sums = new Map<string, number>();
+    for (const event of events) {
+      const row = Math.floor((event.y / height) * rows);
+      const column = Math.floor((event.x / width) * columns);
+      for (const [key, value] of add(event, row, column)) {
+        sums.set(key, (sums.get(key) ?? 0) + value);
+      }
+    }
+    return sums;
+  }
+
+  function histogram(rows: number, columns: number): Map<string, number> {
+    const edges = Array.from(
+      { length: bins + 1 },
+      (_, i) => tFirst + (i * (tLast - tFirst)) / bins,
+    );
+    return cells(rows, columns, ({ t, p }, row, column) => {
+      const bin = t === tLast ? bins - 1 : edges.findIndex((edge) => t < edge) - 1;
+      return [[[bin, p, row, column].join(), 1]];
+    });
+  }
+
+  function voxels(rows: number, columns: number): Map<string, number> {
+    return cells(rows, columns, ({ t, p }, row, column) => {
+      const position = ((bins - 1) * (t - tFirst)) / (tLast - tFirst);
+      return Array.from({ length: bins }, (_, bin) => {
+        const share = Math.max(0, 1 - Math.abs(position - bin));
+        return [[bin, row, column].join(), share * (p === 1 ? 1 : -1)] as const;
+      });
+    });
+  }
+
+  function expectCells(
+    { shape, values }: { shape: number[]; values: Float32Array | Uint8Array },
+    expected: Map<string, number>,
+  ): void {
+    values.forEach((value, flat) => {
+      const index: number[] = [];
+      for (let axis = shape.length - 1, rest = flat; axis >= 0; axis--) {
+        index.unshift(rest % shape[axis]);
+        rest = Math.floor(rest / shape[axis]);
+      }
+      expect(value, index.join()).toBeCloseTo(expected.get(index.join()) ?? 0, 4);
+    });
+  }
+
+  const represent = async (
+    kind: string,
+    ...more: string[]
+  ): Promise<Awaited<ReturnType<typeof readNpy>>> => {
+    const args = ['events.csv', 'out.npy', '--as', kind, '--bins', `${bins}`, '--sensor', sensor];
+    const document = await place.json('represent', ...args, ...more);
+    const tensor = await readNpy(place.path('out.npy'));
+    expect(document).toMatchObject({ file: 'out.npy', as: kind, shape: tensor.shape });
+    return tensor;
+  };
+
+  it('counts events: histogram, also scaled', async () => {
+    const tensor = await represent('histogram');
+    expect(tensor).toMatchObject({ type: '<f4', shape: [bins, 2, height, width] });
+    expectCells(tensor, histogram(height, width));
+    const scaled = await represent('histogram', '--size', '3x4');
+    expect(scaled.shape).toEqual([bins, 2, 3, 4]);
+    expectCells(scaled, histogram(3, 4));
+    expect(Array.from(scaled.values).reduce((a, b) => a + b)).toBe(events.length);
+  });
+
+  it('marks where events are: spikes', async () => {
+    const tensor = await represent('spikes', '--size', '3x4');
+    expect(tensor).toMatchObject({ type: '|u1', shape: [bins, 2, 3, 4] });
+    const counts = [...histogram(3, 4)];
+    expect(counts.some(([, count]) => count > 1)).toBe(true);
+    expectCells(tensor, new Map(counts.map(([key, count]) => [key, Math.min(1, count)])));
+  });
+
+  it('spreads polarities over time: voxel', async () => {
+    const tensor = await represent('voxel');
+    expect(tensor).toMatchObject({ type: '<f4', shape: [bins, height, width] });
+    expectCells(tensor, voxels(height, width));
+  });
+
+  it('refuses files that are missing or no recording, and wrong options', async () => {
+    const tail = ['--as', 'voxel', '--bins', '5'];
+    await place.fails('input', ['represent', 'gone.es', 'x.npy', ...tail], [/gone\.es/]);
+    await place.fails('input', ['represent', 'notes.txt', 'x.npy', ...tail], [/known formats/]);
+    const file = ['represent', 'events.csv'];
+    await place.fails('usage', [...file, 'x.bin', ...tail], [/x\.bin/, /\.npy/]);
+    await place.fails(
+      'usage',
+      [...file, 'x.npy', '--as', 'picture', '--bins', '5'],
+      [/--as/, /histogram/],
+    );
+    await place.fails(
+      'usage',
+      [...file, 'x.npy', '--as', 'voxel', '--bins', '0'],
+      [/--bins/, /from 1/],
+    );
+    await place.fails('usage', [...file, 'x.npy', ...tail, '--size', '32'], [/--size/, /32x48/]);
+  });
+});
+
+describe('saccade simulate', () => {
+  const short = ['--duration', '60000', '--sensor', '32x32'];
+
+  it('makes one recording, the same for the same options', async () => {
+    const args = ['--gesture', 'arm_roll', '--seed', '3', ...short];
+    const made = await place.json('simulate', 'roll.es', ...args);
+    expect(made).toMatchObject({ synthetic: true, gesture: 'arm_roll', width: 32, height: 32 });
+    const summary = await place.json('info', 'roll.es');
+    expect(summary).toMatchObject({ format: 'es', width: 32, height: 32, events: made.events });
+    expect(await place.print('simulate', 'again.es', ...args)).toMatch(/synthetic arm_roll/);
+    const [one, two] = await Promise.all(
+      ['roll.es', 'again.es'].map((name) => readFile(place.path(name))),
+    );
+    expect(two.equals(one)).toBe(true);
+  });
+
+  it('makes a set, and goes on where it was', async () => {
+    const args = [
+      'simulate',
+      'set',
+      '--gestures',
+      'arm_roll,air_drums',
+      '--subjects',
+      '2',
+      ...short,
+    ];
+    expect(await place.json(...args, '--repetitions', '1')).toMatchObject({
+      synthetic: true,
+      classes: ['arm_roll', 'air_drums'],
+      recordings: 4,
+      written: 4,
+    });
+    expect(await place.json(...args, '--repetitions', '1')).toMatchObject({ written: 0 });
+    expect((await readdir(place.path('set'))).sort()).toEqual([
+      'air_drums',
+      'arm_roll',
+      'dataset.json',
+    ]);
+  });
+
+  it('refuses unknown gestures, and options of its other use', async () => {
+    await place.fails('usage', ['simulate', 'x.es'], [/--gesture/, /arm_roll/]);
+    await place.fails('usage', ['simulate', 'x.es', '--gesture', 'yawn'], [/yawn/, /arm_roll/]);
+    await place.fails('usage', ['simulate', 'more', '--gestures', 'yawn'], [/yawn/, /arm_roll/]);
+    await place.fails('usage', ['simulate', 'x.es', '--subjects', '3'], [/--subjects/, /sets/]);
+    await place.fails('usage', ['simulate', 'more', '--duration', '1'], [/--duration/, /1000/]);
+  });
+});
+
+describe('saccade doctor', () => {
+  it('says what works', async () => {
+    const diagnosis = await place.json('doctor');
+    expect(diagnosis).toMatchObject({
+      ok: true,
+      node: process.versions.node,
+      sharp: { live: true },
+      cache: { live: true, folder: place.path('cache') },
+    });
+    const backends = diagnosis.backends as { name: string; live: boolean; fix?: string }[];
+    expect(backends.map(({ name }) => name)).toEqual(['native', 'tensorflow', 'wasm', 'cpu']);
+    for (const { live, fix } of backends) expect(live || fix !== undefined).toBe(true);
+    expect(await place.print('doctor')).toMatch(/backend wasm +ok: WebAssembly/);
+  });
+
+  it('says what to do about a cache that cannot be written', async () => {
+    const env = { SACCADE_CACHE: place.path('events.csv/cache') };
+    const { exitCode, stdout } = await place.run(['doctor'], { env });
+    expect(exitCode).toBe(0);
+    expect(stdout).toMatch(/cache +\S*events\.csv\/cache NO: .*; name a folder .* SACCADE_CACHE/);
+  });
+});

@@ -1,0 +1,185 @@
+import { readFile, stat } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+
+import { selectBackend } from '../engine/backend.js';
+import { writeFileAtomically } from '../engine/support/atomicFile.js';
+import { SaccadeError } from '../engine/support/errors.js';
+import { type SplitName } from '../ingest/datasets/index.js';
+import { confusionPicture } from '../models/evaluation/confusionPicture.js';
+import { argMax, evaluate, type Evaluation } from '../models/evaluation/evaluate.js';
+import { accuracy, confusionMatrix, type Accuracy } from '../models/evaluation/metrics.js';
+import { classificationReport, type ClassificationReport } from '../models/evaluation/report.js';
+import { disposeTree } from '../models/parameters.js';
+import { checkpointNames } from '../models/training/train.js';
+import { batchesInOrder, type Clip } from '../preprocess/loader.js';
+import type { Experiment } from './experiment.js';
+import type { JobContext } from './job.js';
+import { loaderOptions, prepareData } from './prepare.js';
+import { loadModel, runFolderOf, type LoadedModel } from './runs.js';
+
+export interface EvaluateJob {
+  /** Checkpoint, or run folder: then the selected and the last epoch are both evaluated. */
+  readonly path: string;
+  readonly cacheFolder: string;
+  readonly part: Exclude<SplitName, 'train'>;
+  readonly backend?: string;
+  /** Folder of the data set, where it is no longer the one that the checkpoint names. */
+  readonly data?: string;
+}
+
+/** What one checkpoint does on a part of the data. */
+export interface CheckpointEvaluation extends ClassificationReport {
+  readonly checkpoint: string;
+  /** Mean cross-entropy over clips, nats. */
+  readonly loss: number;
+  /** Of whole recordings: the class with the highest mean probability over their clips. */
+  readonly recordingAccuracy: Accuracy;
+  readonly firingRates: Readonly<Record<string, number>>;
+}
+
+export interface EvaluationOutcome {
+  readonly part: SplitName;
+  readonly synthetic: boolean;
+  readonly groupedBy: string;
+  readonly notes: readonly string[];
+  /** The selected epoch (or the checkpoint that was named). */
+  readonly selected: CheckpointEvaluation;
+  /** The last epoch, where a run folder was named. */
+  readonly last?: CheckpointEvaluation;
+  /** How often this run has been evaluated on this part, this time included. */
+  readonly looks: number;
+  /** Picture of the selected epoch's confusion matrix. */
+  readonly picture: string;
+  /** This outcome as JSON. */
+  readonly file: string;
+}
+
+/**
+ * Evaluates on a held-out part, and writes `evaluation-<part>.json` and `confusion-<part>.png` into the run
+ * folder. Looking at the test part again and again makes it a validation part, so the looks are counted.
+ *
+ * @throws SaccadeError of kind `input` where the part has no clips.
+ */
+export async function evaluateJob(
+  { path, cacheFolder, part, backend, data }: EvaluateJob,
+  context: JobContext = {},
+): Promise<EvaluationOutcome> {
+  await selectBackend(backend);
+  const loaded = await loadModel(path);
+  const { classes, synthetic } = loaded;
+  const experiment = withData(loaded.experiment, data);
+  const prepared = await prepareData(experiment, cacheFolder, context);
+  requireSameClasses(prepared.classes, classes, experiment.dataset.path);
+  const clips = prepared.clips[part];
+  if (clips.length === 0) {
+    throw new SaccadeError('input', `the part '${part}' has no clips`, {
+      file: experiment.dataset.path,
+    });
+  }
+  const folder = await runFolderOf(path);
+  const file = join(folder, `evaluation-${part}.json`);
+  const picture = join(folder, `confusion-${part}.png`);
+  const selected = evaluateCheckpoint(loaded, clips);
+  const last = await evaluateLast(path, loaded, clips);
+  disposeTree(loaded.parameters);
+
+  const looks = (await earlierLooks(file)) + 1;
+  const notes = [...prepared.notes];
+  if (part === 'test' && looks > 1) {
+    notes.push(`This is look ${looks} at the test part: its accuracy may be optimistic by now.`);
+  }
+  const share = selected.accuracy.value ?? 0;
+  await writeFileAtomically(
+    picture,
+    await confusionPicture({
+      matrix: selected.confusion,
+      classes,
+      title: `${experiment.name}${synthetic ? ', synthetic' : ''}, ${part}: ${(100 * share).toFixed(1)} %`,
+    }),
+  );
+  const { groupedBy } = prepared;
+  const outcome = { part, synthetic, groupedBy, notes, selected, last, looks, picture, file };
+  await writeFileAtomically(file, `${JSON.stringify(outcome, undefined, 2)}\n`);
+  return outcome;
+}
+
+function withData(experiment: Experiment, path?: string): Experiment {
+  if (path === undefined) return experiment;
+  return { ...experiment, dataset: { ...experiment.dataset, path: resolve(path) } };
+}
+
+function requireSameClasses(
+  found: readonly string[],
+  expected: readonly string[],
+  file: string,
+): void {
+  if (found.join('/') === expected.join('/')) return;
+  throw new SaccadeError(
+    'input',
+    `has the classes ${found.join(', ')}, but the model knows ${expected.join(', ')}`,
+    { file },
+  );
+}
+
+async function evaluateLast(
+  path: string,
+  selected: LoadedModel,
+  clips: readonly Clip[],
+): Promise<CheckpointEvaluation | undefined> {
+  if (!(await stat(path)).isDirectory()) return undefined;
+  const lastPath = join(path, checkpointNames.last);
+  if (selected.path === lastPath || !(await stat(lastPath).catch(() => undefined)))
+    return undefined;
+  const last = await loadModel(lastPath);
+  const evaluation = evaluateCheckpoint(last, clips);
+  disposeTree(last.parameters);
+  return evaluation;
+}
+
+function evaluateCheckpoint(
+  { model, parameters, experiment, classes, path }: LoadedModel,
+  clips: readonly Clip[],
+): CheckpointEvaluation {
+  const evaluation = evaluate(model, parameters, batchesInOrder(loaderOptions(experiment, clips)));
+  const { labels, predictions, loss, firingRates } = evaluation;
+  return {
+    checkpoint: path,
+    ...classificationReport(confusionMatrix(labels, predictions, classes.length), classes),
+    recordingAccuracy: recordingAccuracy(evaluation, clips, classes.length),
+    loss,
+    firingRates,
+  };
+}
+
+function recordingAccuracy(
+  { labels, probabilities }: Evaluation,
+  clips: readonly Clip[],
+  classes: number,
+): Accuracy {
+  const recordings = new Map<string, { label: number; sum: number[] }>();
+  clips.forEach(({ recording }, i) => {
+    let entry = recordings.get(recording);
+    if (entry === undefined) {
+      entry = { label: labels[i], sum: new Array<number>(classes).fill(0) };
+      recordings.set(recording, entry);
+    }
+    probabilities[i].forEach((p, c) => (entry.sum[c] += p));
+  });
+  const all = [...recordings.values()];
+  return accuracy(
+    confusionMatrix(
+      all.map(({ label }) => label),
+      all.map(({ sum }) => argMax(sum)),
+      classes,
+    ),
+  );
+}
+
+async function earlierLooks(file: string): Promise<number> {
+  try {
+    const { looks } = JSON.parse(await readFile(file, 'utf8')) as { looks?: unknown };
+    return typeof looks === 'number' ? looks : 0;
+  } catch {
+    return 0;
+  }
+}
