@@ -4,7 +4,7 @@ import * as tf from '@tensorflow/tfjs-core';
 export type FloatArray = Float32Array | Float64Array;
 
 /** Settings of an op; plain data, so that they can be a TensorFlow.js kernel's attributes. */
-export type Attributes = Readonly<Record<string, number | boolean | string>>;
+export type Attributes = Readonly<Record<string, number | boolean | string | ArrayBufferView>>;
 
 /**
  * A kernel as a loop over arrays in host memory. Inputs and outputs are dense, row-major, in a fixed

@@ -1,8 +1,23 @@
 export * from './backend.js';
 export { adamw, type AdamwConfig, type AdamwState } from './ops/adamw.js';
+export {
+  binEvents,
+  type EventColumns,
+  type EventGrid,
+  type EventRepresentation,
+} from './ops/binEvents.js';
 export { causalConv1d } from './ops/causalConv1d.js';
 export { depthwiseConv2d } from './ops/depthwiseConv2d.js';
-export { defaultLif, lif, type LifConfig, type Surrogate } from './ops/lif.js';
+export {
+  adaptiveLif,
+  defaultLif,
+  integrateAndFire,
+  lif,
+  parametricLif,
+  type AdaptiveLifConfig,
+  type LifConfig,
+  type Surrogate,
+} from './ops/lif.js';
 export { linear } from './ops/linear.js';
 export {
   linearAttention,
@@ -13,3 +28,10 @@ export { batchNorm, batchNormInference, rmsNorm } from './ops/normalise.js';
 export { patches } from './ops/patches.js';
 export { selectiveScan, type ScanInputs } from './ops/selectiveScan.js';
 export { silu, siluGate } from './ops/silu.js';
+export {
+  spikeConv2d,
+  spikeDensity,
+  spikeMatMul,
+  type SpikeConvConfig,
+  type SpikeDensity,
+} from './ops/spikes.js';

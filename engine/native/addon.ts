@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /** An array that a kernel reads or writes in place. */
-export type KernelArray = Float32Array | Int32Array | Uint8Array | Float64Array;
+export type KernelArray = Float32Array | Int32Array | Uint16Array | Uint8Array | Float64Array;
 
 /** A kernel of the addon: arrays and settings by position, results written into the arrays. */
 export type NativeFunction = (...values: (KernelArray | number | boolean)[]) => void;

@@ -1,5 +1,6 @@
 import type { Addon } from '../addon.js';
 import { adamw } from './adamw.js';
+import { binEvents } from './binEvents.js';
 import { causalConv1d } from './causalConv1d.js';
 import { depthwiseConv2d } from './depthwiseConv2d.js';
 import { lif } from './lif.js';
@@ -9,11 +10,13 @@ import { normalise } from './normalise.js';
 import { patches } from './patches.js';
 import { selectiveScan } from './selectiveScan.js';
 import { silu } from './silu.js';
+import { spikes } from './spikes.js';
 
 /** All native kernels of our fused ops. An op that is missing here runs its JavaScript loop. */
 export function ops(kernels: Addon['kernels']): NativeOps {
   const files = [
     adamw,
+    binEvents,
     causalConv1d,
     depthwiseConv2d,
     lif,
@@ -22,6 +25,7 @@ export function ops(kernels: Addon['kernels']): NativeOps {
     patches,
     selectiveScan,
     silu,
+    spikes,
   ];
   return Object.assign({}, ...files.map((file) => file(kernels))) as NativeOps;
 }

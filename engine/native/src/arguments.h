@@ -20,6 +20,9 @@ class Arguments {
   int32_t* ints(size_t i) const {
     return static_cast<int32_t*>(array(i, napi_int32_array, "Int32Array"));
   }
+  uint16_t* shorts(size_t i) const {
+    return static_cast<uint16_t*>(array(i, napi_uint16_array, "Uint16Array"));
+  }
   uint8_t* bytes(size_t i) const {
     return static_cast<uint8_t*>(array(i, napi_uint8_array, "Uint8Array"));
   }

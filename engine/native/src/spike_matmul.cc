@@ -14,7 +14,7 @@ struct SpikeMatMulCall {
 struct SpikeConvolutionCall {
   const float *x, *weight;
   float* y;
-  int64_t batch, height, width, inputs, size, outputs, stride, margin, outHeight, outWidth;
+  int64_t batch, height, width, inputs, size, outputs, stride, top, left, outHeight, outWidth;
 };
 
 }  // namespace
@@ -27,7 +27,7 @@ struct SpikeConvolutionCall {
 SACCADE_KERNEL(countSpikes) {
   using namespace saccade;
   const float* x = arguments.floats(0);
-  double* result = arguments.doubles(1);
+  float* result = arguments.floats(1);
   const int64_t n = arguments.length(0);
   constexpr int64_t piece = 65536;
   const int64_t pieces = (n + piece - 1) / piece;
@@ -39,11 +39,13 @@ SACCADE_KERNEL(countSpikes) {
       run(x + i * piece, std::min(piece, n - i * piece), counts + 2 * i);
     }
   });
-  result[0] = result[1] = 0;
+  double nonZero = 0, notOne = 0;
   for (int64_t i = 0; i < pieces; i++) {
-    result[0] += counts[2 * i];
-    result[1] += counts[2 * i + 1];
+    nonZero += counts[2 * i];
+    notOne += counts[2 * i + 1];
   }
+  result[0] = static_cast<float>(nonZero);
+  result[1] = static_cast<float>(notOne);
 }
 
 /// spikeMatMul(x, weight, y, rows, inputs, outputs, binary): x holds 0 and 1 only where binary.
@@ -62,8 +64,8 @@ SACCADE_KERNEL(spikeMatMul) {
   parallelFor(call.rows, grain, [&](int64_t begin, int64_t end) { run(call, begin, end); });
 }
 
-/// spikeConv2d(x, weight, y, batch, height, width, inputs, size, outputs, stride, margin, outHeight,
-/// outWidth, binary)
+/// spikeConv2d(x, weight, y, batch, height, width, inputs, size, outputs, stride, top, left, outHeight,
+/// outWidth, binary): `top` and `left` are the margins of zeros.
 SACCADE_KERNEL(spikeConv2d) {
   using namespace saccade;
   SpikeConvolutionCall call{};
@@ -77,10 +79,11 @@ SACCADE_KERNEL(spikeConv2d) {
   call.size = arguments.integer(7);
   call.outputs = arguments.integer(8);
   call.stride = arguments.integer(9);
-  call.margin = arguments.integer(10);
-  call.outHeight = arguments.integer(11);
-  call.outWidth = arguments.integer(12);
-  const auto run = arguments.flag(13) ? SACCADE_CALL(spikeConvolutionRows<true>)
+  call.top = arguments.integer(10);
+  call.left = arguments.integer(11);
+  call.outHeight = arguments.integer(12);
+  call.outWidth = arguments.integer(13);
+  const auto run = arguments.flag(14) ? SACCADE_CALL(spikeConvolutionRows<true>)
                                       : SACCADE_CALL(spikeConvolutionRows<false>);
   parallelFor(call.batch * call.outHeight, 1,
               [&](int64_t begin, int64_t end) { run(call, begin, end); });

@@ -113,7 +113,7 @@ static void spikeConvolutionRows(const SpikeConvolutionCall& call, int64_t begin
   int32_t* lists = reinterpret_cast<int32_t*>(scratch(0, call.size * call.width * room));
   int32_t* counts = reinterpret_cast<int32_t*>(scratch(1, call.size * call.width));
   for (int64_t r = begin; r < end; r++) {
-    const int64_t b = r / call.outHeight, top = r % call.outHeight * call.stride - call.margin;
+    const int64_t b = r / call.outHeight, top = r % call.outHeight * call.stride - call.top;
     const float* x = call.x + b * call.height * call.width * call.inputs;
     const int64_t firstTap = std::max<int64_t>(0, -top);
     const int64_t endTap = std::min(call.size, call.height - top);
@@ -127,7 +127,7 @@ static void spikeConvolutionRows(const SpikeConvolutionCall& call, int64_t begin
     }
     // Calls f(input pixel, its list, weights) for every tap of one output pixel.
     const auto overTaps = [&](int64_t outColumn, auto&& f) {
-      const int64_t left = outColumn * call.stride - call.margin;
+      const int64_t left = outColumn * call.stride - call.left;
       const int64_t first = std::max<int64_t>(0, -left);
       const int64_t stop = std::min(call.size, call.width - left);
       for (int64_t ky = firstTap; ky < endTap; ky++) {

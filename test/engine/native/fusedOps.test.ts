@@ -1,0 +1,180 @@
+import fc from 'fast-check';
+import { afterAll, describe, expect, it } from 'vitest';
+
+import { sizeOf, type Attributes, type FusedOpDefinition } from '../../../engine/fused.js';
+import { loadAddon } from '../../../engine/native/addon.js';
+import { ops } from '../../../engine/native/ops/index.js';
+import { adamwDefinition } from '../../../engine/ops/adamw.js';
+import { transposeMatrixDefinition } from '../../../engine/ops/linear.js';
+import { patchesDefinition } from '../../../engine/ops/patches.js';
+import {
+  spikeConv2dDefinition,
+  spikeCountDefinition,
+  spikeMatMulDefinition,
+} from '../../../engine/ops/spikes.js';
+import { createRandom, type Random } from '../../../engine/support/random.js';
+import { testedBackends } from '../backends.js';
+import { cases, drawArrays, erase, type Case } from '../fusedCases.js';
+
+const halves = (random: Random): number => Math.round(4 * random.normal()) / 4;
+
+/**
+ * Neurons compare with a threshold, and the loops compute in double: inputs whose states stay exact in
+ * float32 keep a rounding from making a spike of none.
+ */
+const exactLif: Attributes = {
+  tau: 2,
+  threshold: 0.625,
+  adaptationStrength: 0.5,
+  adaptationDecay: 0.5,
+};
+
+const sparse = (random: Random): number => (random.uniform() < 0.2 ? 1 : 0);
+
+const nativeCases: Case[] = [
+  ...cases
+    .filter(({ attributes }) => attributes.relaxed !== true)
+    .map((test): Case => {
+      if (!/lif/i.test(test.title)) return test;
+      const draw = (random: Random, input: number): number =>
+        test.title.startsWith('parametric') && input === 2 ? 2 : halves(random);
+      return { ...test, attributes: { ...test.attributes, ...exactLif }, draw };
+    }),
+  {
+    title: 'adamw',
+    definition: erase(adamwDefinition),
+    attributes: {
+      learningRate: 0.01,
+      beta1: 0.9,
+      beta2: 0.99,
+      epsilon: 1e-8,
+      weightDecay: 0.1,
+      step: 3,
+      gradientScale: 0.5,
+    },
+    shapes: ({ a, b, c }) => [1, 2, 3, 4].map(() => [a * b, c]),
+    draw: (random, input) => Math.abs(random.normal()) * (input === 3 ? 1 : halves(random)),
+  },
+  {
+    title: 'patches',
+    definition: erase(patchesDefinition),
+    attributes: { size: 3 },
+    shapes: ({ a, b, c, d }) => [[a, d, 3 * Math.min(b, 5), 3 * Math.min(c, 5)]],
+  },
+  {
+    title: 'transposeMatrix',
+    definition: erase(transposeMatrixDefinition),
+    attributes: {},
+    shapes: ({ b, c }) => [[b, c]],
+  },
+  {
+    title: 'countSpikes',
+    definition: erase(spikeCountDefinition),
+    attributes: {},
+    shapes: ({ a, b, c }) => [[a, b, c]],
+    draw: (random) => (random.uniform() < 0.5 ? 0 : random.uniform() < 0.5 ? 1 : random.normal()),
+  },
+  ...[true, false].flatMap((binary): Case[] => [
+    {
+      title: `spikeMatMul ${binary ? 'binary' : 'graded'}`,
+      definition: erase(spikeMatMulDefinition),
+      attributes: { binary },
+      shapes: ({ b, c, d }) => [
+        [3 * b, c],
+        [c, 11 * d],
+      ],
+      draw: (random, input) =>
+        input === 0 ? sparse(random) * (binary ? 1 : random.normal()) : random.normal(),
+    },
+    ...(['same', 'valid'] as const).flatMap((padding) =>
+      [1, 2].map((stride): Case => ({
+        title: `spikeConv2d ${binary ? 'binary' : 'graded'} ${padding} stride ${stride}`,
+        definition: erase(spikeConv2dDefinition),
+        attributes: { binary, padding, stride },
+        shapes: ({ a, b, c, d }) => [
+          [a, 3 + (b % 6), 3 + (c % 5), 1 + (c % 40)],
+          [3, 3, 1 + (c % 40), 11 * d],
+        ],
+        draw: (random, input) =>
+          input === 0 ? sparse(random) * (binary ? 1 : random.normal()) : random.normal(),
+      })),
+    ),
+  ]),
+];
+
+/** Beyond one vector, one tile and one chunk of steps in every direction. */
+const extents = fc.record({
+  a: fc.integer({ min: 1, max: 3 }),
+  b: fc.oneof(fc.integer({ min: 1, max: 12 }), fc.constant(16)),
+  c: fc.oneof(fc.integer({ min: 1, max: 150 }), fc.constantFrom(1, 16, 64, 128)),
+  d: fc.integer({ min: 1, max: 17 }),
+});
+
+function largestDifference(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
+  let scale = 1;
+  for (let i = 0; i < expected.length; i++) scale = Math.max(scale, Math.abs(expected[i]));
+  let largest = 0;
+  for (let i = 0; i < expected.length; i++) {
+    const difference = Math.abs(actual[i] - expected[i]) / scale;
+    largest = Math.max(largest, Number.isNaN(difference) ? Infinity : difference);
+  }
+  return largest;
+}
+
+describe.runIf(testedBackends.includes('native'))('native kernels of fused ops', () => {
+  const instructionSets = ['portable', 'avx2', 'best'] as const;
+  afterAll(() => loadAddon().limitInstructionSet('best'));
+
+  describe.each(instructionSets)('with %s instructions', (instructionSet) => {
+    it.each(nativeCases)('$title equals its loops', (test) => {
+      const addon = loadAddon();
+      addon.limitInstructionSet(instructionSet);
+      const native = ops(addon.kernels);
+      fc.assert(
+        fc.property(extents, fc.integer(), (extent, seed) => {
+          const { definition, attributes } = test;
+          const shapes = test.shapes(extent);
+          const inputs = drawArrays(test, extent, seed).map((x) => Float32Array.from(x));
+          const outputs = compare(definition, 'forward', inputs, shapes, attributes, native);
+          if (definition.backward === undefined) return;
+          const outputShapes = definition.forward.outputShapes(shapes, attributes);
+          const kept = outputShapes.map((_, i) => definition.saveOutputs?.[i] ?? false);
+          const random = createRandom(seed, 'dy');
+          const dys = outputShapes.map((shape) =>
+            Float32Array.from({ length: sizeOf(shape) }, () => random.normal()),
+          );
+          compare(
+            definition,
+            'backward',
+            [...inputs, ...outputs.filter((_, i) => kept[i]), ...dys],
+            [...shapes, ...outputShapes.filter((_, i) => kept[i]), ...outputShapes],
+            attributes,
+            native,
+          );
+        }),
+        { numRuns: 8 },
+      );
+    });
+  });
+});
+
+/** Runs both on the same arrays; returns the loops' outputs. */
+function compare(
+  definition: FusedOpDefinition<Attributes>,
+  pass: 'forward' | 'backward',
+  inputs: Float32Array[],
+  shapes: readonly (readonly number[])[],
+  attributes: Attributes,
+  native: ReturnType<typeof ops>,
+): Float32Array[] {
+  const loop = definition[pass]!;
+  const kernel = native[pass === 'forward' ? definition.name : `${definition.name}Grad`];
+  const outputShapes = loop.outputShapes(shapes, attributes);
+  const expected = outputShapes.map((shape) => new Float32Array(sizeOf(shape)));
+  loop.run(inputs, expected, shapes, attributes);
+  // Not a number wherever the kernel leaves a value unwritten.
+  const actual = outputShapes.map((shape) => new Float32Array(sizeOf(shape)).fill(NaN));
+  kernel.run(inputs, actual, shapes, attributes);
+  actual.forEach((values, i) => expect(largestDifference(values, expected[i])).toBeLessThan(1e-4));
+  return expected;
+}
