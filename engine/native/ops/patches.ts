@@ -6,7 +6,10 @@ import { native, type NativeOps } from './native.js';
 export function patches({ cutPatches, transposeMatrix }: Addon['kernels']): NativeOps {
   return {
     Patches: native(patchesDefinition.forward, ([x], [y], [shape], { size }) => {
-      cutPatches(x, y, ...shape, size);
+      cutPatches(x, y, ...shape, size, false);
+    }),
+    PatchesGrad: native(patchesDefinition.backward!, ([, dy], [dx], [shape], { size }) => {
+      cutPatches(dx, dy, ...shape, size, true);
     }),
     TransposeMatrix: native(transposeMatrixDefinition.forward, ([x], [y], [shape]) => {
       transposeMatrix(x, y, ...shape);

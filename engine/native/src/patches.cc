@@ -4,25 +4,27 @@
 #include "parallel.h"
 #include "registry.h"
 
-/// cutPatches(x, y, frames, channels, height, width, size)
+/// cutPatches(x, y, frames, channels, height, width, size, back): frames x to patches y; where `back`,
+/// patches y to frames x.
 SACCADE_KERNEL(cutPatches) {
-  const float* x = arguments.floats(0);
+  float* x = arguments.floats(0);
   float* y = arguments.floats(1);
   const int64_t frames = arguments.integer(2), channels = arguments.integer(3);
   const int64_t height = arguments.integer(4), width = arguments.integer(5);
   const int64_t size = arguments.integer(6);
+  const bool back = arguments.flag(7);
   const int64_t rows = height / size, columns = width / size, features = channels * size * size;
   const int64_t grain = 1 + 8192 / (1 + columns * features);
   saccade::parallelFor(frames * rows, grain, [=](int64_t begin, int64_t end) {
     for (int64_t strip = begin; strip < end; strip++) {
       const int64_t frame = strip / rows, top = strip % rows * size;
-      float* to = y + strip * columns * features;
+      float* patches = y + strip * columns * features;
       for (int64_t c = 0; c < channels; c++) {
         for (int64_t row = 0; row < size; row++) {
-          const float* from = x + ((frame * channels + c) * height + top + row) * width;
-          float* line = to + (c * size + row) * size;
-          for (int64_t column = 0; column < columns; column++) {
-            memcpy(line + column * features, from + column * size, size * sizeof(float));
+          float* line = x + ((frame * channels + c) * height + top + row) * width;
+          float* cut = patches + (c * size + row) * size;
+          for (int64_t column = 0; column < columns; column++, line += size, cut += features) {
+            memcpy(back ? line : cut, back ? cut : line, size * sizeof(float));
           }
         }
       }
