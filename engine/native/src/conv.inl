@@ -270,6 +270,189 @@ static void filterGradient(const Window& w, const float* x, const float* dy, flo
   }
 }
 
+// 3 × 3 at stride 1 by Winograd's minimal filtering F(4 × 4, 3 × 3) (Lavin & Gray 2016, section 4): 36
+// products give 16 outputs, where 144 do directly.
+
+/// Six values along one axis of a tile of inputs.
+static SACCADE_INLINE void winogradInput(Vec* to, const Vec* d, int64_t step) {
+  const Vec d0 = d[0], d1 = d[step], d2 = d[2 * step], d3 = d[3 * step], d4 = d[4 * step],
+            d5 = d[5 * step];
+  to[0] = 4.0f * d0 - 5.0f * d2 + d4;
+  to[step] = (d3 + d4) - 4.0f * (d1 + d2);
+  to[2 * step] = (d4 - d3) + 4.0f * (d1 - d2);
+  to[3 * step] = (d4 - d2) + 2.0f * (d3 - d1);
+  to[4 * step] = (d4 - d2) - 2.0f * (d3 - d1);
+  to[5 * step] = 4.0f * d1 - 5.0f * d3 + d5;
+}
+/// Three values of a filter to six.
+static SACCADE_INLINE void winogradFilter(Vec* to, int64_t toStep, const Vec* g, int64_t step) {
+  const Vec g0 = g[0], g1 = g[step], g2 = g[2 * step];
+  to[0] = 0.25f * g0;
+  const Vec even = (g0 + g2) * (-1.0f / 6), odd = g1 * (-1.0f / 6);
+  to[toStep] = even + odd;
+  to[2 * toStep] = even - odd;
+  const Vec outer = g0 * (1.0f / 24) + g2 * (1.0f / 6), middle = g1 * (1.0f / 12);
+  to[3 * toStep] = outer + middle;
+  to[4 * toStep] = outer - middle;
+  to[5 * toStep] = g2;
+}
+/// Six products to four outputs.
+static SACCADE_INLINE void winogradOutput(Vec* to, const Vec* m, int64_t step) {
+  const Vec a = m[step] + m[2 * step], b = m[step] - m[2 * step];
+  const Vec c = m[3 * step] + m[4 * step], d = m[3 * step] - m[4 * step];
+  to[0] = m[0] + a + c;
+  to[step] = b + 2.0f * d;
+  to[2 * step] = a + 4.0f * c;
+  to[3 * step] = b + 8.0f * d + m[5 * step];
+}
+
+/// The geometry of one such convolution; for the inputs' gradient, of the one that gives it.
+struct Winograd {
+  int64_t batch, height, width, channels, outHeight, outWidth, outChannels, top, left;
+  bool flip;
+
+  int64_t tilesX() const { return (outWidth + 3) / 4; }
+  int64_t tilesY() const { return (outHeight + 3) / 4; }
+  int64_t tiles() const { return batch * tilesY() * tilesX(); }
+};
+
+/// Filters [tap, channels, outChannels] of one panel of output channels and a range of channels, turned
+/// and packed: [36][panels][channels][tileChannels].
+static void winogradFilters(const Winograd& g, const float* filter, float* to, int64_t begin,
+                            int64_t end) {
+  const int64_t panels = (g.outChannels + tileChannels - 1) / tileChannels;
+  for (int64_t i = begin; i < end; i++) {
+    const int64_t panel = i / g.channels, c = i % g.channels;
+    for (int64_t v = 0; v < 2; v++) {
+      const int64_t column = panel * tileChannels + v * width;
+      const int64_t count = g.outChannels - column;
+      Vec taps[9], half[18], all[36];
+      for (int64_t tap = 0; tap < 9; tap++) {
+        const int64_t source = g.flip ? 8 - tap : tap;
+        const float* from = filter + (source * g.channels + c) * g.outChannels + column;
+        taps[tap] = count >= width ? load(from) : count > 0 ? loadPart(from, count) : Vec{};
+      }
+      for (int64_t x = 0; x < 3; x++) winogradFilter(half + x, 3, taps + x, 3);
+      for (int64_t y = 0; y < 6; y++) winogradFilter(all + 6 * y, 1, half + 3 * y, 1);
+      for (int64_t p = 0; p < 36; p++) {
+        store(to + ((p * panels + panel) * g.channels + c) * tileChannels + v * width, all[p]);
+      }
+    }
+  }
+}
+
+/// Tiles `first` … `first + count - 1`; `inputs` and `products` have room for 36 values per tile and channel.
+static void winogradBlock(const Winograd& g, const float* x, const float* filters, float* y,
+                          int64_t first, int64_t count, float* inputs, float* products) {
+  const int64_t panels = (g.outChannels + tileChannels - 1) / tileChannels;
+  const auto place = [&](int64_t tile, int64_t& image, int64_t& row, int64_t& column) {
+    image = tile / (g.tilesY() * g.tilesX());
+    row = tile / g.tilesX() % g.tilesY() * 4;
+    column = tile % g.tilesX() * 4;
+  };
+  for (int64_t t = 0; t < count; t++) {
+    int64_t image, row, column;
+    place(first + t, image, row, column);
+    for (int64_t c = 0; c < g.channels; c += width) {
+      const int64_t part = g.channels - c < width ? g.channels - c : width;
+      Vec d[36];
+      for (int64_t i = 0; i < 6; i++) {
+        const int64_t sy = row + i - g.top;
+        for (int64_t j = 0; j < 6; j++) {
+          const int64_t sx = column + j - g.left;
+          if (sy < 0 || sy >= g.height || sx < 0 || sx >= g.width) {
+            d[6 * i + j] = Vec{};
+          } else {
+            const float* from = x + ((image * g.height + sy) * g.width + sx) * g.channels + c;
+            d[6 * i + j] = part == width ? load(from) : loadPart(from, part);
+          }
+        }
+      }
+      for (int64_t j = 0; j < 6; j++) winogradInput(d + j, d + j, 6);
+      for (int64_t i = 0; i < 6; i++) winogradInput(d + 6 * i, d + 6 * i, 1);
+      for (int64_t p = 0; p < 36; p++) {
+        float* to = inputs + (p * count + t) * g.channels + c;
+        if (part == width) store(to, d[p]);
+        else storePart(to, d[p], part);
+      }
+    }
+  }
+  const uint8_t live = 1;
+  const float* rows[tilePixels];
+  float* targets[tilePixels];
+  for (int64_t p = 0; p < 36; p++) {
+    for (int64_t panel = 0; panel < panels; panel++) {
+      const int64_t column = panel * tileChannels, left = g.outChannels - column;
+      for (int64_t t = 0; t < count; t += tilePixels) {
+        const int64_t size = count - t < tilePixels ? count - t : tilePixels;
+        for (int64_t r = 0; r < size; r++) {
+          rows[r] = inputs + (p * count + t + r) * g.channels;
+          targets[r] = products + (p * count + t + r) * g.outChannels;
+        }
+        convolveTileFor(size, left > width)(rows, &live, 1, g.channels,
+                                            filters + (p * panels + panel) * g.channels * tileChannels,
+                                            targets, column, left);
+      }
+    }
+  }
+  for (int64_t t = 0; t < count; t++) {
+    int64_t image, row, column;
+    place(first + t, image, row, column);
+    for (int64_t c = 0; c < g.outChannels; c += width) {
+      const int64_t part = g.outChannels - c < width ? g.outChannels - c : width;
+      Vec m[36];
+      for (int64_t p = 0; p < 36; p++) {
+        const float* from = products + (p * count + t) * g.outChannels + c;
+        m[p] = part == width ? load(from) : loadPart(from, part);
+      }
+      for (int64_t j = 0; j < 6; j++) winogradOutput(m + j, m + j, 6);
+      for (int64_t i = 0; i < 4 && row + i < g.outHeight; i++) {
+        winogradOutput(m + 6 * i, m + 6 * i, 1);
+        for (int64_t j = 0; j < 4 && column + j < g.outWidth; j++) {
+          float* to =
+              y + ((image * g.outHeight + row + i) * g.outWidth + column + j) * g.outChannels + c;
+          if (part == width) store(to, m[6 * i + j]);
+          else storePart(to, m[6 * i + j], part);
+        }
+      }
+    }
+  }
+}
+
+/// Whether F(4 × 4, 3 × 3) applies and pays.
+static bool winogradPays(const Window& w) {
+  for (int axis = 1; axis < 3; axis++) {
+    if (w.size[axis] != 3 || w.stride[axis] != 1 || w.dilation[axis] != 1 || w.pad[axis] > 2 ||
+        w.out[axis] < 6) {
+      return false;
+    }
+  }
+  return w.size[0] == 1 && w.in[0] == 1 && w.inChannels >= 16 && w.outChannels >= 16;
+}
+
+/// `filter` is [tap, channels, outChannels] of this convolution.
+static void winogradConvolve(const Winograd& g, const float* x, const float* filter, float* y) {
+  static thread_local ThreadMemory filterMemory;
+  const int64_t panels = (g.outChannels + tileChannels - 1) / tileChannels;
+  float* filters = filterMemory.floats(36 * panels * g.channels * tileChannels);
+  parallelFor(panels * g.channels, 512, [=](int64_t begin, int64_t end) {
+    winogradFilters(g, filter, filters, begin, end);
+  });
+  // Blocks of tiles whose inputs and products stay in the second-level cache.
+  int64_t block = 150000 / (36 * (g.channels + g.outChannels)) / tilePixels * tilePixels;
+  if (block < tilePixels) block = tilePixels;
+  const int64_t tiles = g.tiles(), blocks = (tiles + block - 1) / block;
+  parallelFor(blocks, 1, [=](int64_t begin, int64_t end) {
+    static thread_local ThreadMemory ownMemory;
+    float* inputs = ownMemory.floats(36 * block * (g.channels + g.outChannels));
+    float* products = inputs + 36 * block * g.channels;
+    for (int64_t i = begin; i < end; i++) {
+      const int64_t first = i * block, count = tiles - first < block ? tiles - first : block;
+      winogradBlock(g, x, filters, y, first, count, inputs, products);
+    }
+  });
+}
+
 static int64_t tilesOf(const Walk& walk) {
   const int64_t pixels = walk.turned ? walk.w.inPixels() : walk.w.outPixels();
   return walk.w.batch * ((pixels + tilePixels - 1) / tilePixels);
@@ -291,6 +474,13 @@ static void convolve(const Window& w, const float* x, const float* filter, float
     float* other = turnedMemory.floats(elements * outChannels);
     turnFilter(other, filter, w.taps(), w.inChannels, w.outChannels);
     filter = other;
+  }
+  if (winogradPays(w)) {
+    const Winograd g = turned ? Winograd{w.batch, w.out[1], w.out[2], channels, w.in[1], w.in[2],
+                                         outChannels, 2 - w.pad[1], 2 - w.pad[2], true}
+                              : Winograd{w.batch, w.in[1], w.in[2], channels, w.out[1], w.out[2],
+                                         outChannels, w.pad[1], w.pad[2], false};
+    return winogradConvolve(g, x, filter, y);
   }
   float* packed = packedMemory.floats(packedSize(elements, outChannels));
   packFilter(packed, filter, elements, outChannels);

@@ -459,6 +459,34 @@ describe.skipIf(!live).each(live ? ['best', 'avx2', 'portable'] : ['best'])(
           1e-4,
         ),
       ));
+    it('conv2d 3 × 3 of many channels, by minimal filtering', () =>
+      check(
+        [
+          fc.record({
+            batch: fc.integer({ min: 1, max: 3 }),
+            height: fc.integer({ min: 8, max: 15 }),
+            width: fc.integer({ min: 8, max: 15 }),
+            channels: fc.constantFrom(16, 17, 33),
+            filters: fc.constantFrom(16, 31, 40),
+            same: fc.boolean(),
+            seed,
+          }),
+        ],
+        (m) =>
+          same(
+            () => [
+              draw([m.batch, m.height, m.width, m.channels], m.seed),
+              draw([3, 3, m.channels, m.filters], m.seed + 1),
+            ],
+            (x, filter) => {
+              const y = (a: tf.Tensor, f: tf.Tensor): tf.Tensor =>
+                tf.conv2d(a as tf.Tensor4D, f as tf.Tensor4D, 1, m.same ? 'same' : 'valid');
+              return [y(x, filter), ...tf.grads((a, f) => tf.sum(tf.square(y(a, f))))([x, filter])];
+            },
+            1e-4,
+          ),
+        4,
+      ));
     it('conv2d in patches', () =>
       same(
         () => [draw([3, 16, 24, 2], 1), draw([8, 8, 2, 19], 2)],
