@@ -25,7 +25,7 @@ $(installed): package.json package-lock.json
 	@touch $@
 
 dist/.built: $(installed) $(sources) tsconfig.json tsconfig.build.json
-	npx tsc -p tsconfig.build.json
+	npm run --silent build
 	@touch $@
 
 clean:
