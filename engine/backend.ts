@@ -22,6 +22,12 @@ export interface BackendStatus {
 const require = createRequire(import.meta.url);
 
 const starters: Readonly<Record<BackendName, () => Promise<string>>> = {
+  native: async () => {
+    const { registerNativeBackend } = await import('./native/backend.js');
+    const { addon } = registerNativeBackend();
+    await activate('native');
+    return `${addon.instructionSet()}, ${addon.threads()} threads, Node-API addon ${addon.path}`;
+  },
   wasm: async () => {
     const wasm = await import('@tensorflow/tfjs-backend-wasm');
     const folder = dirname(require.resolve('@tensorflow/tfjs-backend-wasm'));
@@ -50,6 +56,8 @@ const starters: Readonly<Record<BackendName, () => Promise<string>>> = {
 };
 
 const fixes: Readonly<Partial<Record<BackendName, string>>> = {
+  native:
+    'install a C++17 compiler, make and Python 3, then run `npm rebuild saccade` (in a clone: `npm run native:build`)',
   wasm: 'reinstall with `npm ci`',
   cpu: 'reinstall with `npm ci`',
   tensorflow: 'install `@tensorflow/tfjs-node-gpu` (or `@tensorflow/tfjs-node`) beside Saccade',

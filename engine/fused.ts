@@ -8,9 +8,11 @@ export type Attributes = Readonly<Record<string, number | boolean | string>>;
 
 /**
  * A kernel as a loop over arrays in host memory. Inputs and outputs are dense, row-major, in a fixed
- * order. `run` finds its outputs filled with zeros.
+ * order. `run` finds its outputs filled with zeros, unless it says that it writes them all.
  */
 export interface HostKernel<A extends Attributes> {
+  /** Whether `run` writes every value of its outputs: they then come uncleared. */
+  readonly writesAll?: boolean;
   outputShapes(inputShapes: readonly (readonly number[])[], attributes: A): readonly number[][];
   run(
     inputs: readonly FloatArray[],
@@ -70,7 +72,29 @@ const hostMemories: Readonly<Record<string, (backend: unknown) => HostMemory>> =
       view: (info) => wasm.typedArrayFromHeap(info),
     };
   },
+  native: (backend) => {
+    const native = backend as {
+      output(shape: number[]): tf.TensorInfo;
+      floats(info: tf.TensorInfo): Float32Array;
+    };
+    return {
+      allocate: (shape) => native.output(shape),
+      view: (info) => native.floats(info),
+    };
+  },
 };
+
+/** Kernels that replace an op's own loops on one backend, by `<backend>/<kernel>`. */
+const overrides = new Map<string, HostKernel<Attributes>>();
+
+/** Replaces the loop of a kernel on one backend by a faster one. */
+export function overrideHostKernel(
+  backendName: string,
+  kernelName: string,
+  kernel: HostKernel<Attributes>,
+): void {
+  overrides.set(`${backendName}/${kernelName}`, kernel);
+}
 
 export function sizeOf(shape: readonly number[]): number {
   return shape.reduce((product, extent) => product * extent, 1);
@@ -103,12 +127,14 @@ export function defineFusedOp<A extends Attributes>(definition: FusedOpDefinitio
 function registerHostKernel<A extends Attributes>(
   kernelName: string,
   backendName: string,
-  kernel: HostKernel<A>,
+  loop: HostKernel<A>,
 ): void {
+  const key = `${backendName}/${kernelName}`;
   tf.registerKernel({
     kernelName,
     backendName,
     kernelFunc: ({ inputs, attrs, backend }) => {
+      const kernel = (overrides.get(key) as HostKernel<A> | undefined) ?? loop;
       const memory = hostMemories[backendName](backend);
       const attributes = attrs as unknown as A;
       const infos = Object.values(inputs) as tf.TensorInfo[];
@@ -117,7 +143,8 @@ function registerHostKernel<A extends Attributes>(
         .outputShapes(shapes, attributes)
         .map((shape) => memory.allocate(shape));
       // All allocation is done: from here on a growing WebAssembly heap cannot detach a view.
-      const outputViews = outputs.map((info) => memory.view(info).fill(0));
+      const outputViews = outputs.map((info) => memory.view(info));
+      if (kernel.writesAll !== true) for (const view of outputViews) view.fill(0);
       kernel.run(
         infos.map((info) => memory.view(info)),
         outputViews,

@@ -48,65 +48,138 @@ export const defaultLif: LifConfig = {
   relaxed: false,
 };
 
-const forward: HostKernel<LifConfig> = {
-  outputShapes: ([input, membrane]) => [[...input], [...membrane], [...input]],
-  run([input, initial], [spikes, last, charged], [[batch, steps, features]], config) {
-    const { leak, gain } = coefficients(config);
-    const { threshold, relaxed } = config;
-    const hard = config.reset === 'hard';
-    const primitive = primitives[config.surrogate];
-    for (let b = 0; b < batch; b++) {
-      const stateAt = b * features;
-      for (let f = 0; f < features; f++) last[stateAt + f] = initial[stateAt + f];
-      for (let t = 0; t < steps; t++) {
-        const at = (b * steps + t) * features;
-        for (let f = 0; f < features; f++) {
-          const h = leak * last[stateAt + f] + gain * input[at + f];
-          const x = h - threshold;
-          const spike = relaxed ? primitive(x, config.surrogateWidth) : x >= 0 ? 1 : 0;
-          charged[at + f] = h;
-          spikes[at + f] = spike;
-          last[stateAt + f] = hard ? h * (1 - spike) : h - threshold * spike;
+/** An adapting threshold: it rises with each spike and falls back (Bellec et al. 2018, eq. 2). */
+export interface AdaptiveLifConfig extends LifConfig {
+  /** β: how far adaptation 1 raises the threshold, ≥ 0. */
+  readonly adaptationStrength: number;
+  /** ρ: share of the adaptation that is left after a step, 0 … 1. */
+  readonly adaptationDecay: number;
+}
+
+/** Which of the variants runs; decides what the inputs are. */
+interface Variant {
+  /** tau is an input rather than a setting. */
+  readonly parametric: boolean;
+  /** The threshold adapts. */
+  readonly adaptive: boolean;
+}
+
+type Settings = LifConfig & Partial<AdaptiveLifConfig>;
+
+/** Inputs are X, V and, by variant, tau or the adaptation; outputs S, V and the adaptation. */
+function forwardOf({ parametric, adaptive }: Variant): HostKernel<Settings> {
+  return {
+    outputShapes: ([input, membrane]) => [
+      [...input],
+      [...membrane],
+      ...(adaptive ? [[...membrane]] : []),
+    ],
+    run([input, initial, extra], [spikes, last, lastAdaptation], [shape], config) {
+      const [batch, steps, features] = shape;
+      const { threshold, relaxed, surrogateWidth } = config;
+      const { adaptationStrength = 0, adaptationDecay = 0 } = config;
+      const hard = config.reset === 'hard';
+      const primitive = primitives[config.surrogate];
+      const fixed = coefficients(config.tau, config.decayInput);
+      last.set(initial);
+      if (adaptive) lastAdaptation.set(extra);
+      for (let b = 0; b < batch; b++) {
+        const stateAt = b * features;
+        for (let t = 0; t < steps; t++) {
+          const at = (b * steps + t) * features;
+          for (let f = 0; f < features; f++) {
+            const { leak, gain } = parametric
+              ? coefficients(extra[f % extra.length], config.decayInput)
+              : fixed;
+            const h = leak * last[stateAt + f] + gain * input[at + f];
+            const limit = adaptive
+              ? threshold + adaptationStrength * lastAdaptation[stateAt + f]
+              : threshold;
+            const spike = relaxed ? primitive(h - limit, surrogateWidth) : h >= limit ? 1 : 0;
+            spikes[at + f] = spike;
+            last[stateAt + f] = hard ? h * (1 - spike) : h - limit * spike;
+            if (adaptive) {
+              lastAdaptation[stateAt + f] =
+                adaptationDecay * lastAdaptation[stateAt + f] + (1 - adaptationDecay) * spike;
+            }
+          }
         }
       }
-    }
-  },
-};
+    },
+  };
+}
 
-const backward: HostKernel<LifConfig> = {
-  outputShapes: ([input, membrane]) => [[...input], [...membrane]],
-  run(tensors, [inputGradient, membraneGradient], [[batch, steps, features]], config) {
-    const [, , charged, spikeGradient, lastGradient] = tensors;
-    const { leak, gain } = coefficients(config);
-    const { threshold, relaxed, detachReset, surrogateWidth } = config;
-    const hard = config.reset === 'hard';
-    const primitive = primitives[config.surrogate];
-    const derivative = derivatives[config.surrogate];
-    // `membraneGradient` holds dL/dV[t] while t runs backwards.
-    membraneGradient.set(lastGradient);
-    for (let b = 0; b < batch; b++) {
-      const stateAt = b * features;
-      for (let t = steps - 1; t >= 0; t--) {
-        const at = (b * steps + t) * features;
+function backwardOf({ parametric, adaptive }: Variant): HostKernel<Settings> {
+  const inputs = 2 + (parametric || adaptive ? 1 : 0);
+  return {
+    outputShapes: (shapes) => shapes.slice(0, inputs).map((shape) => [...shape]),
+    run(tensors, [inputGradient, membraneGradient, extraGradient], [shape], config) {
+      const [input, initial, extra] = tensors;
+      const [spikeGradient, lastGradient, lastAdaptationGradient] = tensors.slice(inputs);
+      const [batch, steps, features] = shape;
+      const { threshold, relaxed, detachReset, surrogateWidth } = config;
+      const { adaptationStrength = 0, adaptationDecay = 0 } = config;
+      const hard = config.reset === 'hard';
+      const primitive = primitives[config.surrogate];
+      const derivative = derivatives[config.surrogate];
+      const fixed = coefficients(config.tau, config.decayInput);
+      // States before each step of one neuron: cheaper to compute again than to keep for all.
+      const membranes = new Float64Array(steps + 1);
+      const adaptations = new Float64Array(steps + 1);
+      const kept = input instanceof Float32Array ? Math.fround : (x: number): number => x;
+      for (let b = 0; b < batch; b++) {
         for (let f = 0; f < features; f++) {
-          const h = charged[at + f];
-          const x = h - threshold;
-          const spike = relaxed ? primitive(x, surrogateWidth) : x >= 0 ? 1 : 0;
-          const slope = derivative(x, surrogateWidth);
-          const dV = membraneGradient[stateAt + f];
-          let dSpike = spikeGradient[at + f];
-          if (!detachReset) dSpike -= dV * (hard ? h : threshold);
-          const dH = dV * (hard ? 1 - spike : 1) + dSpike * slope;
-          inputGradient[at + f] = dH * gain;
-          membraneGradient[stateAt + f] = dH * leak;
+          const state = b * features + f;
+          const tau = parametric ? extra[f % extra.length] : config.tau;
+          const { leak, gain } = parametric ? coefficients(tau, config.decayInput) : fixed;
+          const charge = (t: number): { h: number; limit: number; spike: number } => {
+            const h = leak * membranes[t] + gain * input[(b * steps + t) * features + f];
+            const limit = threshold + adaptationStrength * adaptations[t];
+            const spike = relaxed ? primitive(h - limit, surrogateWidth) : h >= limit ? 1 : 0;
+            return { h, limit, spike };
+          };
+          membranes[0] = initial[state];
+          if (adaptive) adaptations[0] = extra[state];
+          for (let t = 0; t < steps; t++) {
+            const { h, limit, spike } = charge(t);
+            membranes[t + 1] = kept(hard ? h * (1 - spike) : h - limit * spike);
+            if (adaptive) {
+              const next = adaptationDecay * adaptations[t] + (1 - adaptationDecay) * spike;
+              adaptations[t + 1] = kept(next);
+            }
+          }
+          // Gradients of the states after step t, while t runs backwards.
+          let dV = lastGradient[state];
+          let dA = adaptive ? lastAdaptationGradient[state] : 0;
+          let dRate = 0;
+          for (let t = steps - 1; t >= 0; t--) {
+            const at = (b * steps + t) * features + f;
+            const { h, limit, spike } = charge(t);
+            let dSpike = spikeGradient[at];
+            if (!detachReset) dSpike -= dV * (hard ? h : limit);
+            if (adaptive) dSpike += (1 - adaptationDecay) * dA;
+            const crossing = dSpike * derivative(h - limit, surrogateWidth);
+            const dH = dV * (hard ? 1 - spike : 1) + crossing;
+            if (adaptive) {
+              const dLimit = -crossing - (hard ? 0 : dV * spike);
+              dA = adaptationDecay * dA + adaptationStrength * dLimit;
+            }
+            if (parametric) dRate += dH * ((config.decayInput ? input[at] : 0) - membranes[t]);
+            inputGradient[at] = dH * gain;
+            dV = dH * leak;
+          }
+          membraneGradient[state] = dV;
+          if (adaptive) extraGradient[state] = dA;
+          if (parametric) extraGradient[f % extra.length] -= dRate / (tau * tau);
         }
       }
-    }
-  },
-};
+    },
+  };
+}
 
-function coefficients({ tau, decayInput }: LifConfig): { leak: number; gain: number } {
-  return { leak: 1 - 1 / tau, gain: decayInput ? 1 / tau : 1 };
+/** Factors of V and X in H. Without a leak, the input isn't divided either. */
+function coefficients(tau: number, decayInput: boolean): { leak: number; gain: number } {
+  return { leak: 1 - 1 / tau, gain: decayInput && tau !== Infinity ? 1 / tau : 1 };
 }
 
 type Curve = (x: number, width: number) => number;
@@ -155,30 +228,53 @@ function spikeTensor(x: tf.Tensor, config: LifConfig): tf.Tensor {
   return spike(x);
 }
 
-const fused = defineFusedOp<LifConfig>({
-  name: 'Lif',
-  forward,
-  backward,
-  saveOutputs: [false, false, true],
-  reference([input, initial], config) {
-    const { leak, gain } = coefficients(config);
+function referenceOf({ parametric, adaptive }: Variant) {
+  return ([input, initial, extra]: readonly tf.Tensor[], config: Settings): tf.Tensor[] => {
+    const { threshold, reset, detachReset } = config;
+    const { adaptationStrength = 0, adaptationDecay = 0 } = config;
+    const features = input.shape[2]!;
+    const { leak, gain } = coefficients(config.tau, config.decayInput);
+    const rate = parametric
+      ? tf.reciprocal(tf.tile(extra, [features / extra.size]))
+      : tf.scalar(1 - leak);
+    const inputRate = parametric ? rate : tf.scalar(gain);
     let membrane = initial;
+    let adaptation = extra;
     const spikes: tf.Tensor[] = [];
-    const charged: tf.Tensor[] = [];
     for (const x of timeSteps(input)) {
-      const h = tf.add(tf.mul(leak, membrane), tf.mul(gain, x));
-      const spike = spikeTensor(tf.sub(h, config.threshold), config);
-      const reset = config.detachReset ? stopGradient(spike) : spike;
+      const charge = parametric && !config.decayInput ? x : tf.mul(inputRate, x);
+      const h = tf.add(tf.mul(tf.sub(1, rate), membrane), charge);
+      const limit = adaptive
+        ? tf.add(threshold, tf.mul(adaptationStrength, adaptation))
+        : tf.scalar(threshold);
+      const spike = spikeTensor(tf.sub(h, limit), config);
+      const resetting = detachReset ? stopGradient(spike) : spike;
       membrane =
-        config.reset === 'hard'
-          ? tf.mul(h, tf.sub(1, reset))
-          : tf.sub(h, tf.mul(config.threshold, reset));
+        reset === 'hard' ? tf.mul(h, tf.sub(1, resetting)) : tf.sub(h, tf.mul(limit, resetting));
+      if (adaptive) {
+        adaptation = tf.add(
+          tf.mul(adaptationDecay, adaptation),
+          tf.mul(1 - adaptationDecay, spike),
+        );
+      }
       spikes.push(spike);
-      charged.push(h);
     }
-    return [tf.stack(spikes, 1), membrane, tf.stack(charged, 1)];
-  },
-});
+    return [tf.stack(spikes, 1), membrane, ...(adaptive ? [adaptation] : [])];
+  };
+}
+
+function defineLif(name: string, variant: Variant) {
+  return defineFusedOp<Settings>({
+    name,
+    forward: forwardOf(variant),
+    backward: backwardOf(variant),
+    reference: referenceOf(variant),
+  });
+}
+
+const plain = defineLif('Lif', { parametric: false, adaptive: false });
+const parametric = defineLif('ParametricLif', { parametric: true, adaptive: false });
+const adaptive = defineLif('AdaptiveLif', { parametric: false, adaptive: true });
 
 function stopGradient(x: tf.Tensor): tf.Tensor {
   return tf.customGrad((input) => ({
@@ -207,9 +303,52 @@ export function lif(
   membrane: tf.Tensor,
   config: LifConfig = defaultLif,
 ): { spikes: tf.Tensor; membrane: tf.Tensor } {
-  const [spikes, last] = fused([input, membrane], config);
+  const [spikes, last] = plain([input, membrane], config);
   return { spikes, membrane: last };
 }
 
-/** For tests and other engines: the op's definition, with its loops and its reference. */
-export const lifDefinition = fused.definition;
+/**
+ * `lif` with a time constant that is learned (PLIF; Fang et al. 2021). `config.tau` is not used.
+ *
+ * @param tau time constants in steps, > 1, `[n]` where n divides the features: neuron f has tau[f mod n].
+ */
+export function parametricLif(
+  input: tf.Tensor,
+  membrane: tf.Tensor,
+  tau: tf.Tensor,
+  config: LifConfig = defaultLif,
+): { spikes: tf.Tensor; membrane: tf.Tensor } {
+  const [spikes, last] = parametric([input, membrane, tau], config);
+  return { spikes, membrane: last };
+}
+
+/** Integrate-and-fire: `lif` without a leak; `config.tau` and `config.decayInput` are not used. */
+export function integrateAndFire(
+  input: tf.Tensor,
+  membrane: tf.Tensor,
+  config: LifConfig = defaultLif,
+): { spikes: tf.Tensor; membrane: tf.Tensor } {
+  return lif(input, membrane, { ...config, tau: Infinity, decayInput: false });
+}
+
+/**
+ * `lif` with a threshold that adapts (Bellec et al. 2018, eqs. 1-2): with A[-1] = `adaptation`, neurons
+ * spike where H[t] ≥ threshold + β A[t-1], and A[t] = ρ A[t-1] + (1 - ρ) S[t]. A soft reset subtracts the
+ * threshold that was reached.
+ *
+ * @param adaptation A before the first step, `[batch, features]`.
+ */
+export function adaptiveLif(
+  input: tf.Tensor,
+  membrane: tf.Tensor,
+  adaptation: tf.Tensor,
+  config: AdaptiveLifConfig,
+): { spikes: tf.Tensor; membrane: tf.Tensor; adaptation: tf.Tensor } {
+  const [spikes, last, lastAdaptation] = adaptive([input, membrane, adaptation], config);
+  return { spikes, membrane: last, adaptation: lastAdaptation };
+}
+
+/** For tests and other engines: the ops' definitions, with their loops and references. */
+export const lifDefinition = plain.definition;
+export const parametricLifDefinition = parametric.definition;
+export const adaptiveLifDefinition = adaptive.definition;

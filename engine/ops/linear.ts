@@ -55,3 +55,5 @@ export function linear(x: tf.Tensor, weight: tf.Tensor, bias?: tf.Tensor): tf.Te
   const y = product(tf.reshape(x, [-1, inputs]), weight);
   return tf.reshape(bias === undefined ? y : tf.add(y, bias), [...x.shape.slice(0, -1), outputs]);
 }
+
+export const transposeMatrixDefinition = transposeMatrix.definition;

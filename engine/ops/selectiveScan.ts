@@ -12,7 +12,7 @@ export interface ScanConfig extends Attributes {
 const forward: HostKernel<ScanConfig> = {
   outputShapes: ([u, , , , , , , state]) => [[...u], [...state]],
   run(
-    [u, delta, A, B, C, D, deltaBias, initial],
+    [u, delta, A, B, C, D, deltaBias, initial, z],
     [y, last],
     [[batch, length, channels], , [, states]],
     { reverse },
@@ -38,7 +38,7 @@ const forward: HostKernel<ScanConfig> = {
             h[s] = value;
             output += C[mixAt + s] * value;
           }
-          y[at] = output;
+          y[at] = z === undefined ? output : output * siluOf(z[at]);
         }
         for (let s = 0; s < states; s++) last[stateAt + s] = h[s];
       }
@@ -47,13 +47,16 @@ const forward: HostKernel<ScanConfig> = {
 };
 
 const backward: HostKernel<ScanConfig> = {
-  outputShapes: (shapes) => shapes.slice(0, 8).map((shape) => [...shape]),
+  outputShapes: (shapes) => shapes.slice(0, -2).map((shape) => [...shape]),
   run(
-    [u, delta, A, B, C, D, deltaBias, initial, yGradient, lastGradient],
-    [dU, dDelta, dA, dB, dC, dD, dBias, dInitial],
+    tensors,
+    [dU, dDelta, dA, dB, dC, dD, dBias, dInitial, dZ],
     [[batch, length, channels], , [, states]],
     { reverse },
   ) {
+    const [u, delta, A, B, C, D, deltaBias, initial] = tensors;
+    const z = tensors.length > 10 ? tensors[8] : undefined;
+    const [yGradient, lastGradient] = tensors.slice(-2);
     // States and decays are computed again, one channel at a time, rather than kept from the forward
     // pass: length × states numbers instead of batch × channels times as many.
     const h = new Float64Array((length + 1) * states);
@@ -89,7 +92,14 @@ const backward: HostKernel<ScanConfig> = {
           const input = u[at];
           const raw = delta[at] + bias;
           const dt = softplus(raw);
-          const dy = yGradient[at];
+          let dy = yGradient[at];
+          if (z !== undefined) {
+            let ungated = D[e] * input;
+            for (let s = 0; s < states; s++) ungated += C[mixAt + s] * h[hAt + states + s];
+            const sigmoid = 1 / (1 + Math.exp(-z[at]));
+            dZ[at] = dy * ungated * sigmoid * (1 + z[at] * (1 - sigmoid));
+            dy *= siluOf(z[at]);
+          }
           let dDt = 0;
           let dDrive = 0;
           for (let s = 0; s < states; s++) {
@@ -122,26 +132,34 @@ function softplus(x: number): number {
   return x > 20 ? x : Math.log1p(Math.exp(x));
 }
 
-const fused = defineFusedOp<ScanConfig>({
-  name: 'SelectiveScan',
-  forward,
-  backward,
-  reference([u, delta, A, B, C, D, deltaBias, initial], { reverse }) {
-    const rows = (x: tf.Tensor): tf.Tensor[] => {
-      const steps = timeSteps(x);
-      return reverse ? steps.reverse() : steps;
-    };
-    const [us, deltas, Bs, Cs] = [u, delta, B, C].map(rows);
-    let h = initial;
-    const ys = us.map((input, t) => {
-      const dt = tf.expandDims(tf.softplus(tf.add(deltas[t], deltaBias)), -1);
-      const drive = tf.mul(dt, tf.expandDims(input, -1));
-      h = tf.add(tf.mul(tf.exp(tf.mul(dt, A)), h), tf.mul(drive, tf.expandDims(Bs[t], 1)));
-      return tf.add(tf.sum(tf.mul(h, tf.expandDims(Cs[t], 1)), -1), tf.mul(D, input));
-    });
-    return [tf.stack(reverse ? ys.reverse() : ys, 1), h];
-  },
-});
+function siluOf(x: number): number {
+  return x / (1 + Math.exp(-x));
+}
+
+// TensorFlow.js fixes the number of a kernel's inputs, so the gated scan is a kernel of its own.
+const [plain, gated] = ['SelectiveScan', 'GatedSelectiveScan'].map((name) =>
+  defineFusedOp<ScanConfig>({ name, forward, backward, reference }),
+);
+
+function reference(
+  [u, delta, A, B, C, D, deltaBias, initial, z]: readonly tf.Tensor[],
+  { reverse }: ScanConfig,
+): tf.Tensor[] {
+  const rows = (x: tf.Tensor): tf.Tensor[] => {
+    const steps = timeSteps(x);
+    return reverse ? steps.reverse() : steps;
+  };
+  const [us, deltas, Bs, Cs] = [u, delta, B, C].map(rows);
+  let h = initial;
+  const ys = us.map((input, t) => {
+    const dt = tf.expandDims(tf.softplus(tf.add(deltas[t], deltaBias)), -1);
+    const drive = tf.mul(dt, tf.expandDims(input, -1));
+    h = tf.add(tf.mul(tf.exp(tf.mul(dt, A)), h), tf.mul(drive, tf.expandDims(Bs[t], 1)));
+    return tf.add(tf.sum(tf.mul(h, tf.expandDims(Cs[t], 1)), -1), tf.mul(D, input));
+  });
+  const y = tf.stack(reverse ? ys.reverse() : ys, 1);
+  return [z === undefined ? y : tf.mul(y, tf.mul(z, tf.sigmoid(z))), h];
+}
 
 /** What the scan runs over; `channels` is the paper's D, `states` its N. */
 export interface ScanInputs {
@@ -159,6 +177,8 @@ export interface ScanInputs {
   readonly D: tf.Tensor;
   /** Added to `delta` before softplus, `[channels]`. */
   readonly deltaBias: tf.Tensor;
+  /** Gate, `[batch, length, channels]`: the output is multiplied by SiLU(z). */
+  readonly z?: tf.Tensor;
 }
 
 /**
@@ -167,19 +187,20 @@ export interface ScanInputs {
  *
  *     Δ[t] = softplus(delta[t] + deltaBias)
  *     h[t] = exp(Δ[t] A) h[t-1] + Δ[t] B[t] u[t],   h[-1] = `state`
- *     y[t] = C[t] · h[t] + D u[t]
+ *     y[t] = (C[t] · h[t] + D u[t]) · SiLU(z[t]), without the factor where there is no gate
  *
  * @param state `[batch, channels, states]`.
- * @returns y, `[batch, length, channels]`, and the state after the last step. Accumulates in float64
- *   along a channel, so long sequences stay exact to float32.
+ * @returns y, `[batch, length, channels]`, and the state after the last step.
  */
 export function selectiveScan(
-  { u, delta, A, B, C, D, deltaBias }: ScanInputs,
+  { u, delta, A, B, C, D, deltaBias, z }: ScanInputs,
   state: tf.Tensor,
   config: ScanConfig = { reverse: false },
 ): { y: tf.Tensor; state: tf.Tensor } {
-  const [y, last] = fused([u, delta, A, B, C, D, deltaBias, state], config);
+  const inputs = [u, delta, A, B, C, D, deltaBias, state];
+  const [y, last] = z === undefined ? plain(inputs, config) : gated([...inputs, z], config);
   return { y, state: last };
 }
 
-export const selectiveScanDefinition = fused.definition;
+export const selectiveScanDefinition = plain.definition;
+export const gatedSelectiveScanDefinition = gated.definition;

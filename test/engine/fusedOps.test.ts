@@ -14,14 +14,27 @@ import {
 import { adamwDefinition } from '../../engine/ops/adamw.js';
 import { causalConv1dDefinition } from '../../engine/ops/causalConv1d.js';
 import { depthwiseConv2dDefinition } from '../../engine/ops/depthwiseConv2d.js';
-import { defaultLif, lifDefinition, type Surrogate } from '../../engine/ops/lif.js';
+import {
+  adaptiveLifDefinition,
+  defaultLif,
+  lifDefinition,
+  parametricLifDefinition,
+  type Surrogate,
+} from '../../engine/ops/lif.js';
 import { linear } from '../../engine/ops/linear.js';
-import { linearAttentionDefinition } from '../../engine/ops/linearAttention.js';
+import {
+  decayingLinearAttentionDefinition,
+  linearAttentionDefinition,
+} from '../../engine/ops/linearAttention.js';
 import { batchNormDefinition, rmsNormDefinition } from '../../engine/ops/normalise.js';
 import { patchesDefinition } from '../../engine/ops/patches.js';
-import { selectiveScanDefinition } from '../../engine/ops/selectiveScan.js';
+import {
+  gatedSelectiveScanDefinition,
+  selectiveScanDefinition,
+} from '../../engine/ops/selectiveScan.js';
 import { siluDefinition, siluGateDefinition } from '../../engine/ops/silu.js';
 import { createRandom, type Random } from '../../engine/support/random.js';
+import { testedBackends } from './backends.js';
 
 /** One op with one choice of settings and a way to draw inputs for it. */
 interface Case {
@@ -54,6 +67,26 @@ const lifShapes = ({ a, b, c }: Extents): number[][] => [
   [a, c],
 ];
 
+/** Learned time constants and adapting thresholds take a third input. */
+const lifVariants = [
+  {
+    variant: 'parametricLif',
+    definition: parametricLifDefinition,
+    // One time constant for every neuron, or one for each.
+    extra: ({ c, d }: Extents): number[] => (d % 2 === 0 ? [1] : [c]),
+    settings: {} as Attributes,
+    draw: (random: Random, input: number) =>
+      input === 2 ? 1.2 + Math.abs(random.normal()) : random.normal(),
+  },
+  {
+    variant: 'adaptiveLif',
+    definition: adaptiveLifDefinition,
+    extra: ({ a, c }: Extents): number[] => [a, c],
+    settings: { adaptationStrength: 0.7, adaptationDecay: 0.8 } as Attributes,
+    draw: undefined,
+  },
+];
+
 const cases: Case[] = [
   ...(['atan', 'sigmoid', 'triangle', 'rectangle'] as Surrogate[]).flatMap((surrogate) =>
     (['hard', 'soft'] as const).flatMap((reset) =>
@@ -71,7 +104,6 @@ const cases: Case[] = [
           surrogateWidth: 1.3,
         },
         shapes: lifShapes,
-        differentiable: [true, true, false],
       })),
     ),
   ),
@@ -87,27 +119,51 @@ const cases: Case[] = [
       },
       attributes: { ...defaultLif, surrogate, reset, detachReset: false, relaxed: true },
       shapes: lifShapes,
-      differentiable: [true, true, false],
       smooth: true,
     })),
   ),
-  ...[false, true].map((reverse): Case => ({
-    title: `selectiveScan${reverse ? ' reverse' : ''}`,
-    definition: erase(selectiveScanDefinition),
-    attributes: { reverse },
-    shapes: ({ a, b, c, d }) => [
-      [a, b, c],
-      [a, b, c],
-      [c, d],
-      [a, b, d],
-      [a, b, d],
-      [c],
-      [c],
-      [a, c, d],
-    ],
-    draw: (random, input) => (input === 2 ? -Math.exp(random.normal()) : random.normal()),
-    smooth: true,
-  })),
+  ...lifVariants.flatMap(({ variant, definition, extra, settings, draw }) =>
+    (['hard', 'soft'] as const).flatMap((reset) =>
+      [false, true].flatMap((relaxed) =>
+        [true, false].map((decayInput): Case => ({
+          title: `${variant} ${reset}${decayInput ? ' decaying input' : ''}${relaxed ? ' relaxed' : ''}`,
+          definition: erase(definition),
+          attributes: {
+            ...defaultLif,
+            ...settings,
+            reset,
+            decayInput,
+            detachReset: !relaxed && decayInput,
+            threshold: 0.6,
+            relaxed,
+          },
+          shapes: (extent) => [...lifShapes(extent), extra(extent)],
+          draw,
+          ...(relaxed && { smooth: true }),
+        })),
+      ),
+    ),
+  ),
+  ...[false, true].flatMap((reverse) =>
+    [false, true].map((gated): Case => ({
+      title: `${gated ? 'gated ' : ''}selectiveScan${reverse ? ' reverse' : ''}`,
+      definition: erase(gated ? gatedSelectiveScanDefinition : selectiveScanDefinition),
+      attributes: { reverse },
+      shapes: ({ a, b, c, d }) => [
+        [a, b, c],
+        [a, b, c],
+        [c, d],
+        [a, b, d],
+        [a, b, d],
+        [c],
+        [c],
+        [a, c, d],
+        ...(gated ? [[a, b, c]] : []),
+      ],
+      draw: (random, input) => (input === 2 ? -Math.exp(random.normal()) : random.normal()),
+      smooth: true,
+    })),
+  ),
   ...[false, true].map((reverse): Case => ({
     title: `causalConv1d${reverse ? ' reverse' : ''}`,
     definition: erase(causalConv1dDefinition),
@@ -135,6 +191,26 @@ const cases: Case[] = [
       [0, 1, 4].includes(input) ? Math.max(0, random.normal()) : random.normal(),
     smooth: false,
   })),
+  ...[true, false].flatMap((normalise) =>
+    ['head', 'channel'].map((per): Case => ({
+      title: `linearAttention decaying per ${per}${normalise ? '' : ', fixed scale'}`,
+      definition: erase(decayingLinearAttentionDefinition),
+      attributes: { heads: 2, causal: true, normalise, epsilon: 0.5 },
+      shapes: ({ a, b, c, d }) => [
+        [a, b, c, 2 * d],
+        [a, b, c, 2 * d],
+        [a, b, c, 2 * d],
+        [a, 2, d, d],
+        [a, 2, d],
+        [a, b, per === 'head' ? 2 : 2 * d],
+      ],
+      draw: (random, input) => {
+        if (input === 5) return random.uniform();
+        return [0, 1, 4].includes(input) ? Math.max(0, random.normal()) : random.normal();
+      },
+      smooth: false,
+    })),
+  ),
   {
     title: 'batchNorm',
     definition: erase(batchNormDefinition),
@@ -228,7 +304,7 @@ function runKernel(
   return Array.isArray(outputs) ? outputs : [outputs as tf.Tensor];
 }
 
-describe.each(['cpu', 'wasm'])('fused ops on %s', (backend) => {
+describe.each(testedBackends)('fused ops on %s', (backend) => {
   beforeAll(async () => {
     await selectBackend(backend);
   });

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { selectBackend } from '../../engine/backend.js';
 import { defaultLif, lif, type LifConfig } from '../../engine/ops/lif.js';
 import { createRandom } from '../../engine/support/random.js';
+import { testedBackends } from './backends.js';
 
 interface Run {
   readonly spikes: number[];
@@ -27,7 +28,7 @@ function membranes(input: readonly number[], config: LifConfig): number[] {
   return input.map((_, t) => run(input.slice(0, t + 1), config).membrane[0]);
 }
 
-describe.each(['cpu', 'wasm'])('lif on %s', (backend) => {
+describe.each(testedBackends)('lif on %s', (backend) => {
   beforeAll(async () => {
     await selectBackend(backend);
   });

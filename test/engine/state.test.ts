@@ -6,6 +6,7 @@ import { selectBackend } from '../../engine/backend.js';
 import { causalConv1d } from '../../engine/ops/causalConv1d.js';
 import { linearAttention, type LinearAttentionState } from '../../engine/ops/linearAttention.js';
 import { createRandom } from '../../engine/support/random.js';
+import { testedBackends } from './backends.js';
 
 function draw(seed: number, name: string, shape: number[], spikes = false): tf.Tensor {
   const random = createRandom(seed, name);
@@ -36,7 +37,7 @@ function largestDifference(a: tf.Tensor, b: tf.Tensor): number {
 
 const chunkLengths = fc.array(fc.integer({ min: 1, max: 6 }), { minLength: 1, maxLength: 8 });
 
-describe.each(['cpu', 'wasm'])('state carried from chunk to chunk on %s', (backend) => {
+describe.each(testedBackends)('state carried from chunk to chunk on %s', (backend) => {
   beforeAll(async () => {
     await selectBackend(backend);
   });

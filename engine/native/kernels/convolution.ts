@@ -1,0 +1,277 @@
+import * as tf from '@tensorflow/tfjs-core';
+
+import type { Addon } from '../addon.js';
+import type { KernelCall, NativeKernel } from '../backend.js';
+import { finish } from './matMul.js';
+
+type Attrs = KernelCall['attrs'];
+type Info2D = tf.backend_util.Conv2DInfo;
+type Info3D = tf.backend_util.Conv3DInfo;
+
+const window = new Int32Array(21);
+
+/** A sliding window as `src/window.h` reads it. Shared by all calls. */
+function windowOf(info: Info2D | Info3D): Int32Array {
+  const flat = !('inDepth' in info);
+  const depth = flat
+    ? { in: 1, out: 1, size: 1, stride: 1, pad: 0, dilation: 1 }
+    : {
+        in: info.inDepth,
+        out: info.outDepth,
+        size: info.filterDepth,
+        stride: info.strideDepth,
+        pad: info.padInfo.front,
+        dilation: info.dilationDepth,
+      };
+  window.set([
+    ...[info.batchSize, info.inChannels, info.outChannels],
+    ...[depth.in, info.inHeight, info.inWidth],
+    ...[depth.out, info.outHeight, info.outWidth],
+    ...[depth.size, info.filterHeight, info.filterWidth],
+    ...[depth.stride, info.strideHeight, info.strideWidth],
+    ...[depth.pad, info.padInfo.top, info.padInfo.left],
+    ...[depth.dilation, info.dilationHeight, info.dilationWidth],
+  ]);
+  return window;
+}
+
+function convolution2D(
+  inputShape: readonly number[],
+  filterShape: readonly number[],
+  attrs: Attrs,
+  dilations: unknown = 1,
+  depthwise = false,
+): Info2D {
+  return tf.backend_util.computeConv2DInfo(
+    inputShape as [number, number, number, number],
+    filterShape as [number, number, number, number],
+    attrs.strides as number,
+    dilations as number,
+    attrs.pad as 'same',
+    attrs.dimRoundingMode as 'floor' | undefined,
+    depthwise,
+    tf.backend_util.convertConv2DDataFormat(
+      (attrs.dataFormat as 'NHWC' | 'NCHW' | undefined) ?? 'NHWC',
+    ),
+  );
+}
+
+function convolution3D(
+  inputShape: readonly number[],
+  filterShape: readonly number[],
+  attrs: Attrs,
+  dilations: unknown = 1,
+): Info3D {
+  return tf.backend_util.computeConv3DInfo(
+    inputShape as [number, number, number, number, number],
+    filterShape as [number, number, number, number, number],
+    attrs.strides as number,
+    dilations as number,
+    attrs.pad as 'same',
+  );
+}
+
+function pooling2D(inputShape: readonly number[], attrs: Attrs): Info2D {
+  return tf.backend_util.computePool2DInfo(
+    inputShape as [number, number, number, number],
+    attrs.filterSize as number,
+    attrs.strides as number,
+    1,
+    attrs.pad as 'same',
+    attrs.dimRoundingMode as 'floor' | undefined,
+  );
+}
+
+function pooling3D(inputShape: readonly number[], attrs: Attrs): Info3D {
+  return tf.backend_util.computePool3DInfo(
+    inputShape as [number, number, number, number, number],
+    attrs.filterSize as number,
+    attrs.strides as number,
+    1,
+    attrs.pad as 'same',
+    attrs.dimRoundingMode as 'floor' | undefined,
+    attrs.dataFormat as 'NDHWC' | undefined,
+  );
+}
+
+/** Whether the addon takes it: float32 tensors, channels last, nothing empty. */
+function fits(info: Info2D | Info3D, ...tensors: tf.TensorInfo[]): boolean {
+  return (
+    info.dataFormat === 'channelsLast' &&
+    tensors.every(({ dtype, shape }) => dtype === 'float32' && !shape.includes(0)) &&
+    !info.outShape.includes(0)
+  );
+}
+
+export function convolutions({ kernels }: Addon): NativeKernel[] {
+  function conv2D({ inputs: { x, filter }, attrs, backend }: KernelCall) {
+    const info = convolution2D(x.shape, filter.shape, attrs, attrs.dilations);
+    if (!fits(info, x, filter)) return undefined;
+    const y = backend.output(info.outShape);
+    kernels.convolution(backend.floats(x), backend.floats(filter), y.values, windowOf(info));
+    return y;
+  }
+
+  function depthwise({ inputs: { x, filter }, attrs, backend }: KernelCall) {
+    const strides = attrs.strides as number | [number, number];
+    const dilations = (attrs.dilations as [number, number] | undefined) ?? [1, 1];
+    tf.util.assert(
+      tf.backend_util.eitherStridesOrDilationsAreOne(strides, dilations),
+      () =>
+        'Error in depthwiseConv2d: Either strides or dilations must be 1. ' +
+        `Got strides ${strides} and dilations '${dilations}'`,
+    );
+    const info = convolution2D(x.shape, filter.shape, attrs, dilations, true);
+    if (!fits(info, x, filter) || info.outChannels !== info.inChannels) return undefined;
+    const y = backend.output(info.outShape);
+    kernels.depthwise(backend.floats(x), backend.floats(filter), y.values, windowOf(info), false);
+    return y;
+  }
+
+  const fused =
+    (run: (call: KernelCall) => tf.TensorInfo | undefined): NativeKernel['run'] =>
+    (call) => {
+      const channelsFirst = call.attrs.dataFormat === 'NCHW';
+      const y = channelsFirst ? undefined : run(call);
+      return y === undefined ? undefined : finish(y, call);
+    };
+
+  const pool =
+    (infoOf: typeof pooling2D | typeof pooling3D, average: boolean): NativeKernel['run'] =>
+    ({ inputs: { x }, attrs, backend }) => {
+      const info = infoOf(x.shape, attrs);
+      if (!fits(info, x)) return undefined;
+      const y = backend.output(info.outShape);
+      kernels.pool(backend.floats(x), y.values, windowOf(info), average);
+      return y;
+    };
+
+  const poolGradient =
+    (infoOf: typeof pooling2D | typeof pooling3D, average: boolean): NativeKernel['run'] =>
+    ({ inputs: { dy, input }, attrs, backend }) => {
+      const info = infoOf(input.shape, attrs);
+      if (!fits(info, input, dy)) return undefined;
+      const dx = backend.output(input.shape);
+      const x = backend.floats(input);
+      kernels.poolGradient(x, backend.floats(dy), dx.values, windowOf(info), average);
+      return dx;
+    };
+
+  return [
+    { name: 'Conv2D', run: conv2D },
+    { name: 'FusedConv2D', run: fused(conv2D) },
+    {
+      name: 'Conv2DBackpropInput',
+      run({ inputs: { dy, filter }, attrs, backend }) {
+        const info = convolution2D(attrs.inputShape as number[], filter.shape, attrs);
+        if (!fits(info, dy, filter)) return undefined;
+        const dx = backend.output(info.inShape);
+        kernels.convolutionInputGradient(
+          backend.floats(dy),
+          backend.floats(filter),
+          dx.values,
+          windowOf(info),
+        );
+        return dx;
+      },
+    },
+    {
+      name: 'Conv2DBackpropFilter',
+      run({ inputs: { x, dy }, attrs, backend }) {
+        const info = convolution2D(x.shape, attrs.filterShape as number[], attrs);
+        if (!fits(info, x, dy)) return undefined;
+        const gradient = backend.output(info.filterShape);
+        kernels.convolutionFilterGradient(
+          backend.floats(x),
+          backend.floats(dy),
+          gradient.values,
+          windowOf(info),
+        );
+        return gradient;
+      },
+    },
+    {
+      name: 'Conv3D',
+      run({ inputs: { x, filter }, attrs, backend }) {
+        const info = convolution3D(x.shape, filter.shape, attrs, attrs.dilations);
+        if (!fits(info, x, filter)) return undefined;
+        const y = backend.output(info.outShape);
+        kernels.convolution(backend.floats(x), backend.floats(filter), y.values, windowOf(info));
+        return y;
+      },
+    },
+    {
+      name: 'Conv3DBackpropInputV2',
+      run({ inputs: { dy, filter }, attrs, backend }) {
+        const info = convolution3D(attrs.inputShape as number[], filter.shape, attrs);
+        if (!fits(info, dy, filter)) return undefined;
+        const dx = backend.output(info.inShape);
+        kernels.convolutionInputGradient(
+          backend.floats(dy),
+          backend.floats(filter),
+          dx.values,
+          windowOf(info),
+        );
+        return dx;
+      },
+    },
+    {
+      name: 'Conv3DBackpropFilterV2',
+      run({ inputs: { x, dy }, attrs, backend }) {
+        const info = convolution3D(x.shape, attrs.filterShape as number[], attrs);
+        if (!fits(info, x, dy)) return undefined;
+        const gradient = backend.output(info.filterShape);
+        kernels.convolutionFilterGradient(
+          backend.floats(x),
+          backend.floats(dy),
+          gradient.values,
+          windowOf(info),
+        );
+        return gradient;
+      },
+    },
+    { name: 'DepthwiseConv2dNative', run: depthwise },
+    { name: 'FusedDepthwiseConv2D', run: fused(depthwise) },
+    {
+      name: 'DepthwiseConv2dNativeBackpropInput',
+      run({ inputs: { dy, filter }, attrs, backend }) {
+        const { inputShape, dilations } = attrs;
+        const info = convolution2D(inputShape as number[], filter.shape, attrs, dilations, true);
+        if (!fits(info, dy, filter) || info.outChannels !== info.inChannels) return undefined;
+        const dx = backend.output(info.inShape);
+        kernels.depthwise(
+          backend.floats(dy),
+          backend.floats(filter),
+          dx.values,
+          windowOf(info),
+          true,
+        );
+        return dx;
+      },
+    },
+    {
+      name: 'DepthwiseConv2dNativeBackpropFilter',
+      run({ inputs: { x, dy }, attrs, backend }) {
+        const { filterShape, dilations } = attrs;
+        const info = convolution2D(x.shape, filterShape as number[], attrs, dilations, true);
+        if (!fits(info, x, dy) || info.outChannels !== info.inChannels) return undefined;
+        const gradient = backend.output(info.filterShape);
+        kernels.depthwiseFilterGradient(
+          backend.floats(x),
+          backend.floats(dy),
+          gradient.values,
+          windowOf(info),
+        );
+        return gradient;
+      },
+    },
+    { name: 'MaxPool', run: pool(pooling2D, false) },
+    { name: 'AvgPool', run: pool(pooling2D, true) },
+    { name: 'MaxPool3D', run: pool(pooling3D, false) },
+    { name: 'AvgPool3D', run: pool(pooling3D, true) },
+    { name: 'MaxPoolGrad', run: poolGradient(pooling2D, false) },
+    { name: 'AvgPoolGrad', run: poolGradient(pooling2D, true) },
+    { name: 'MaxPool3DGrad', run: poolGradient(pooling3D, false) },
+    { name: 'AvgPool3DGrad', run: poolGradient(pooling3D, true) },
+  ];
+}

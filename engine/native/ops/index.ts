@@ -1,0 +1,27 @@
+import type { Addon } from '../addon.js';
+import { adamw } from './adamw.js';
+import { causalConv1d } from './causalConv1d.js';
+import { depthwiseConv2d } from './depthwiseConv2d.js';
+import { lif } from './lif.js';
+import { linearAttention } from './linearAttention.js';
+import type { NativeOps } from './native.js';
+import { normalise } from './normalise.js';
+import { patches } from './patches.js';
+import { selectiveScan } from './selectiveScan.js';
+import { silu } from './silu.js';
+
+/** All native kernels of our fused ops. An op that is missing here runs its JavaScript loop. */
+export function ops(kernels: Addon['kernels']): NativeOps {
+  const files = [
+    adamw,
+    causalConv1d,
+    depthwiseConv2d,
+    lif,
+    linearAttention,
+    normalise,
+    patches,
+    selectiveScan,
+    silu,
+  ];
+  return Object.assign({}, ...files.map((file) => file(kernels))) as NativeOps;
+}

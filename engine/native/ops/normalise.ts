@@ -1,0 +1,24 @@
+import { batchNormDefinition, rmsNormDefinition } from '../../ops/normalise.js';
+import type { Addon } from '../addon.js';
+import { native, type NativeOps } from './native.js';
+
+export function normalise(kernels: Addon['kernels']): NativeOps {
+  const { batchNormForward, batchNormBackward, rmsNormForward, rmsNormBackward } = kernels;
+  return {
+    BatchNormTraining: native(batchNormDefinition.forward, (inputs, outputs, [x], { epsilon }) => {
+      batchNormForward(...inputs, ...outputs, ...x, epsilon);
+    }),
+    BatchNormTrainingGrad: native(
+      batchNormDefinition.backward!,
+      ([x, scale, , mean, variance, dY], outputs, [shape], { epsilon }) => {
+        batchNormBackward(x, scale, mean, variance, dY, ...outputs, ...shape, epsilon);
+      },
+    ),
+    RmsNorm: native(rmsNormDefinition.forward, (inputs, outputs, [x], { epsilon }) => {
+      rmsNormForward(...inputs, ...outputs, ...x, epsilon);
+    }),
+    RmsNormGrad: native(rmsNormDefinition.backward!, (inputs, outputs, [x], { epsilon }) => {
+      rmsNormBackward(...inputs, ...outputs, ...x, epsilon);
+    }),
+  };
+}

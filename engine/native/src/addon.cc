@@ -1,0 +1,80 @@
+// The addon's module: its kernels, its memory and its settings.
+#include <cstdlib>
+
+#include "cpu.h"
+#include "parallel.h"
+#include "registry.h"
+
+namespace saccade {
+
+const KernelEntry*& firstKernel() {
+  static const KernelEntry* first = nullptr;
+  return first;
+}
+
+namespace {
+
+constexpr size_t alignment = 64;
+
+/// allocate(bytes): an ArrayBuffer on a cache line's bound, not cleared. Freed when it is collected.
+Napi::Value allocate(const Napi::CallbackInfo& info) {
+  const size_t bytes = static_cast<size_t>(Arguments(info).number(0));
+  const size_t padded = (bytes + alignment - 1) / alignment * alignment;
+  void* memory = nullptr;
+  if (posix_memalign(&memory, alignment, padded == 0 ? alignment : padded) != 0) {
+    throw Napi::RangeError::New(info.Env(), "out of memory: " + std::to_string(bytes) + " bytes");
+  }
+  return Napi::ArrayBuffer::New(info.Env(), memory, padded,
+                                [](Napi::Env, void* data) { free(data); });
+}
+
+Napi::Value setThreads(const Napi::CallbackInfo& info) {
+  setThreadCount(static_cast<int>(Arguments(info).integer(0)));
+  return info.Env().Undefined();
+}
+
+Napi::Value threads(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), threadCount());
+}
+
+/// instructionSet(): the name of the one in use.
+Napi::Value instructionSet(const Napi::CallbackInfo& info) {
+  return Napi::String::New(info.Env(), isaName(isa()));
+}
+
+/// limitInstructionSet('portable' | 'avx2' | 'best'): for tests of the other versions of a kernel.
+Napi::Value limitInstructionSet(const Napi::CallbackInfo& info) {
+  const std::string name = info[0].As<Napi::String>();
+  const Isa wanted = name == "portable" ? Isa::portable
+                     : name == "avx2"   ? std::min(Isa::avx2, bestIsa())
+                                        : bestIsa();
+  setIsa(wanted);
+  return info.Env().Undefined();
+}
+
+Napi::Value runKernel(const Napi::CallbackInfo& info) {
+  static_cast<const KernelEntry*>(info.Data())->run(Arguments(info));
+  return info.Env().Undefined();
+}
+
+Napi::Object init(Napi::Env env, Napi::Object exports) {
+  exports.Set("allocate", Napi::Function::New<allocate>(env, "allocate"));
+  exports.Set("setThreads", Napi::Function::New<setThreads>(env, "setThreads"));
+  exports.Set("threads", Napi::Function::New<threads>(env, "threads"));
+  exports.Set("instructionSet", Napi::Function::New<instructionSet>(env, "instructionSet"));
+  exports.Set("limitInstructionSet",
+              Napi::Function::New<limitInstructionSet>(env, "limitInstructionSet"));
+  for (const KernelEntry* entry = firstKernel(); entry != nullptr; entry = entry->next) {
+    exports.Set(entry->name, Napi::Function::New<runKernel>(env, entry->name,
+                                                            const_cast<KernelEntry*>(entry)));
+  }
+  return exports;
+}
+
+}  // namespace
+}  // namespace saccade
+
+static Napi::Object initModule(Napi::Env env, Napi::Object exports) {
+  return saccade::init(env, exports);
+}
+NODE_API_MODULE(saccade, initModule)

@@ -1,0 +1,166 @@
+static void countNonZero(const float* x, int64_t n, float* counts) {
+  IVec some{}, other{};
+  int64_t i = 0;
+  for (; i + width <= n; i += width) {
+    const Vec v = load(x + i);
+    const IVec fired = v != Vec{};
+    some = some - fired;
+    other = other - (fired & (v != splat(1.0f)));
+  }
+  int64_t nonZero = 0, notOne = 0;
+  for (int64_t lane = 0; lane < width; lane++) {
+    nonZero += some[lane];
+    notOne += other[lane];
+  }
+  for (; i < n; i++) {
+    nonZero += x[i] != 0;
+    notOne += x[i] != 0 && x[i] != 1;
+  }
+  counts[0] = static_cast<float>(nonZero);
+  counts[1] = static_cast<float>(notOne);
+}
+
+/// Places of the values that are not 0; room for n + width of them.
+static SACCADE_INLINE int64_t listSpikes(const float* x, int64_t n, int32_t* places) {
+  int64_t count = 0, i = 0;
+#if SIMD_AVX512
+  const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+  for (; i + width <= n; i += width) {
+    const __mmask16 fired =
+        _mm512_cmp_ps_mask(_mm512_loadu_ps(x + i), _mm512_setzero_ps(), _CMP_NEQ_UQ);
+    const __m512i at = _mm512_add_epi32(lanes, _mm512_set1_epi32(static_cast<int>(i)));
+    _mm512_storeu_si512(places + count, _mm512_maskz_compress_epi32(fired, at));
+    count += __builtin_popcount(fired);
+  }
+#endif
+  for (; i < n; i++) {
+    places[count] = static_cast<int32_t>(i);
+    count += x[i] != 0;
+  }
+  return count;
+}
+
+/// Outputs whose sums stay in registers while weight rows are added.
+constexpr int64_t spikeVectors = SIMD_WIDTH == 16 ? 8 : 4;
+constexpr int64_t spikeTile = spikeVectors * width;
+
+/// sum[g] += Σ x[place] · weight[place], over one tile of outputs; x is 1 where binary.
+template <bool binary>
+static SACCADE_INLINE void addSpikes(Vec* sum, const float* x, const int32_t* places, int64_t count,
+                                     const float* weight, int64_t outputs) {
+  for (int64_t i = 0; i < count; i++) {
+    const float* row = weight + places[i] * outputs;
+    const float factor = binary ? 1.0f : x[places[i]];
+#pragma GCC unroll 8
+    for (int64_t g = 0; g < spikeVectors; g++) {
+      sum[g] = binary ? sum[g] + load(row + g * width) : sum[g] + factor * load(row + g * width);
+    }
+  }
+}
+
+/// The same for the outputs that are left beside the whole tiles, one vector at a time.
+template <bool binary>
+static SACCADE_INLINE Vec addSpikesPart(Vec sum, const float* x, const int32_t* places, int64_t count,
+                                        const float* weight, int64_t outputs, int64_t lanes) {
+  for (int64_t i = 0; i < count; i++) {
+    const float* row = weight + places[i] * outputs;
+    const Vec v = lanes == width ? load(row) : loadPart(row, lanes);
+    sum = binary ? sum + v : sum + x[places[i]] * v;
+  }
+  return sum;
+}
+
+template <bool binary>
+static void spikeMatMulRows(const SpikeMatMulCall& call, int64_t begin, int64_t end) {
+  // Rows in blocks: a tile of the weights is read from the cache for all of them.
+  constexpr int64_t block = 64;
+  const int64_t room = call.inputs + 16;
+  int32_t* lists = reinterpret_cast<int32_t*>(scratch(0, block * room));
+  int64_t counts[block];
+  for (int64_t start = begin; start < end; start += block) {
+    const int64_t rows = std::min(block, end - start);
+    for (int64_t r = 0; r < rows; r++) {
+      counts[r] = listSpikes(call.x + (start + r) * call.inputs, call.inputs, lists + r * room);
+    }
+    for (int64_t o = 0; o < call.outputs; o += spikeTile) {
+      const int64_t n = std::min(spikeTile, call.outputs - o);
+      for (int64_t r = 0; r < rows; r++) {
+        const float* x = call.x + (start + r) * call.inputs;
+        const int32_t* places = lists + r * room;
+        float* y = call.y + (start + r) * call.outputs + o;
+        if (n == spikeTile) {
+          Vec sum[spikeVectors] = {};
+          addSpikes<binary>(sum, x, places, counts[r], call.weight + o, call.outputs);
+#pragma GCC unroll 8
+          for (int64_t g = 0; g < spikeVectors; g++) store(y + g * width, sum[g]);
+          continue;
+        }
+        for (int64_t i = 0; i < n; i += width) {
+          const int64_t lanes = std::min(width, n - i);
+          const Vec sum = addSpikesPart<binary>(Vec{}, x, places, counts[r], call.weight + o + i,
+                                                call.outputs, lanes);
+          if (lanes == width) store(y + i, sum);
+          else storePart(y + i, sum, lanes);
+        }
+      }
+    }
+  }
+}
+
+template <bool binary>
+static void spikeConvolutionRows(const SpikeConvolutionCall& call, int64_t begin, int64_t end) {
+  const int64_t room = call.inputs + 16;
+  int32_t* lists = reinterpret_cast<int32_t*>(scratch(0, call.size * call.width * room));
+  int32_t* counts = reinterpret_cast<int32_t*>(scratch(1, call.size * call.width));
+  for (int64_t r = begin; r < end; r++) {
+    const int64_t b = r / call.outHeight, top = r % call.outHeight * call.stride - call.margin;
+    const float* x = call.x + b * call.height * call.width * call.inputs;
+    const int64_t firstTap = std::max<int64_t>(0, -top);
+    const int64_t endTap = std::min(call.size, call.height - top);
+    for (int64_t ky = firstTap; ky < endTap; ky++) {
+      for (int64_t column = 0; column < call.width; column++) {
+        const int64_t at = ky * call.width + column;
+        counts[at] = static_cast<int32_t>(
+            listSpikes(x + ((top + ky) * call.width + column) * call.inputs, call.inputs,
+                       lists + at * room));
+      }
+    }
+    // Calls f(input pixel, its list, weights) for every tap of one output pixel.
+    const auto overTaps = [&](int64_t outColumn, auto&& f) {
+      const int64_t left = outColumn * call.stride - call.margin;
+      const int64_t first = std::max<int64_t>(0, -left);
+      const int64_t stop = std::min(call.size, call.width - left);
+      for (int64_t ky = firstTap; ky < endTap; ky++) {
+        for (int64_t kx = first; kx < stop; kx++) {
+          f(x + ((top + ky) * call.width + left + kx) * call.inputs, ky * call.width + left + kx,
+            call.weight + (ky * call.size + kx) * call.inputs * call.outputs);
+        }
+      }
+    };
+    for (int64_t o = 0; o < call.outputs; o += spikeTile) {
+      const int64_t n = std::min(spikeTile, call.outputs - o);
+      for (int64_t column = 0; column < call.outWidth; column++) {
+        float* y = call.y + (r * call.outWidth + column) * call.outputs + o;
+        if (n == spikeTile) {
+          Vec sum[spikeVectors] = {};
+          overTaps(column, [&](const float* pixel, int64_t list, const float* weight) {
+            addSpikes<binary>(sum, pixel, lists + list * room, counts[list], weight + o, call.outputs);
+          });
+#pragma GCC unroll 8
+          for (int64_t g = 0; g < spikeVectors; g++) store(y + g * width, sum[g]);
+          continue;
+        }
+        for (int64_t i = 0; i < n; i += width) {
+          const int64_t lanes = std::min(width, n - i);
+          Vec sum{};
+          overTaps(column, [&](const float* pixel, int64_t list, const float* weight) {
+            sum = addSpikesPart<binary>(sum, pixel, lists + list * room, counts[list],
+                                        weight + o + i, call.outputs, lanes);
+          });
+          if (lanes == width) store(y + i, sum);
+          else storePart(y + i, sum, lanes);
+        }
+      }
+    }
+  }
+}
