@@ -24,7 +24,7 @@ const require = createRequire(import.meta.url);
 const starters: Readonly<Record<BackendName, () => Promise<string>>> = {
   native: async () => {
     const { registerNativeBackend } = await import('./native/backend.js');
-    const { addon } = registerNativeBackend();
+    const addon = registerNativeBackend();
     await activate('native');
     return `${addon.instructionSet()}, ${addon.threads()} threads, Node-API addon ${addon.path}`;
   },

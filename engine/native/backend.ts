@@ -132,18 +132,18 @@ export interface NativeKernel {
   run(call: KernelCall): tf.TensorInfo | tf.TensorInfo[] | undefined;
 }
 
-let backend: NativeBackend | undefined;
+let registered: Addon | undefined;
 
 /**
  * Registers the backend `native` with TensorFlow.js: every kernel of `cpu`, ours in their place.
  *
+ * @returns the addon that computes.
  * @throws Error with the reason, where the addon can't be loaded.
  */
-export function registerNativeBackend(): NativeBackend {
-  if (backend !== undefined) return backend;
+export function registerNativeBackend(): Addon {
+  if (registered !== undefined) return registered;
   const addon = loadAddon();
-  const created = new NativeBackend(addon);
-  tf.registerBackend('native', () => created, 3);
+  tf.registerBackend('native', () => new NativeBackend(addon), 3);
   const byName = new Map(kernels(addon).map((kernel) => [kernel.name, kernel]));
   for (const config of tf.getKernelsForBackend('cpu')) {
     const kernel = byName.get(config.kernelName);
@@ -161,6 +161,6 @@ export function registerNativeBackend(): NativeBackend {
   for (const [name, kernel] of Object.entries(ops(addon.kernels))) {
     overrideHostKernel('native', name, kernel);
   }
-  backend = created;
-  return created;
+  registered = addon;
+  return addon;
 }

@@ -103,6 +103,15 @@ function fits(info: Info2D | Info3D, ...tensors: tf.TensorInfo[]): boolean {
   );
 }
 
+/** TensorFlow.js lets a transposed convolution have more gradients than the window has outputs. */
+function fitsGradient(
+  info: Info2D | Info3D,
+  dy: tf.TensorInfo,
+  ...tensors: tf.TensorInfo[]
+): boolean {
+  return tf.util.arraysEqual(dy.shape, info.outShape) && fits(info, dy, ...tensors);
+}
+
 export function convolutions({ kernels }: Addon): NativeKernel[] {
   function conv2D({ inputs: { x, filter }, attrs, backend }: KernelCall) {
     const info = convolution2D(x.shape, filter.shape, attrs, attrs.dilations);
@@ -141,6 +150,9 @@ export function convolutions({ kernels }: Addon): NativeKernel[] {
     ({ inputs: { x }, attrs, backend }) => {
       const info = infoOf(x.shape, attrs);
       if (!fits(info, x)) return undefined;
+      const flat = !('inDepth' in info) && info.filterHeight === 1 && info.filterWidth === 1;
+      if (flat && tf.util.arraysEqual(info.inShape, info.outShape))
+        return backend.share(x, x.shape);
       const y = backend.output(info.outShape);
       kernels.pool(backend.floats(x), y.values, windowOf(info), average);
       return y;
@@ -150,7 +162,7 @@ export function convolutions({ kernels }: Addon): NativeKernel[] {
     (infoOf: typeof pooling2D | typeof pooling3D, average: boolean): NativeKernel['run'] =>
     ({ inputs: { dy, input }, attrs, backend }) => {
       const info = infoOf(input.shape, attrs);
-      if (!fits(info, input, dy)) return undefined;
+      if (!fitsGradient(info, dy, input)) return undefined;
       const dx = backend.output(input.shape);
       const x = backend.floats(input);
       kernels.poolGradient(x, backend.floats(dy), dx.values, windowOf(info), average);
@@ -164,7 +176,7 @@ export function convolutions({ kernels }: Addon): NativeKernel[] {
       name: 'Conv2DBackpropInput',
       run({ inputs: { dy, filter }, attrs, backend }) {
         const info = convolution2D(attrs.inputShape as number[], filter.shape, attrs);
-        if (!fits(info, dy, filter)) return undefined;
+        if (!fitsGradient(info, dy, filter)) return undefined;
         const dx = backend.output(info.inShape);
         kernels.convolutionInputGradient(
           backend.floats(dy),
@@ -179,7 +191,7 @@ export function convolutions({ kernels }: Addon): NativeKernel[] {
       name: 'Conv2DBackpropFilter',
       run({ inputs: { x, dy }, attrs, backend }) {
         const info = convolution2D(x.shape, attrs.filterShape as number[], attrs);
-        if (!fits(info, x, dy)) return undefined;
+        if (!fitsGradient(info, dy, x)) return undefined;
         const gradient = backend.output(info.filterShape);
         kernels.convolutionFilterGradient(
           backend.floats(x),
@@ -204,7 +216,7 @@ export function convolutions({ kernels }: Addon): NativeKernel[] {
       name: 'Conv3DBackpropInputV2',
       run({ inputs: { dy, filter }, attrs, backend }) {
         const info = convolution3D(attrs.inputShape as number[], filter.shape, attrs);
-        if (!fits(info, dy, filter)) return undefined;
+        if (!fitsGradient(info, dy, filter)) return undefined;
         const dx = backend.output(info.inShape);
         kernels.convolutionInputGradient(
           backend.floats(dy),
@@ -219,7 +231,7 @@ export function convolutions({ kernels }: Addon): NativeKernel[] {
       name: 'Conv3DBackpropFilterV2',
       run({ inputs: { x, dy }, attrs, backend }) {
         const info = convolution3D(x.shape, attrs.filterShape as number[], attrs);
-        if (!fits(info, x, dy)) return undefined;
+        if (!fitsGradient(info, dy, x)) return undefined;
         const gradient = backend.output(info.filterShape);
         kernels.convolutionFilterGradient(
           backend.floats(x),
@@ -237,7 +249,8 @@ export function convolutions({ kernels }: Addon): NativeKernel[] {
       run({ inputs: { dy, filter }, attrs, backend }) {
         const { inputShape, dilations } = attrs;
         const info = convolution2D(inputShape as number[], filter.shape, attrs, dilations, true);
-        if (!fits(info, dy, filter) || info.outChannels !== info.inChannels) return undefined;
+        if (!fitsGradient(info, dy, filter) || info.outChannels !== info.inChannels)
+          return undefined;
         const dx = backend.output(info.inShape);
         kernels.depthwise(
           backend.floats(dy),
@@ -254,7 +267,7 @@ export function convolutions({ kernels }: Addon): NativeKernel[] {
       run({ inputs: { x, dy }, attrs, backend }) {
         const { filterShape, dilations } = attrs;
         const info = convolution2D(x.shape, filterShape as number[], attrs, dilations, true);
-        if (!fits(info, x, dy) || info.outChannels !== info.inChannels) return undefined;
+        if (!fitsGradient(info, dy, x) || info.outChannels !== info.inChannels) return undefined;
         const gradient = backend.output(info.filterShape);
         kernels.depthwiseFilterGradient(
           backend.floats(x),

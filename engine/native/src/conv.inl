@@ -425,7 +425,7 @@ static void poolPixels(const Window& w, const float* x, float* y, int64_t begin,
           }
         }
       }
-      if (average) best = best / splat((float)count);
+      if (average) best = best / splat((float)(count > 0 ? count : 1));
       if (left == width) store(y + p * n + c, best);
       else storePart(y + p * n + c, best, left);
     }
