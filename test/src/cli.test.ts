@@ -429,7 +429,7 @@ describe('saccade doctor', () => {
       cache: { live: true, folder: place.path('cache') },
     });
     const backends = diagnosis.backends as { name: string; live: boolean; fix?: string }[];
-    expect(backends.map(({ name }) => name)).toEqual(['wasm', 'cpu', 'tensorflow']);
+    expect(backends.map(({ name }) => name)).toEqual(['native', 'wasm', 'cpu', 'tensorflow']);
     for (const { live, fix } of backends) expect(live || fix !== undefined).toBe(true);
     expect(await place.print('doctor')).toMatch(/backend wasm +ok: WebAssembly/);
   });
