@@ -32,7 +32,7 @@ $(native): $(installed) $(wildcard engine/native/src/*) engine/native/binding.gy
 	@touch $@
 
 dist/.built: $(installed) $(native) $(sources) tsconfig.json tsconfig.build.json
-	npx tsc -p tsconfig.build.json
+	npm run --silent build
 	@touch $@
 
 clean:

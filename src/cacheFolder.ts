@@ -1,5 +1,7 @@
-import { access, constants, mkdir } from 'node:fs/promises';
+import { access, constants } from 'node:fs/promises';
 import { resolve } from 'node:path';
+
+import { makeFolders } from '../engine/support/folders.js';
 
 /** The variable that names the folder of prepared clips. */
 export const cacheVariable = 'SACCADE_CACHE';
@@ -12,7 +14,7 @@ export function cacheFolder(env: Readonly<Record<string, string | undefined>>): 
 /** Why a folder, which is made where missing, cannot be written; undefined where it can. */
 export async function whyNotWritable(folder: string): Promise<string | undefined> {
   try {
-    await mkdir(folder, { recursive: true });
+    await makeFolders(folder);
     await access(folder, constants.W_OK);
     return undefined;
   } catch (error) {

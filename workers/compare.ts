@@ -4,7 +4,7 @@ import { writeFileAtomically } from '../engine/support/atomicFile.js';
 import { SaccadeError } from '../engine/support/errors.js';
 import { meanInterval, type MeanInterval } from '../models/evaluation/metrics.js';
 import type { ModelConfig } from '../models/networks/index.js';
-import { evaluateJob } from './evaluate.js';
+import { evaluateJob, readEvaluation } from './evaluate.js';
 import type { Experiment } from './experiment.js';
 import type { JobContext } from './job.js';
 import { trainJob } from './train.js';
@@ -80,10 +80,13 @@ export async function compareJob(
         { ...context, onMessage: undefined },
       );
       ({ parameters } = trained);
-      const { selected, last } = await evaluateJob(
-        { path: run, cacheFolder, part: 'test', backend },
-        { signal: context.signal },
-      );
+      // A run that was finished and evaluated earlier is not looked at again.
+      const { selected, last } =
+        (await readEvaluation(run, 'test')) ??
+        (await evaluateJob(
+          { path: run, cacheFolder, part: 'test', backend },
+          { signal: context.signal },
+        ));
       runs.push({
         seed,
         selected: selected.accuracy.value!,

@@ -77,7 +77,7 @@ export async function evaluateJob(
     });
   }
   const folder = await runFolderOf(path);
-  const file = join(folder, `evaluation-${part}.json`);
+  const file = evaluationFile(folder, part);
   const picture = join(folder, `confusion-${part}.png`);
   const selected = evaluateCheckpoint(loaded, clips);
   const last = await evaluateLast(path, loaded, clips);
@@ -101,6 +101,25 @@ export async function evaluateJob(
   const outcome = { part, synthetic, groupedBy, notes, selected, last, looks, picture, file };
   await writeFileAtomically(file, `${JSON.stringify(outcome, undefined, 2)}\n`);
   return outcome;
+}
+
+function evaluationFile(folder: string, part: SplitName): string {
+  return join(folder, `evaluation-${part}.json`);
+}
+
+/** The evaluation that a run folder holds; undefined where there is none of its present weights. */
+export async function readEvaluation(
+  folder: string,
+  part: EvaluateJob['part'],
+): Promise<EvaluationOutcome | undefined> {
+  const file = evaluationFile(folder, part);
+  const [evaluated, trained] = await Promise.all(
+    [file, join(folder, checkpointNames.last)].map((path) => stat(path).catch(() => undefined)),
+  );
+  if (evaluated === undefined || trained === undefined || evaluated.mtimeMs < trained.mtimeMs) {
+    return undefined;
+  }
+  return JSON.parse(await readFile(file, 'utf8')) as EvaluationOutcome;
 }
 
 function withData(experiment: Experiment, path?: string): Experiment {

@@ -1,4 +1,4 @@
-import { appendFile, mkdir, rm } from 'node:fs/promises';
+import { appendFile, rm } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -6,6 +6,7 @@ import * as tf from '@tensorflow/tfjs-core';
 
 import { SaccadeError } from '../../engine/support/errors.js';
 import type { ClipBatch } from '../../preprocess/loader.js';
+import { makeFolders } from '../../engine/support/folders.js';
 import { createRandom } from '../../engine/support/random.js';
 import { readCheckpoint, writeCheckpoint } from '../checkpoints/checkpoint.js';
 import { evaluate, firingRateWarnings, type Evaluation } from '../evaluation/evaluate.js';
@@ -103,7 +104,7 @@ export async function train(options: TrainingOptions): Promise<TrainingResult> {
   const { model, data, config, seed, folder } = options;
   const lastPath = join(folder, checkpointNames.last);
   const bestPath = join(folder, checkpointNames.best);
-  await mkdir(folder, { recursive: true });
+  await makeFolders(folder);
   let { state, progress } = existsSync(lastPath)
     ? await resume(lastPath)
     : {

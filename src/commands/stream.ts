@@ -23,7 +23,8 @@ export const registerStream: RegisterCommand = (program, io) => {
     .summary('recognise an action while it happens')
     .description(
       'Reads events as they come, runs the model once per time bin with the state of all bins before, and ' +
-        'prints the prediction whenever it changes. Memory stays bounded however long the stream. With ' +
+        'prints the prediction whenever it changes. Memory stays bounded however long the stream. A prediction ' +
+        'is drawn from all bins since the start, so give --restart for streams without end. With ' +
         '--json: one JSON document a line and bin, {bin, startUs, endUs, events, prediction, ' +
         'probabilities, frames}.',
     )

@@ -97,6 +97,13 @@ describe('writeFileAtomically', () => {
     expect(await readdir(join(folder, 'deep'))).toEqual(['down.txt']);
   });
 
+  it('says what is wrong where a folder cannot be made', async () => {
+    await writeFile(join(folder, 'file'), '');
+    await expect(writeFileAtomically(join(folder, 'file', 'a', 'b'), '')).rejects.toThrow();
+    if (process.platform !== 'linux') return;
+    await expect(writeFileAtomically('/proc/none/such/file', '')).rejects.toThrow(/ENOENT/);
+  });
+
   it('keeps the old content, and nothing beside it, where its source fails', async () => {
     async function* failing(): AsyncGenerator<Uint8Array> {
       yield Buffer.from('new');

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
+import { compareJob } from '../../workers/compare.js';
 import { evaluateJob } from '../../workers/evaluate.js';
 import { prepareData } from '../../workers/prepare.js';
 import { trainJob } from '../../workers/train.js';
@@ -140,5 +141,30 @@ describe('trainJob and evaluateJob', () => {
     const fake = join(folder, 'fake.safetensors');
     await writeFile(fake, 'not a checkpoint');
     await expect(evaluateJob({ ...job, path: fake })).rejects.toThrow(/fake\.safetensors/);
+  });
+});
+
+describe('compareJob', () => {
+  it('trains each model with each seed once, and looks at each test part once', async () => {
+    const job = {
+      experiment: tinyExperiment(data, { training: { epochs: 1, batchSize: 8 } }),
+      models: ['linear'],
+      seeds: [1, 2],
+      folder: join(folder, 'compared'),
+      cacheFolder,
+    };
+    const [linear] = await compareJob(job);
+    expect(linear.seeds.map(({ seed, testClips }) => [seed, testClips])).toEqual([
+      [1, 8],
+      [2, 8],
+    ]);
+    const mean = (linear.seeds[0].selected + linear.seeds[1].selected) / 2;
+    expect(linear.selected.mean).toBeCloseTo(mean, 10);
+    expect(await compareJob(job)).toEqual([linear]);
+    const stored = await readFile(join(job.folder, 'linear-2', 'evaluation-test.json'), 'utf8');
+    expect(JSON.parse(stored)).toMatchObject({ looks: 1 });
+    await expect(compareJob({ ...job, models: ['liner'] })).rejects.toThrow(
+      /unknown model 'liner'/,
+    );
   });
 });
