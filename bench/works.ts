@@ -37,14 +37,15 @@ const matMul = (size: number): Work => ({
   },
 });
 
-/** Forward, and the gradients of the sum of the output. */
+/** Forward, and the gradients for a given gradient of the output. */
 function forwardAndBackward(
   forward: (...inputs: tf.Tensor[]) => tf.Tensor,
   inputs: tf.Tensor[],
 ): () => void {
   const gradients = tf.grads(forward);
+  const dy = tf.tidy(() => tf.randomNormal(forward(...inputs).shape));
   return () => {
-    tf.tidy(() => void gradients(inputs));
+    tf.tidy(() => void gradients(inputs, dy));
   };
 }
 

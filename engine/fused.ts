@@ -189,7 +189,14 @@ export function referenceGradients<A extends Attributes>(
       .reference(xs, attributes)
       .map((output, i) => tf.sum(tf.mul(output, dys[i])))
       .reduce((a, b) => tf.add(a, b));
-  return tf.grads(weighted as (...xs: tf.Tensor[]) => tf.Tensor)([...inputs]);
+  // TensorFlow.js drops its tape after a gradient; inside another gradient, that one still needs its own.
+  const { state } = tf.engine();
+  const tape = state.activeTape;
+  try {
+    return tf.grads(weighted as (...xs: tf.Tensor[]) => tf.Tensor)([...inputs]);
+  } finally {
+    state.activeTape = tape;
+  }
 }
 
 function inputName(index: number): string {

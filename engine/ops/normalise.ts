@@ -84,6 +84,26 @@ export function batchNorm(
   return { y: tf.reshape(y, x.shape), mean, variance };
 }
 
+const fixedForward: HostKernel<NormConfig> = {
+  outputShapes: ([x]) => [[...x]],
+  run([x, scale, shift, mean, variance], [y], [[rows, features]], { epsilon }) {
+    const factor = new Float64Array(features);
+    for (let f = 0; f < features; f++) factor[f] = scale[f] / Math.sqrt(variance[f] + epsilon);
+    for (let r = 0, at = 0; r < rows; r++) {
+      for (let f = 0; f < features; f++, at++) y[at] = (x[at] - mean[f]) * factor[f] + shift[f];
+    }
+  },
+};
+
+const batchNormInferenceOp = defineFusedOp<NormConfig>({
+  name: 'BatchNormInference',
+  forward: fixedForward,
+  reference([x, scale, shift, mean, variance], { epsilon }) {
+    const factor = tf.div(scale, tf.sqrt(tf.add(variance, epsilon)));
+    return [tf.add(tf.mul(x, factor), tf.sub(shift, tf.mul(mean, factor)))];
+  },
+});
+
 /** Batch normalisation with given statistics (inference): a fixed affine map per feature. */
 export function batchNormInference(
   x: tf.Tensor,
@@ -91,8 +111,9 @@ export function batchNormInference(
   config: NormConfig = defaultNorm,
 ): tf.Tensor {
   const { scale, shift, mean, variance } = parameters;
-  const factor = tf.div(scale, tf.sqrt(tf.add(variance, config.epsilon)));
-  return tf.add(tf.mul(x, factor), tf.sub(shift, tf.mul(mean, factor)));
+  const rows = tf.reshape(x, [-1, scale.shape[0]]);
+  const [y] = batchNormInferenceOp([rows, scale, shift, mean, variance], config);
+  return tf.reshape(y, x.shape);
 }
 
 const rmsForward: HostKernel<NormConfig> = {
@@ -153,5 +174,6 @@ export function rmsNorm(
   return tf.reshape(rmsNormOp([rows, scale], config)[0], x.shape);
 }
 
+export const batchNormInferenceDefinition = batchNormInferenceOp.definition;
 export const batchNormDefinition = batchNormOp.definition;
 export const rmsNormDefinition = rmsNormOp.definition;

@@ -6,7 +6,7 @@ import { defineFusedOp, type Attributes, type HostKernel } from '../fused.js';
  * Share of values that are not zero below which adding up weight rows beats the
  * dense product (docs/benchmarks.md says how it was found).
  */
-export const sparseBelowDensity = 0.3;
+export const sparseBelowDensity = 0.4;
 
 const countKernel: HostKernel<Attributes> = {
   outputShapes: () => [[2]],

@@ -13,6 +13,7 @@ import {
 } from '../../engine/fused.js';
 import { adamwDefinition } from '../../engine/ops/adamw.js';
 import { linear } from '../../engine/ops/linear.js';
+import { batchNormInference, batchNormInferenceDefinition } from '../../engine/ops/normalise.js';
 import { createRandom } from '../../engine/support/random.js';
 import { testedBackends } from './backends.js';
 import { cases, drawArrays, erase } from './fusedCases.js';
@@ -187,6 +188,32 @@ describe('adamw', () => {
       expected.forEach((output, i) => {
         expect(largestDifference(actual[i].dataSync(), output.dataSync())).toBeLessThan(1e-5);
       });
+    });
+  });
+});
+
+describe('batchNormInference', () => {
+  beforeAll(async () => {
+    await selectBackend('wasm');
+  });
+
+  it('equals its reference, and is differentiable', () => {
+    tf.tidy(() => {
+      const rows = tf.randomNormal([7, 5]);
+      const [scale, shift, mean] = [1, 2, 3].map((seed) =>
+        tf.randomNormal([5], 0, 1, 'float32', seed),
+      );
+      const variance = tf.square(tf.randomNormal([5]));
+      const inputs = [rows, scale, shift, mean, variance];
+      const [expected] = batchNormInferenceDefinition.reference(inputs, { epsilon: 1e-5 });
+      const normal = (x: tf.Tensor): tf.Tensor =>
+        batchNormInference(x, { scale, shift, mean, variance });
+      expect(largestDifference(normal(rows).dataSync(), expected.dataSync())).toBeLessThan(1e-4);
+      const factor = tf.div(scale, tf.sqrt(tf.add(variance, 1e-5)));
+      const slope = tf.grad(normal)(rows);
+      expect(largestDifference(slope.dataSync(), tf.tile(factor, [7]).dataSync())).toBeLessThan(
+        1e-4,
+      );
     });
   });
 });

@@ -76,10 +76,19 @@ describe.each(testedBackends)('products with spikes on %s', (backend) => {
           tf.tidy(() => {
             const x = draw([batch, size, size + 1, inputs], density, false, seed);
             const weight = draw([3, 3, inputs, outputs], 1, true, seed + 1);
-            expectClose(
-              spikeConv2d(x, weight, { stride, padding }),
-              tf.conv2d(x as tf.Tensor4D, weight as tf.Tensor4D, stride, padding),
-            );
+            const spiking = (a: tf.Tensor, w: tf.Tensor): tf.Tensor =>
+              spikeConv2d(a, w, { stride, padding });
+            const dense = (a: tf.Tensor, w: tf.Tensor): tf.Tensor =>
+              tf.conv2d(a as tf.Tensor4D, w as tf.Tensor4D, stride, padding);
+            const expected = dense(x, weight);
+            expectClose(spiking(x, weight), expected);
+            // The `wasm` backend can't differentiate convolutions.
+            if (tf.getKernel('Conv2DBackpropFilter', backend) === undefined) return;
+            const dy = draw(expected.shape, 1, true, seed + 2);
+            const gradients = tf.grads(dense)([x, weight], dy);
+            tf.grads(spiking)([x, weight], dy).forEach((gradient, i) => {
+              expectClose(gradient, gradients[i]);
+            });
           });
         },
       ),

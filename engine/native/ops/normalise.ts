@@ -1,12 +1,20 @@
-import { batchNormDefinition, rmsNormDefinition } from '../../ops/normalise.js';
+import {
+  batchNormDefinition,
+  batchNormInferenceDefinition,
+  rmsNormDefinition,
+} from '../../ops/normalise.js';
 import type { Addon } from '../addon.js';
 import { native, type NativeOps } from './native.js';
 
 export function normalise(kernels: Addon['kernels']): NativeOps {
-  const { batchNormForward, batchNormBackward, rmsNormForward, rmsNormBackward } = kernels;
+  const { batchNormForward, batchNormFixed, batchNormBackward } = kernels;
+  const { rmsNormForward, rmsNormBackward } = kernels;
   return {
     BatchNormTraining: native(batchNormDefinition.forward, (inputs, outputs, [x], { epsilon }) => {
       batchNormForward(...inputs, ...outputs, ...x, epsilon);
+    }),
+    BatchNormInference: native(batchNormInferenceDefinition.forward, (inputs, [y], [x], config) => {
+      batchNormFixed(...inputs, y, ...x, config.epsilon);
     }),
     BatchNormTrainingGrad: native(
       batchNormDefinition.backward!,

@@ -82,6 +82,31 @@ SACCADE_KERNEL(batchNormForward) {
               [&](int64_t begin, int64_t end) { apply(call, begin, end); });
 }
 
+/// batchNormFixed(x, scale, shift, mean, variance, y, rows, features, epsilon): with given statistics.
+SACCADE_KERNEL(batchNormFixed) {
+  using namespace saccade;
+  NormCall call{};
+  call.x = arguments.floats(0);
+  call.scale = arguments.floats(1);
+  call.shift = arguments.floats(2);
+  call.mean = arguments.floats(3);
+  call.variance = arguments.floats(4);
+  call.y = arguments.floats(5);
+  call.rows = arguments.integer(6);
+  call.features = arguments.integer(7);
+  const double epsilon = arguments.number(8);
+  const int64_t n = call.features;
+  float* factors = scratch(14, 2 * n);
+  for (int64_t f = 0; f < n; f++) {
+    factors[f] = static_cast<float>(call.scale[f] / std::sqrt(call.variance[f] + epsilon));
+    factors[n + f] = call.mean[f];
+  }
+  call.factors = factors;
+  const auto apply = SACCADE_CALL(batchNormApply);
+  parallelFor(call.rows, rowGrain(call),
+              [&](int64_t begin, int64_t end) { apply(call, begin, end); });
+}
+
 /// batchNormBackward(x, scale, mean, variance, dY, dX, dScale, dShift, rows, features, epsilon)
 SACCADE_KERNEL(batchNormBackward) {
   using namespace saccade;

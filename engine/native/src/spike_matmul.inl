@@ -70,38 +70,89 @@ static SACCADE_INLINE Vec addSpikesPart(Vec sum, const float* x, const int32_t* 
   return sum;
 }
 
+// A product goes block by block: a block of weights is copied together, so that it lies in the first-level
+// cache, and all rows of a chunk add theirs of it to their sums.
+constexpr int64_t spikeInputs = 128;
+constexpr int64_t spikeOutputs = 4 * width;
+constexpr int64_t spikeRows = 512;
+
+/// Rows of a chunk as lists of what fired, cut by blocks of inputs.
+struct SpikeLists {
+  int64_t blocks, room;
+  /// Offsets of weight rows in their block; the values beside them.
+  int32_t* offsets;
+  float* values;
+  /// Where block b of row r ends: ends[r · (blocks + 1) + b + 1]; it starts where the one before ended.
+  int32_t* ends;
+};
+
+template <bool binary>
+static inline SpikeLists listRows(const SpikeMatMulCall& call, int64_t start, int64_t rows) {
+  SpikeLists lists;
+  lists.blocks = (call.inputs + spikeInputs - 1) / spikeInputs;
+  lists.room = call.inputs + 16;
+  lists.offsets = reinterpret_cast<int32_t*>(scratch(0, spikeRows * lists.room));
+  lists.ends = reinterpret_cast<int32_t*>(scratch(1, spikeRows * (lists.blocks + 1)));
+  lists.values = scratch(2, binary ? 0 : spikeRows * lists.room);
+  for (int64_t r = 0; r < rows; r++) {
+    const float* x = call.x + (start + r) * call.inputs;
+    int32_t* offsets = lists.offsets + r * lists.room;
+    int32_t* ends = lists.ends + r * (lists.blocks + 1);
+    int64_t count = ends[0] = 0;
+    for (int64_t block = 0; block < lists.blocks; block++) {
+      const int64_t from = block * spikeInputs;
+      const int64_t more =
+          listSpikes(x + from, std::min(spikeInputs, call.inputs - from), offsets + count);
+      for (int64_t i = count; i < count + more; i++) {
+        if (!binary) lists.values[r * lists.room + i] = x[from + offsets[i]];
+        offsets[i] *= spikeOutputs;
+      }
+      count += more;
+      ends[block + 1] = static_cast<int32_t>(count);
+    }
+  }
+  return lists;
+}
+
 template <bool binary>
 static void spikeMatMulRows(const SpikeMatMulCall& call, int64_t begin, int64_t end) {
-  // Rows in blocks: a tile of the weights is read from the cache for all of them.
-  constexpr int64_t block = 64;
-  const int64_t room = call.inputs + 16;
-  int32_t* lists = reinterpret_cast<int32_t*>(scratch(0, block * room));
-  int64_t counts[block];
-  for (int64_t start = begin; start < end; start += block) {
-    const int64_t rows = std::min(block, end - start);
-    for (int64_t r = 0; r < rows; r++) {
-      counts[r] = listSpikes(call.x + (start + r) * call.inputs, call.inputs, lists + r * room);
-    }
-    for (int64_t o = 0; o < call.outputs; o += spikeTile) {
-      const int64_t n = std::min(spikeTile, call.outputs - o);
+  float* weights = scratch(3, spikeInputs * spikeOutputs);
+  float* sums = scratch(4, spikeRows * spikeOutputs);
+  for (int64_t start = begin; start < end; start += spikeRows) {
+    const int64_t rows = std::min(spikeRows, end - start);
+    const SpikeLists lists = listRows<binary>(call, start, rows);
+    for (int64_t o = 0; o < call.outputs; o += spikeOutputs) {
+      const int64_t n = std::min(spikeOutputs, call.outputs - o);
+      memset(sums, 0, rows * spikeOutputs * sizeof(float));
+      if (n < spikeOutputs) memset(weights, 0, spikeInputs * spikeOutputs * sizeof(float));
+      for (int64_t block = 0; block < lists.blocks; block++) {
+        const int64_t from = block * spikeInputs;
+        const int64_t inputs = std::min(spikeInputs, call.inputs - from);
+        for (int64_t i = 0; i < inputs; i++) {
+          memcpy(weights + i * spikeOutputs, call.weight + (from + i) * call.outputs + o,
+                 n * sizeof(float));
+        }
+        for (int64_t r = 0; r < rows; r++) {
+          const int32_t* ends = lists.ends + r * (lists.blocks + 1) + block;
+          const int32_t* offsets = lists.offsets + r * lists.room;
+          const float* values = lists.values + r * lists.room;
+          float* sum = sums + r * spikeOutputs;
+          Vec part[4] = {load(sum), load(sum + width), load(sum + 2 * width), load(sum + 3 * width)};
+          for (int64_t i = ends[0]; i < ends[1]; i++) {
+            const float* row = weights + offsets[i];
+            const float factor = binary ? 1.0f : values[i];
+#pragma GCC unroll 4
+            for (int64_t g = 0; g < 4; g++) {
+              const Vec v = load(row + g * width);
+              part[g] = binary ? part[g] + v : part[g] + factor * v;
+            }
+          }
+#pragma GCC unroll 4
+          for (int64_t g = 0; g < 4; g++) store(sum + g * width, part[g]);
+        }
+      }
       for (int64_t r = 0; r < rows; r++) {
-        const float* x = call.x + (start + r) * call.inputs;
-        const int32_t* places = lists + r * room;
-        float* y = call.y + (start + r) * call.outputs + o;
-        if (n == spikeTile) {
-          Vec sum[spikeVectors] = {};
-          addSpikes<binary>(sum, x, places, counts[r], call.weight + o, call.outputs);
-#pragma GCC unroll 8
-          for (int64_t g = 0; g < spikeVectors; g++) store(y + g * width, sum[g]);
-          continue;
-        }
-        for (int64_t i = 0; i < n; i += width) {
-          const int64_t lanes = std::min(width, n - i);
-          const Vec sum = addSpikesPart<binary>(Vec{}, x, places, counts[r], call.weight + o + i,
-                                                call.outputs, lanes);
-          if (lanes == width) store(y + i, sum);
-          else storePart(y + i, sum, lanes);
-        }
+        memcpy(call.y + (start + r) * call.outputs + o, sums + r * spikeOutputs, n * sizeof(float));
       }
     }
   }

@@ -6,6 +6,7 @@ import { loadAddon } from '../../../engine/native/addon.js';
 import { ops } from '../../../engine/native/ops/index.js';
 import { adamwDefinition } from '../../../engine/ops/adamw.js';
 import { transposeMatrixDefinition } from '../../../engine/ops/linear.js';
+import { batchNormInferenceDefinition } from '../../../engine/ops/normalise.js';
 import { patchesDefinition } from '../../../engine/ops/patches.js';
 import {
   spikeConv2dDefinition,
@@ -54,6 +55,13 @@ const nativeCases: Case[] = [
     },
     shapes: ({ a, b, c }) => [1, 2, 3, 4].map(() => [a * b, c]),
     draw: (random, input) => Math.abs(random.normal()) * (input === 3 ? 1 : halves(random)),
+  },
+  {
+    title: 'batchNormInference',
+    definition: erase(batchNormInferenceDefinition),
+    attributes: { epsilon: 1e-3 },
+    shapes: ({ a, b, c }) => [[a * b, c], [c], [c], [c], [c]],
+    draw: (random, input) => (input === 4 ? Math.exp(random.normal()) : random.normal()),
   },
   {
     title: 'patches',
