@@ -3,7 +3,13 @@ import { writeFileAtomically } from '../engine/support/atomicFile.js';
 import { SaccadeError } from '../engine/support/errors.js';
 import { ByteReader, throwIfAborted } from './bytes.js';
 import { type EventBatch, selectEvents, type SensorSize } from './eventBatch.js';
-import { createReport, type DecodeReport, type EventFormat } from './format.js';
+import {
+  createReport,
+  type DecodeOptions,
+  type DecodeReport,
+  type EventFormat,
+  type LayoutOptions,
+} from './format.js';
 import { detectFormat, extensionOf, formatByExtension, formatByName } from './formats/index.js';
 
 /** What format detection sees of a file. */
@@ -39,6 +45,8 @@ export interface OpenOptions {
   readonly format?: string;
   /** Sensor size for files that do not state it. */
   readonly sensor?: SensorSize;
+  /** Where a container holds the events, if not at the usual place. */
+  readonly layout?: LayoutOptions;
   readonly signal?: AbortSignal;
 }
 
@@ -55,12 +63,14 @@ export async function openRecording(path: string, options: OpenOptions = {}): Pr
       ? detectFormat({ head, fileSize: size, extension: extensionOf(path) }, path)
       : formatByName(options.format);
   if (size === 0) throw new SaccadeError('input', 'the file is empty', { file: path });
-  const read = (signal?: AbortSignal): AsyncIterable<Uint8Array> => readFileBytes(path, signal);
-  const stated = format.sensorOf?.(head);
-  const sensor =
-    stated ?? options.sensor ?? (await inferSensor(format, path, read(options.signal), options));
+  const { layout, signal } = options;
+  const decode: Decode = (given) =>
+    format.decodeFile?.(path, { ...given, file: path, layout }) ??
+    format.decode(readFileBytes(path, given.signal), { ...given, file: path, layout });
+  const stated = format.sensorOf?.(head) ?? (await sensorOfFirstBatch(format, decode, signal));
+  const sensor = stated ?? options.sensor ?? (await inferSensor(format, decode, signal));
   const sensorFrom = stated ? 'file' : options.sensor ? 'option' : 'inferred';
-  return new DecodedRecording(path, format, sensor, sensorFrom, read);
+  return new DecodedRecording(path, format, sensor, sensorFrom, decode);
 }
 
 /**
@@ -82,6 +92,13 @@ export async function decodeStream(
   const head = reader.bytes.slice(reader.position, Math.min(reader.end, headLength));
   const fileSize = whole ? head.length : undefined;
   const format = givenFormat ?? detectFormat({ head, fileSize }, file);
+  let batches: AsyncIterable<EventBatch> | undefined;
+  const decode: Decode = (given) => {
+    if (batches !== undefined)
+      throw new SaccadeError('input', 'a stream can be read only once', { file });
+    batches = format.decode(restOf(reader), { ...given, file, layout: options.layout });
+    return batches;
+  };
   const stated = format.sensorOf?.(head);
   const sensor = stated ?? options.sensor;
   if (sensor === undefined) {
@@ -89,13 +106,11 @@ export async function decodeStream(
     const message = `${format.title} does not state the sensor size here, so it must be given`;
     throw new SaccadeError('input', message, { file, field: 'sensor' });
   }
-  let started = false;
-  return new DecodedRecording(file, format, sensor, stated ? 'file' : 'option', () => {
-    if (started) throw new SaccadeError('input', 'a stream can be read only once', { file });
-    started = true;
-    return restOf(reader);
-  });
+  return new DecodedRecording(file, format, sensor, stated ? 'file' : 'option', decode);
 }
+
+/** Decodes from the start; the options say what is not known of the recording itself. */
+type Decode = (options: Omit<DecodeOptions, 'file' | 'layout'>) => AsyncIterable<EventBatch>;
 
 class DecodedRecording implements Recording {
   report = createReport();
@@ -105,16 +120,15 @@ class DecodedRecording implements Recording {
     readonly format: EventFormat,
     readonly sensor: SensorSize,
     readonly sensorFrom: Recording['sensorFrom'],
-    private readonly read: (signal?: AbortSignal) => AsyncIterable<Uint8Array>,
+    private readonly decode: Decode,
   ) {}
 
   async *batches(options: ReadOptions = {}): AsyncGenerator<EventBatch> {
     const { fromUs = -Infinity, toUs = Infinity, batchLength, signal } = options;
     const report = createReport();
     this.report = report;
-    const { path: file, sensor } = this;
-    const decodeOptions = { file, sensor, batchLength, signal, report };
-    for await (const batch of this.format.decode(this.read(signal), decodeOptions)) {
+    const { sensor } = this;
+    for await (const batch of this.decode({ sensor, batchLength, signal, report })) {
       const cut = cutTime(batch, fromUs, toUs);
       if (cut.length > 0) yield cut;
     }
@@ -135,19 +149,27 @@ function cutTime(batch: EventBatch, fromUs: number, toUs: number): EventBatch {
   return kept === batch.length ? batch : selectEvents(batch, keep);
 }
 
+/** For containers that state the size behind their first 64 KiB: what the first events say. */
+async function sensorOfFirstBatch(
+  format: EventFormat,
+  decode: Decode,
+  signal?: AbortSignal,
+): Promise<SensorSize | undefined> {
+  if (!format.holdsSensorSize) return undefined;
+  for await (const { sensor } of decode({ batchLength: 1, signal, report: createReport() })) {
+    return sensor === format.limits ? undefined : sensor;
+  }
+  return undefined;
+}
+
 async function inferSensor(
   format: EventFormat,
-  file: string,
-  bytes: AsyncIterable<Uint8Array>,
-  { signal }: OpenOptions,
+  decode: Decode,
+  signal?: AbortSignal,
 ): Promise<SensorSize> {
   let width = 1;
   let height = 1;
-  for await (const { length, x, y } of format.decode(bytes, {
-    file,
-    signal,
-    report: createReport(),
-  })) {
+  for await (const { length, x, y } of decode({ signal, report: createReport() })) {
     for (let i = 0; i < length; i++) {
       if (x[i] >= width) width = x[i] + 1;
       if (y[i] >= height) height = y[i] + 1;
