@@ -34,6 +34,14 @@ export interface LayoutOptions {
   readonly usPerUnit?: number;
 }
 
+/** A place in a recording where decoding can go on without what is in front of it. */
+export interface DecodeMark {
+  /** Byte offset in the file. */
+  readonly offset: number;
+  /** What the decoder has to know there; only its own format understands it. */
+  readonly state: readonly number[];
+}
+
 export interface DecodeOptions {
   /** For error messages. */
   readonly file: string;
@@ -45,6 +53,10 @@ export interface DecodeOptions {
   readonly layout?: LayoutOptions;
   readonly signal?: AbortSignal;
   readonly report: DecodeReport;
+  /** Called in front of each batch by decoders that can go on there later. */
+  readonly onMark?: (mark: DecodeMark) => void;
+  /** Where to go on behind the header; the bytes must be a `ByteSource` with `from`. */
+  readonly resume?: DecodeMark;
 }
 
 export interface EncodeOptions {

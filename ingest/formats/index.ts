@@ -3,13 +3,28 @@ import { SaccadeError } from '../../engine/support/errors.js';
 import type { DetectInput, EventFormat } from '../format.js';
 import { aedat2 } from './aedat2.js';
 import { csv } from './csv.js';
+import { dat } from './dat.js';
 import { eventStream } from './eventStream.js';
 import { evt2 } from './evt2.js';
+import { mcap } from './mcap.js';
 import { nmnist } from './nmnist.js';
 import { npy } from './npy.js';
+import { rosbag } from './rosbag.js';
+import { rosbag2 } from './rosbag2.js';
 
 /** Every format that is known. One more is one line here. */
-export const formats: readonly EventFormat[] = [aedat2, evt2, eventStream, nmnist, csv, npy];
+export const formats: readonly EventFormat[] = [
+  aedat2,
+  evt2,
+  dat,
+  eventStream,
+  nmnist,
+  csv,
+  npy,
+  rosbag,
+  rosbag2,
+  mcap,
+];
 
 const knownFormats = (): string => formats.map((format) => format.name).join(', ');
 
