@@ -6,6 +6,8 @@ import { csv } from './csv.js';
 import { dat } from './dat.js';
 import { eventStream } from './eventStream.js';
 import { evt2 } from './evt2.js';
+import { evt21 } from './evt21.js';
+import { evt3 } from './evt3.js';
 import { mcap } from './mcap.js';
 import { nmnist } from './nmnist.js';
 import { npy } from './npy.js';
@@ -16,6 +18,8 @@ import { rosbag2 } from './rosbag2.js';
 export const formats: readonly EventFormat[] = [
   aedat2,
   evt2,
+  evt21,
+  evt3,
   dat,
   eventStream,
   nmnist,
