@@ -17,6 +17,9 @@ const formatNames: readonly (readonly [RegExp, string])[] = [
   [/^(SLAYER bs2|N-MNIST|N-Caltech101)/, 'nmnist'],
   [/^NPY/, 'npy'],
   [/^TXT/, 'csv'],
+  [/^rosbag1/, 'bag'],
+  [/^rosbag2/, 'db3'],
+  [/^MCAP/, 'mcap'],
 ];
 
 interface Row {
