@@ -72,7 +72,7 @@ export const dat: EventFormat = {
         if (!hasVersion1Words(input.bytes.subarray(input.position, input.end))) {
           throw fail('not DAT: expected header lines "% …", or records of version 1', 0);
         }
-        return new DatDecoder(layout1, options.sensor ?? layout1.limits, options.report);
+        return new DatDecoder(layout1, options.sensor ?? layout2.limits, options.report);
       }
       if (!(await input.require(2))) {
         throw fail('ends in front of the two bytes for event type and length', input.offset);
@@ -88,7 +88,7 @@ export const dat: EventFormat = {
       }
       input.position += 2;
       const layout = versionOf(lines) === 1 ? layout1 : layout2;
-      const sensor = sensorOfLines(lines) ?? options.sensor ?? layout.limits;
+      const sensor = sensorOfLines(lines) ?? options.sensor ?? layout2.limits;
       return new DatDecoder(layout, sensor, options.report);
     }),
 

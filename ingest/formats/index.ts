@@ -1,7 +1,10 @@
 import { extname } from 'node:path';
 import { SaccadeError } from '../../engine/support/errors.js';
 import type { DetectInput, EventFormat } from '../format.js';
+import { aedat1 } from './aedat1.js';
 import { aedat2 } from './aedat2.js';
+import { aedat3 } from './aedat3.js';
+import { bs3 } from './bs3.js';
 import { csv } from './csv.js';
 import { dat } from './dat.js';
 import { eventStream } from './eventStream.js';
@@ -16,13 +19,16 @@ import { rosbag2 } from './rosbag2.js';
 
 /** Every format that is known. One more is one line here. */
 export const formats: readonly EventFormat[] = [
+  aedat1,
   aedat2,
+  aedat3,
   evt2,
   evt21,
   evt3,
   dat,
   eventStream,
   nmnist,
+  bs3,
   csv,
   npy,
   rosbag,
