@@ -14,6 +14,7 @@ import { evt3 } from './evt3.js';
 import { mcap } from './mcap.js';
 import { nmnist } from './nmnist.js';
 import { npy } from './npy.js';
+import { npz } from './npz.js';
 import { rosbag } from './rosbag.js';
 import { rosbag2 } from './rosbag2.js';
 
@@ -31,6 +32,7 @@ export const formats: readonly EventFormat[] = [
   bs3,
   csv,
   npy,
+  npz,
   rosbag,
   rosbag2,
   mcap,

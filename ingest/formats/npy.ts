@@ -1,5 +1,5 @@
 import { SaccadeError } from '../../engine/support/errors.js';
-import { type ByteReader, ByteWriter } from '../bytes.js';
+import type { ByteReader } from '../bytes.js';
 import type { BatchBuilder, EventBatch, SensorSize } from '../eventBatch.js';
 import {
   type DecodeMark,
@@ -11,6 +11,7 @@ import {
 import { Spool } from '../spool.js';
 import { type BlockDecoder, decodeEvents, encodeEvents, type EventEncoder } from '../transcode.js';
 import { type ColumnRole, columnRoles, namedColumn, pushRows } from './columns.js';
+import { npyFileHeader } from './npyFileHeader.js';
 import { type NpyField, type NpyHeader, parseNpyHeader } from './npyHeader.js';
 
 const magic = [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59]; // \x93NUMPY
@@ -19,6 +20,7 @@ const limits: SensorSize = { width: 65_536, height: 65_536 };
 /** Records that are decoded column by column at a time. */
 const runLength = 4_096;
 const writtenRecordLength = 13;
+const writtenFields = `[('t', '<i8'), ('x', '<u2'), ('y', '<u2'), ('p', '|u1')]`;
 
 /**
  * NumPy arrays (`.npy`, header versions 1 to 3): structured ones with fields for t, x, y and p, of any
@@ -296,21 +298,9 @@ async function* encodeNpy(
       length += chunk.length;
       await spool.write(chunk);
     }
-    yield writtenHeader(length / writtenRecordLength);
+    yield npyFileHeader(writtenFields, length / writtenRecordLength);
     yield* spool.read();
   } finally {
     await spool.close();
   }
-}
-
-/** A version 1 header, padded so that the records begin at a multiple of 64 bytes. */
-function writtenHeader(count: number): Uint8Array {
-  const descr = `[('t', '<i8'), ('x', '<u2'), ('y', '<u2'), ('p', '|u1')]`;
-  const dictionary = `{'descr': ${descr}, 'fortran_order': False, 'shape': (${count},), }`;
-  const length = Math.ceil((10 + dictionary.length + 1) / 64) * 64 - 10;
-  const output = new ByteWriter();
-  output.bytes.set([...magic, 1, 0, length & 0xff, length >> 8]);
-  output.length = 10;
-  output.writeText(`${dictionary.padEnd(length - 1)}\n`);
-  return output.take();
 }
