@@ -11,6 +11,7 @@ import { eventStream } from './eventStream.js';
 import { evt2 } from './evt2.js';
 import { evt21 } from './evt21.js';
 import { evt3 } from './evt3.js';
+import { mat } from './mat.js';
 import { mcap } from './mcap.js';
 import { nmnist } from './nmnist.js';
 import { npy } from './npy.js';
@@ -33,6 +34,7 @@ export const formats: readonly EventFormat[] = [
   csv,
   npy,
   npz,
+  mat,
   rosbag,
   rosbag2,
   mcap,
