@@ -1,6 +1,6 @@
 import Bzip2 from '@foxglove/wasm-bz2';
-import { Decompress as ZstdStream } from 'fzstd';
-import lz4 from 'lz4js';
+import { decompressLz4Frame } from './lz4.js';
+import { decompressZstdFrame } from './zstd.js';
 
 /** The largest block that is decompressed, bytes: what a file claims beyond that is taken for damage. */
 export const maxBlockLength = 1 << 27;
@@ -41,33 +41,13 @@ async function decompressAny(
   switch (method) {
     case 'none':
       return block;
-    case 'lz4': {
-      const out = new Uint8Array(length);
-      const written = lz4.decompressFrame(block, out);
-      // It counts on where the block is longer than the buffer, without writing.
-      if (written > length) throw new Error(`expected ${length} bytes decompressed, got more`);
-      return out.subarray(0, written);
-    }
+    case 'lz4':
+      return decompressLz4Frame(block, length);
     case 'zstd':
-      return unzstd(block, length);
+      return decompressZstdFrame(block, length);
     case 'bz2': {
       bzip2 ??= Bzip2.init();
       return (await bzip2).decompress(block, length);
     }
   }
-}
-
-/** Decompresses piece by piece: the library's other way neither counts nor bounds what comes out. */
-function unzstd(block: Uint8Array, length: number): Uint8Array {
-  const out = new Uint8Array(length);
-  let written = 0;
-  const stream = new ZstdStream((piece) => {
-    if (written + piece.length > length) {
-      throw new Error(`expected ${length} bytes decompressed, got more`);
-    }
-    out.set(piece, written);
-    written += piece.length;
-  });
-  stream.push(block, true);
-  return out.subarray(0, written);
 }

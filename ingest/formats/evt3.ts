@@ -282,7 +282,8 @@ class Evt3Encoder implements EventEncoder {
     output.reserve(5 * (end - start + 12) * wordLength);
     const { halfWords } = output;
     let at = output.length >> 1;
-    let { highUs, lowUs, row, waiting, waitingX, waitingOn } = this;
+    const { highUs } = this;
+    let { lowUs, row, waiting, waitingX, waitingOn } = this;
     let i = start;
     for (; i < end; i++) {
       const newUs = tUs[i] - highUs;

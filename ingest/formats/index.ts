@@ -4,6 +4,7 @@ import type { DetectInput, EventFormat } from '../format.js';
 import { aedat1 } from './aedat1.js';
 import { aedat2 } from './aedat2.js';
 import { aedat3 } from './aedat3.js';
+import { aedat4 } from './aedat4.js';
 import { bs3 } from './bs3.js';
 import { csv } from './csv.js';
 import { dat } from './dat.js';
@@ -24,6 +25,7 @@ export const formats: readonly EventFormat[] = [
   aedat1,
   aedat2,
   aedat3,
+  aedat4,
   evt2,
   evt21,
   evt3,

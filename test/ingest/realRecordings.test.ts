@@ -11,6 +11,7 @@ const available = dataFolder !== '' && existsSync(manifestPath);
 /** Format names of the manifest (their beginnings) and ours. */
 const formatNames: readonly (readonly [RegExp, string])[] = [
   [/^AEDAT2\.0/, 'aedat2'],
+  [/^AEDAT4/, 'aedat4'],
   [/^EVT2\.0/, 'evt2'],
   [/^EVT3\.0/, 'evt3'],
   [/DAT v[12]/, 'dat'],

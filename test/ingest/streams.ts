@@ -4,7 +4,12 @@ import {
   type EventBatch,
   type SensorSize,
 } from '../../ingest/eventBatch.js';
-import { createReport, type DecodeReport, type EventFormat } from '../../ingest/format.js';
+import {
+  createReport,
+  type DecodeOptions,
+  type DecodeReport,
+  type EventFormat,
+} from '../../ingest/format.js';
 
 /** Events as rows, which compare and print well. */
 export type EventRow = readonly [tUs: number, x: number, y: number, polarity: number];
@@ -68,7 +73,7 @@ export interface Decoded {
 export async function decodeBytes(
   format: EventFormat,
   bytes: Uint8Array | readonly Uint8Array[],
-  options: { sensor?: SensorSize; batchLength?: number } = {},
+  options: Partial<DecodeOptions> = {},
 ): Promise<Decoded> {
   const report = createReport();
   const chunks = bytes instanceof Uint8Array ? [bytes] : bytes;
