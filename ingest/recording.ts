@@ -1,16 +1,17 @@
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { writeFileAtomically } from '../engine/support/atomicFile.js';
 import { SaccadeError } from '../engine/support/errors.js';
-import { ByteReader, throwIfAborted } from './bytes.js';
+import { ByteReader, type ByteSource, throwIfAborted } from './bytes.js';
 import { type EventBatch, selectEvents, type SensorSize } from './eventBatch.js';
-import {
-  createReport,
-  type DecodeOptions,
-  type DecodeReport,
-  type EventFormat,
-  type LayoutOptions,
-} from './format.js';
+import { createReport, type DecodeReport, type EventFormat, type LayoutOptions } from './format.js';
 import { detectFormat, extensionOf, formatByExtension, formatByName } from './formats/index.js';
+import {
+  type Decode,
+  makeTimeIndex,
+  readTimeIndex,
+  type TimeIndex,
+  writeTimeIndex,
+} from './timeIndex.js';
 
 /** What format detection sees of a file. */
 const headLength = 65_536;
@@ -47,6 +48,12 @@ export interface OpenOptions {
   readonly sensor?: SensorSize;
   /** Where a container holds the events, if not at the usual place. */
   readonly layout?: LayoutOptions;
+  /**
+   * The time index beside the recording (`PATH.idx`), with which slices of the time read only their own part:
+   * `use` it where there is one (default), `make` one at the first slice where there is none and the format
+   * can, or `ignore` it. The events never depend on it; the report covers what was read.
+   */
+  readonly index?: 'use' | 'make' | 'ignore';
   readonly signal?: AbortSignal;
 }
 
@@ -68,10 +75,25 @@ export async function openRecording(path: string, options: OpenOptions = {}): Pr
     format.decodeFile?.(path, { ...given, file: path, layout }) ??
     format.decode(readFileBytes(path, given.signal), { ...given, file: path, layout });
   const stated = format.sensorOf?.(head) ?? (await sensorOfFirstBatch(format, decode, signal));
-  const sensor = stated ?? options.sensor ?? (await inferSensor(format, decode, signal));
+  const indexed = { path, format: format.name, layout };
+  const index = options.index === 'ignore' ? undefined : await readTimeIndex(indexed);
+  const given = stated ?? options.sensor;
+  const sensor = given ?? index?.sensor ?? (await inferSensor(format, decode, signal));
   const sensorFrom = stated ? 'file' : options.sensor ? 'option' : 'inferred';
-  return new DecodedRecording(path, format, sensor, sensorFrom, decode);
+  const recording = new DecodedRecording(path, format, sensor, sensorFrom, decode);
+  if (index !== undefined && sameSize(index.sensor, sensor)) recording.index = index;
+  else if (options.index === 'make') {
+    recording.makeIndex = async (readSignal) => {
+      const made = await makeTimeIndex(decode, sensor, { signal: readSignal });
+      if (made !== undefined) await writeTimeIndex(indexed, made, readSignal);
+      return made;
+    };
+  }
+  return recording;
 }
+
+const sameSize = (a: SensorSize, b: SensorSize): boolean =>
+  a.width === b.width && a.height === b.height;
 
 /**
  * A recording that comes as a stream of bytes, from a pipe for instance. Reads up to 64 KiB to tell the
@@ -109,11 +131,11 @@ export async function decodeStream(
   return new DecodedRecording(file, format, sensor, stated ? 'file' : 'option', decode);
 }
 
-/** Decodes from the start; the options say what is not known of the recording itself. */
-type Decode = (options: Omit<DecodeOptions, 'file' | 'layout'>) => AsyncIterable<EventBatch>;
-
 class DecodedRecording implements Recording {
   report = createReport();
+  index: TimeIndex | undefined;
+  /** Called once, at the first slice. */
+  makeIndex: ((signal?: AbortSignal) => Promise<TimeIndex | undefined>) | undefined;
 
   constructor(
     readonly path: string,
@@ -128,7 +150,17 @@ class DecodedRecording implements Recording {
     const report = createReport();
     this.report = report;
     const { sensor } = this;
-    for await (const batch of this.decode({ sensor, batchLength, signal, report })) {
+    const decodeOptions = { sensor, batchLength, signal, report };
+    const isSlice = fromUs > -Infinity || toUs < Infinity;
+    if (isSlice && this.makeIndex !== undefined) {
+      this.index = await this.makeIndex(signal);
+      this.makeIndex = undefined;
+    }
+    const read =
+      isSlice && this.index !== undefined
+        ? this.index.read(this.decode, fromUs, toUs, decodeOptions)
+        : this.decode(decodeOptions);
+    for await (const batch of read) {
       const cut = cutTime(batch, fromUs, toUs);
       if (cut.length > 0) yield cut;
     }
@@ -309,16 +341,30 @@ async function readHead(path: string): Promise<{ size: number; head: Uint8Array 
   return { size: status.size, head };
 }
 
-async function* readFileBytes(path: string, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
+function readFileBytes(path: string, signal?: AbortSignal, start = 0): ByteSource {
+  return {
+    [Symbol.asyncIterator]: () => readChunks(path, signal, start),
+    from: (offset) => readFileBytes(path, signal, offset),
+  };
+}
+
+async function* readChunks(
+  path: string,
+  signal: AbortSignal | undefined,
+  start: number,
+): AsyncGenerator<Uint8Array> {
   const file = await openFile(path);
   try {
-    for (;;) {
+    for (let position = start; ;) {
       throwIfAborted(signal, path);
       const buffer = new Uint8Array(readLength);
-      const { bytesRead } = await file.read(buffer, 0, readLength).catch((error: unknown) => {
-        throw systemError('input', 'cannot read', path, error);
-      });
+      const { bytesRead } = await file
+        .read(buffer, 0, readLength, position)
+        .catch((error: unknown) => {
+          throw systemError('input', 'cannot read', path, error);
+        });
       if (bytesRead === 0) return;
+      position += bytesRead;
       yield buffer.subarray(0, bytesRead);
     }
   } finally {

@@ -1,3 +1,4 @@
+import type { ByteSource } from '../../ingest/bytes.js';
 import {
   concatBatches,
   createBatch,
@@ -48,6 +49,14 @@ export function chunksOf(bytes: Uint8Array, lengths: readonly number[]): Uint8Ar
     start = end;
   }
   return chunks;
+}
+
+/** Bytes that can be read from anywhere, as those of a file, in chunks of one length. */
+export function sourceOf(bytes: Uint8Array, chunkLength: number): ByteSource {
+  return {
+    [Symbol.asyncIterator]: () => streamOf(chunksOf(bytes, [chunkLength])),
+    from: (offset) => sourceOf(bytes.slice(offset), chunkLength),
+  };
 }
 
 export async function encodeRows(
