@@ -12,6 +12,7 @@ import { eventStream } from './eventStream.js';
 import { evt2 } from './evt2.js';
 import { evt21 } from './evt21.js';
 import { evt3 } from './evt3.js';
+import { hdf5 } from './hdf5.js';
 import { mat } from './mat.js';
 import { mcap } from './mcap.js';
 import { nmnist } from './nmnist.js';
@@ -37,6 +38,7 @@ export const formats: readonly EventFormat[] = [
   npy,
   npz,
   mat,
+  hdf5,
   rosbag,
   rosbag2,
   mcap,
