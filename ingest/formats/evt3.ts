@@ -142,16 +142,16 @@ export class Evt3Decoder implements BlockDecoder {
     let at = input.position >> 1;
     let count = events.length;
     let { row, baseX, on, mask, maskX } = this;
-    let timeUs = this.highUs + this.lowUs;
+    let { highUs } = this;
+    let timeUs = highUs + this.lowUs;
     // Before the first TIME_HIGH no event is in the visible part.
-    let visible = this.highUs >= 0 && row < height ? width : 0;
+    let visible = highUs >= 0 && row < height ? width : 0;
     let dropped = 0;
-    while (count < full) {
-      if (mask !== 0) {
-        // The lowest bit first.
-        const bit = 31 - Math.clz32(mask & -mask);
+    for (;;) {
+      // The lowest bit of a vector first.
+      while (mask !== 0 && count < full) {
+        const column = maskX + (31 - Math.clz32(mask & -mask));
         mask &= mask - 1;
-        const column = maskX + bit;
         if (column < visible) {
           tUs[count] = timeUs;
           x[count] = column;
@@ -160,52 +160,57 @@ export class Evt3Decoder implements BlockDecoder {
         } else {
           dropped++;
         }
-        continue;
       }
-      if (at >= end) break;
+      if (count >= full || at >= end) break;
       const word = halfWords[at++];
-      const type = word >>> 12;
-      if (type === addressX) {
-        const column = word & 0x7ff;
-        on = (word >>> 11) & 1;
-        if (column < visible) {
-          tUs[count] = timeUs;
-          x[count] = column;
-          y[count] = row;
-          polarity[count++] = on;
-        } else {
-          dropped++;
+      switch (word >>> 12) {
+        case addressX: {
+          const column = word & 0x7ff;
+          on = (word >>> 11) & 1;
+          if (column < visible) {
+            tUs[count] = timeUs;
+            x[count] = column;
+            y[count] = row;
+            polarity[count++] = on;
+          } else {
+            dropped++;
+          }
+          break;
         }
-      } else if (type === addressY) {
-        row = word & 0x7ff;
-        visible = this.highUs >= 0 && row < height ? width : 0;
-      } else if (type === timeLow) {
-        this.lowUs = word & 0xfff;
-        timeUs = this.highUs + this.lowUs;
-      } else if (type === vector12) {
-        mask = word & 0xfff;
-        maskX = baseX;
-        baseX += 12;
-      } else if (type === vector8) {
-        mask = word & 0xff;
-        maskX = baseX;
-        baseX += 8;
-      } else if (type === vectorBaseX) {
-        baseX = word & 0x7ff;
-        on = (word >>> 11) & 1;
-      } else if (type === timeHigh) {
-        if (this.highUs < 0) {
-          this.countDropped(dropped);
-          dropped = 0;
-        }
-        this.updateHigh(word & 0xfff);
-        timeUs = this.highUs + this.lowUs;
-        visible = row < height ? width : 0;
-      } else if (otherTypes[type] !== undefined) {
-        countSkipped(this.report, otherTypes[type]);
-      } else {
-        const message = `word of unknown type 0x${type.toString(16)}`;
-        reportDamage(this.report, input.offsetOf((at - 1) * wordLength), message);
+        case addressY:
+          row = word & 0x7ff;
+          visible = highUs >= 0 && row < height ? width : 0;
+          break;
+        case timeLow:
+          this.lowUs = word & 0xfff;
+          timeUs = highUs + this.lowUs;
+          break;
+        case vectorBaseX:
+          baseX = word & 0x7ff;
+          on = (word >>> 11) & 1;
+          break;
+        case vector12:
+          mask = word & 0xfff;
+          maskX = baseX;
+          baseX += 12;
+          break;
+        case vector8:
+          mask = word & 0xff;
+          maskX = baseX;
+          baseX += 8;
+          break;
+        case timeHigh:
+          if (highUs < 0) {
+            this.countDropped(dropped);
+            dropped = 0;
+          }
+          this.updateHigh(word & 0xfff);
+          highUs = this.highUs;
+          timeUs = highUs + this.lowUs;
+          visible = row < height ? width : 0;
+          break;
+        default:
+          this.passOver(word >>> 12, input.offsetOf((at - 1) * wordLength));
       }
     }
     this.row = row;
@@ -216,6 +221,11 @@ export class Evt3Decoder implements BlockDecoder {
     events.length = count;
     input.position = at * wordLength;
     this.countDropped(dropped);
+  }
+
+  private passOver(type: number, offset: number): void {
+    if (otherTypes[type] !== undefined) countSkipped(this.report, otherTypes[type]);
+    else reportDamage(this.report, offset, `word of unknown type 0x${type.toString(16)}`);
   }
 
   private countDropped(count: number): void {
