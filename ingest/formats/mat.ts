@@ -217,7 +217,8 @@ class MatReader {
     } else if (arrayClass === cellClass && depth < maxDepth) {
       const count = shape.reduce((all, size) => all * size, 1);
       for (let i = 1; i <= count && input.offset < end; i++) {
-        await this.readMember(input, count === 1 ? path : `${path}(${i})`, depth);
+        const element = count === 1 ? path : `${path}(${i})`;
+        if (!(await this.readMember(input, element, depth))) break;
       }
     } else if (arrayClass >= firstNumberClass && arrayClass <= lastNumberClass) {
       await this.readNumbers(input, shape, path);
@@ -241,7 +242,8 @@ class MatReader {
         .toString('latin1')
         .replace(/\0.*$/s, ''),
     );
-    const count = shape.reduce((all, size) => all * size, 1);
+    // Without fields, a structure of any number of elements has nothing to read.
+    const count = fields.length === 0 ? 0 : shape.reduce((all, size) => all * size, 1);
     for (let i = 1; i <= count; i++) {
       const element = count === 1 ? path : `${path}(${i})`;
       for (const field of fields) {

@@ -1,4 +1,5 @@
 import { init, compress } from '@bokuweb/zstd-wasm';
+import fc from 'fast-check';
 import { Builder } from 'flatbuffers';
 import lz4 from 'lz4js';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -180,6 +181,31 @@ describe('aedat4', () => {
     );
     expect(read).toEqual(rows.slice(3000));
     expect(report.damages[0].message).toMatch(/more than 67108864 bytes/);
+  });
+
+  it.each([
+    [1, (bytes: Uint8Array) => lz4.compress(bytes)],
+    [3, (bytes: Uint8Array) => compress(bytes, 3)],
+  ])('survives damage in packets of compression %i', async (compression, pack) => {
+    const head = header({ compression, streams });
+    const part = packet(0, pack(eventsBuffer(rows.slice(0, 300))));
+    const whole = Buffer.concat([head, part, part]);
+    const change = fc.tuple(fc.nat(), fc.nat(255));
+    await fc.assert(
+      fc.asyncProperty(fc.array(change, { minLength: 1, maxLength: 5 }), async (changes) => {
+        const bytes = Buffer.from(whole);
+        for (const [place, byte] of changes) {
+          bytes[head.length + (place % (whole.length - head.length))] = byte;
+        }
+        const { rows: read, report } = await decodeBytes(aedat4, bytes, { batchLength: 500 });
+        for (const [tUs, x, y, polarity] of read) {
+          expect(Number.isSafeInteger(tUs)).toBe(true);
+          expect(x < davis.width && y < davis.height && polarity <= 1).toBe(true);
+        }
+        expect(report.damages.length).toBeLessThanOrEqual(100);
+      }),
+      { numRuns: 2_000 },
+    );
   });
 
   it('refuses other types and headers', async () => {
