@@ -12,6 +12,7 @@ import {
   type TimeIndex,
   writeTimeIndex,
 } from './timeIndex.js';
+import { requireOrder, sortEvents, type TimeOrder } from './timeOrder.js';
 
 /** What format detection sees of a file. */
 const headLength = 65_536;
@@ -25,6 +26,8 @@ export interface ReadOptions {
   readonly toUs?: number;
   /** Events per batch as decoded (default 65,536); the events do not depend on it. */
   readonly batchLength?: number;
+  /** Events whose time goes back are kept where they are (default), or all are sorted, or it is an error. */
+  readonly order?: TimeOrder;
   readonly signal?: AbortSignal;
 }
 
@@ -37,7 +40,9 @@ export interface Recording {
   readonly sensorFrom: 'file' | 'inferred' | 'option';
   /** What the last read could not use; complete once that read has ended. */
   readonly report: DecodeReport;
-  /** Reads the events with `fromUs <= t < toUs` in stored order. Each call reads anew. */
+  /** Events of the last read that were stored behind one of a later time; complete once that read has ended. */
+  readonly backwardSteps: number;
+  /** Reads the events with `fromUs <= t < toUs`, in stored order if not told otherwise. Each call reads anew. */
   batches(options?: ReadOptions): AsyncIterable<EventBatch>;
 }
 
@@ -95,6 +100,15 @@ export async function openRecording(path: string, options: OpenOptions = {}): Pr
 const sameSize = (a: SensorSize, b: SensorSize): boolean =>
   a.width === b.width && a.height === b.height;
 
+export interface StreamOptions extends Omit<OpenOptions, 'format'> {
+  /** For error messages. */
+  readonly file: string;
+  /** A format or its name; told from the content where not given. */
+  readonly format?: string | EventFormat;
+  /** Whether to hand out events as they come, which takes a given format. */
+  readonly live?: boolean;
+}
+
 /**
  * A recording that comes as a stream of bytes, from a pipe for instance. Reads up to 64 KiB to tell the
  * format and the size, unless the format is given and never states a size. Its `batches` can be called once.
@@ -104,21 +118,32 @@ const sameSize = (a: SensorSize, b: SensorSize): boolean =>
  */
 export async function decodeStream(
   bytes: AsyncIterable<Uint8Array>,
-  options: OpenOptions & { readonly file: string },
+  options: StreamOptions,
 ): Promise<Recording> {
-  const { file, signal } = options;
+  const { file, signal, live } = options;
   const reader = new ByteReader(bytes, file, signal);
-  const givenFormat = options.format === undefined ? undefined : formatByName(options.format);
+  const givenFormat =
+    typeof options.format === 'string' ? formatByName(options.format) : options.format;
   const nothingToTell = givenFormat !== undefined && givenFormat.sensorOf === undefined;
-  const whole = !nothingToTell && !(await reader.require(headLength));
-  const head = reader.bytes.slice(reader.position, Math.min(reader.end, headLength));
+  const headOf = (): Uint8Array =>
+    reader.bytes.slice(reader.position, Math.min(reader.end, headLength));
+  let whole = false;
+  if (live === true && givenFormat !== undefined) {
+    // Not one byte more than it takes.
+    while (!nothingToTell && givenFormat.sensorOf?.(headOf()) === undefined) {
+      if (reader.available >= headLength || !(await reader.fill())) break;
+    }
+  } else {
+    whole = !nothingToTell && !(await reader.require(headLength));
+  }
+  const head = headOf();
   const fileSize = whole ? head.length : undefined;
   const format = givenFormat ?? detectFormat({ head, fileSize }, file);
   let batches: AsyncIterable<EventBatch> | undefined;
   const decode: Decode = (given) => {
     if (batches !== undefined)
       throw new SaccadeError('input', 'a stream can be read only once', { file });
-    batches = format.decode(restOf(reader), { ...given, file, layout: options.layout });
+    batches = format.decode(restOf(reader), { ...given, file, live, layout: options.layout });
     return batches;
   };
   const stated = format.sensorOf?.(head);
@@ -133,6 +158,7 @@ export async function decodeStream(
 
 class DecodedRecording implements Recording {
   report = createReport();
+  backwardSteps = 0;
   index: TimeIndex | undefined;
   /** Called once, at the first slice. */
   makeIndex: ((signal?: AbortSignal) => Promise<TimeIndex | undefined>) | undefined;
@@ -145,10 +171,18 @@ class DecodedRecording implements Recording {
     private readonly decode: Decode,
   ) {}
 
-  async *batches(options: ReadOptions = {}): AsyncGenerator<EventBatch> {
+  batches(options: ReadOptions = {}): AsyncGenerator<EventBatch> {
+    const { order = 'keep', signal } = options;
+    const kept = this.inStoredOrder(options);
+    if (order === 'keep') return kept;
+    return (order === 'sort' ? sortEvents : requireOrder)(kept, { file: this.path, signal });
+  }
+
+  private async *inStoredOrder(options: ReadOptions): AsyncGenerator<EventBatch> {
     const { fromUs = -Infinity, toUs = Infinity, batchLength, signal } = options;
     const report = createReport();
     this.report = report;
+    this.backwardSteps = 0;
     const { sensor } = this;
     const decodeOptions = { sensor, batchLength, signal, report };
     const isSlice = fromUs > -Infinity || toUs < Infinity;
@@ -160,11 +194,25 @@ class DecodedRecording implements Recording {
       isSlice && this.index !== undefined
         ? this.index.read(this.decode, fromUs, toUs, decodeOptions)
         : this.decode(decodeOptions);
+    let lastUs = -Infinity;
     for await (const batch of read) {
       const cut = cutTime(batch, fromUs, toUs);
-      if (cut.length > 0) yield cut;
+      if (cut.length === 0) continue;
+      this.backwardSteps += countBackwardSteps(cut.tUs, lastUs);
+      lastUs = cut.tUs[cut.length - 1];
+      yield cut;
     }
   }
+}
+
+function countBackwardSteps(tUs: Float64Array, beforeUs: number): number {
+  let steps = 0;
+  let lastUs = beforeUs;
+  for (let i = 0; i < tUs.length; i++) {
+    if (tUs[i] < lastUs) steps++;
+    lastUs = tUs[i];
+  }
+  return steps;
 }
 
 /** The events with `fromUs <= t < toUs`. Times may go back, so each one is looked at. */
@@ -235,7 +283,6 @@ export async function summarise(
 ): Promise<RecordingSummary> {
   let events = 0;
   let onEvents = 0;
-  let backwardSteps = 0;
   let tFirstUs: number | null = null;
   let lastUs = -Infinity;
   for await (const { length, tUs, polarity } of recording.batches(options)) {
@@ -243,9 +290,8 @@ export async function summarise(
     tFirstUs ??= tUs[0];
     for (let i = 0; i < length; i++) {
       onEvents += polarity[i];
-      if (tUs[i] < lastUs) backwardSteps++;
-      lastUs = tUs[i];
     }
+    lastUs = tUs[length - 1];
     events += length;
   }
   return {
@@ -257,7 +303,7 @@ export async function summarise(
     tLastUs: events > 0 ? lastUs : null,
     onEvents,
     offEvents: events - onEvents,
-    backwardSteps,
+    backwardSteps: recording.backwardSteps,
   };
 }
 
