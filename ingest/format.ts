@@ -53,6 +53,8 @@ export interface DecodeOptions {
   readonly layout?: LayoutOptions;
   readonly signal?: AbortSignal;
   readonly report: DecodeReport;
+  /** Whether to hand out the events at hand, in shorter batches, instead of waiting for more bytes. */
+  readonly live?: boolean;
   /** Called in front of each batch by decoders that can go on there later. */
   readonly onMark?: (mark: DecodeMark) => void;
   /** Where to go on behind the header; the bytes must be a `ByteSource` with `from`. */
@@ -62,6 +64,8 @@ export interface DecodeOptions {
 export interface EncodeOptions {
   readonly file: string;
   readonly sensor: SensorSize;
+  /** Whether to hand out the bytes of each batch at once, instead of waiting for more. */
+  readonly live?: boolean;
   readonly signal?: AbortSignal;
 }
 

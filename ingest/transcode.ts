@@ -60,6 +60,8 @@ export async function* decodeEvents(
       } else if (input.atEnd) {
         break;
       } else {
+        // Who looks at a live source shall not wait for a batch to fill up.
+        if (options.live === true && events.length > 0) yield events.take();
         await input.fill();
       }
     }
@@ -139,6 +141,7 @@ export async function* encodeEvents(
       i++;
     }
     written += length;
+    if (options.live === true && output.length > 0) yield output.take();
   }
   encoder.end?.(output, written);
   if (output.length > 0) yield output.take();
