@@ -1,3 +1,4 @@
+import { deriveRecording } from '../derivedRecording.js';
 import { type EventBatch, sliceBatch } from '../eventBatch.js';
 import { openRecording, type OpenOptions, type ReadOptions, type Recording } from '../recording.js';
 import type { LabelledRecording } from './dataset.js';
@@ -9,22 +10,12 @@ export async function openLabelled(
 ): Promise<Recording> {
   const recording = await openRecording(path, options);
   if (range === undefined) return recording;
-  const batches = (read: ReadOptions = {}): AsyncIterable<EventBatch> => {
+  return deriveRecording(recording, (read) => {
     if ('fromEvent' in range) return cutTime(pick(recording, range, read), read);
     const fromUs = Math.max(range.fromUs, read.fromUs ?? -Infinity);
     const toUs = Math.min(range.toUs, read.toUs ?? Infinity);
     return recording.batches({ ...read, fromUs, toUs });
-  };
-  return {
-    path,
-    format: recording.format,
-    sensor: recording.sensor,
-    sensorFrom: recording.sensorFrom,
-    get report() {
-      return recording.report;
-    },
-    batches,
-  };
+  });
 }
 
 /** Events by their number in the file; nothing behind the last one is read. */
