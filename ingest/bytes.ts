@@ -3,11 +3,19 @@ import { SaccadeError } from '../engine/support/errors.js';
 /** The most bytes taken over at once, so that memory stays bounded however large the chunks are. */
 const stepLength = 65_536;
 
+const roundUp = (length: number, step: number): number => Math.ceil(length / step) * step;
+
 /** Throws a `SaccadeError` of kind `interrupted` once the signal has fired. */
 export function throwIfAborted(signal: AbortSignal | undefined, file: string): void {
   if (signal?.aborted) {
     throw new SaccadeError('interrupted', 'stopped on request', { file }, signal.reason);
   }
+}
+
+/** Bytes that can also be read from somewhere behind their start. */
+export interface ByteSource extends AsyncIterable<Uint8Array> {
+  /** The bytes from `offset` on. */
+  from?(offset: number): ByteSource;
 }
 
 /**
@@ -18,6 +26,9 @@ export function throwIfAborted(signal: AbortSignal | undefined, file: string): v
 export class ByteReader {
   bytes = new Uint8Array(2 * stepLength);
   view = new DataView(this.bytes.buffer);
+  /** The window as little-endian words (see `align`). */
+  words = new Int32Array(this.bytes.buffer);
+  halfWords = new Uint16Array(this.bytes.buffer);
   /** Index of the first unread byte. */
   position = 0;
   /** Index behind the last byte at hand. */
@@ -25,17 +36,17 @@ export class ByteReader {
   /** True once the stream has ended: no byte will come behind `end`. */
   atEnd = false;
 
-  private readonly source: AsyncIterator<Uint8Array>;
+  private iterator: AsyncIterator<Uint8Array>;
   private chunk: Uint8Array = new Uint8Array(0);
   private windowOffset = 0;
   private waiting = false;
 
   constructor(
-    source: AsyncIterable<Uint8Array>,
+    private source: ByteSource,
     readonly file: string,
     private readonly signal?: AbortSignal,
   ) {
-    this.source = source[Symbol.asyncIterator]();
+    this.iterator = source[Symbol.asyncIterator]();
   }
 
   /** Bytes at hand. */
@@ -73,6 +84,32 @@ export class ByteReader {
     return true;
   }
 
+  /**
+   * Moves the unread bytes so that `position` is a multiple of `length`, a power of two up to 8, and records
+   * of that length can be read through `words` or `halfWords`.
+   */
+  align(length: number): void {
+    if ((this.position & (length - 1)) !== 0) this.moveToFront();
+  }
+
+  /** Goes on at `offset` of the whole stream. Throws where the source cannot do that. */
+  async seek(offset: number): Promise<void> {
+    const source = this.source.from?.(offset);
+    if (source === undefined) {
+      throw new SaccadeError('input', 'expected a file, which can be read from any byte on', {
+        file: this.file,
+      });
+    }
+    await this.close();
+    this.source = source;
+    this.iterator = source[Symbol.asyncIterator]();
+    this.chunk = new Uint8Array(0);
+    this.windowOffset = offset;
+    this.position = 0;
+    this.end = 0;
+    this.atEnd = false;
+  }
+
   /** Fills until `length` bytes are at hand; false where the stream ends before. */
   async require(length: number): Promise<boolean> {
     while (this.available < length) {
@@ -83,7 +120,7 @@ export class ByteReader {
 
   /** Lets the source free what it holds (an open file, for instance). */
   async close(): Promise<void> {
-    const closed = this.source.return?.();
+    const closed = this.iterator.return?.();
     if (!this.waiting) await closed;
     // A source that still waits for bytes may never answer, so neither wait for it nor hear its error.
     else closed?.catch(() => undefined);
@@ -93,15 +130,24 @@ export class ByteReader {
     if (this.end + length <= this.bytes.length) return;
     const rest = this.bytes.subarray(this.position, this.end);
     if (rest.length + length > this.bytes.length) {
-      this.bytes = new Uint8Array(2 * (rest.length + length));
+      this.bytes = new Uint8Array(roundUp(2 * (rest.length + length), 8));
       this.view = new DataView(this.bytes.buffer);
+      this.words = new Int32Array(this.bytes.buffer);
+      this.halfWords = new Uint16Array(this.bytes.buffer);
       this.bytes.set(rest);
+      this.windowOffset += this.position;
+      this.position = 0;
+      this.end = rest.length;
     } else {
-      this.bytes.copyWithin(0, this.position, this.end);
+      this.moveToFront();
     }
+  }
+
+  private moveToFront(): void {
+    this.bytes.copyWithin(0, this.position, this.end);
     this.windowOffset += this.position;
+    this.end -= this.position;
     this.position = 0;
-    this.end = rest.length;
   }
 
   private async nextChunk(): Promise<IteratorResult<Uint8Array>> {
@@ -113,7 +159,7 @@ export class ByteReader {
       const next = await new Promise<IteratorResult<Uint8Array>>((resolve, reject) => {
         onAbort = () => reject(signal?.reason);
         signal?.addEventListener('abort', onAbort, { once: true });
-        this.source.next().then(resolve, reject);
+        this.iterator.next().then(resolve, reject);
       });
       this.waiting = false;
       return next;
@@ -131,6 +177,8 @@ export class ByteReader {
 export class ByteWriter {
   bytes = new Uint8Array(stepLength);
   view = new DataView(this.bytes.buffer);
+  words = new Int32Array(this.bytes.buffer);
+  halfWords = new Uint16Array(this.bytes.buffer);
   /** Bytes collected so far: write at this index, after `reserve`, and move it. */
   length = 0;
 
@@ -142,10 +190,12 @@ export class ByteWriter {
   /** Makes sure that `count` bytes fit behind `length`. */
   reserve(count: number): void {
     if (this.length + count <= this.bytes.length) return;
-    const grown = new Uint8Array(2 * (this.length + count));
+    const grown = new Uint8Array(roundUp(2 * (this.length + count), 8));
     grown.set(this.bytes.subarray(0, this.length));
     this.bytes = grown;
     this.view = new DataView(grown.buffer);
+    this.words = new Int32Array(grown.buffer);
+    this.halfWords = new Uint16Array(grown.buffer);
   }
 
   writeText(text: string): void {

@@ -93,12 +93,15 @@ export function selectEvents(batch: EventBatch, keep: Uint8Array): EventBatch {
   return builder.take();
 }
 
-/** Collects events one by one; `take` hands out what was collected and starts anew. */
+/**
+ * Collects events one by one; `take` hands out what was collected and starts anew. Hot loops write
+ * straight into the arrays, behind `length` and up to the capacity, and move `length` once.
+ */
 export class BatchBuilder {
-  private tUs: Float64Array;
-  private x: Uint16Array;
-  private y: Uint16Array;
-  private polarity: Uint8Array;
+  tUs: Float64Array;
+  x: Uint16Array;
+  y: Uint16Array;
+  polarity: Uint8Array;
   /** Events collected so far. */
   length = 0;
 
@@ -134,6 +137,7 @@ export class BatchBuilder {
 
   /** What was collected since the last call, as a batch of its own memory. */
   take(): EventBatch {
+    if (this.length === this.capacity) return this.takeArrays();
     const batch = createBatch(
       this.sensor,
       this.tUs.slice(0, this.length),
@@ -141,6 +145,17 @@ export class BatchBuilder {
       this.y.slice(0, this.length),
       this.polarity.slice(0, this.length),
     );
+    this.length = 0;
+    return batch;
+  }
+
+  /** Full arrays are handed out as they are, which saves the copy. */
+  private takeArrays(): EventBatch {
+    const batch = createBatch(this.sensor, this.tUs, this.x, this.y, this.polarity);
+    this.tUs = new Float64Array(this.capacity);
+    this.x = new Uint16Array(this.capacity);
+    this.y = new Uint16Array(this.capacity);
+    this.polarity = new Uint8Array(this.capacity);
     this.length = 0;
     return batch;
   }

@@ -24,6 +24,24 @@ export function countSkipped(report: DecodeReport, what: string, count = 1): voi
   if (count > 0) report.skipped[what] = (report.skipped[what] ?? 0) + count;
 }
 
+/** Where the events are in a container that holds several things, or holds them in a layout of its own. */
+export interface LayoutOptions {
+  /** Topic (bag, MCAP, db3), group or dataset (HDF5), variable (MAT) or array (npz) that holds the events. */
+  readonly path?: string;
+  /** Paths or names of single columns, where they are not the usual ones. */
+  readonly columns?: Readonly<Partial<Record<'t' | 'x' | 'y' | 'p', string>>>;
+  /** µs per unit of the stored times, where neither a name nor the number type tells (seconds: 1e6). */
+  readonly usPerUnit?: number;
+}
+
+/** A place in a recording where decoding can go on without what is in front of it. */
+export interface DecodeMark {
+  /** Byte offset in the file. */
+  readonly offset: number;
+  /** What the decoder has to know there; only its own format understands it. */
+  readonly state: readonly number[];
+}
+
 export interface DecodeOptions {
   /** For error messages. */
   readonly file: string;
@@ -31,13 +49,23 @@ export interface DecodeOptions {
   readonly sensor?: SensorSize;
   /** Events per batch (default 65,536). The events do not depend on it. */
   readonly batchLength?: number;
+  /** For containers; formats with one fixed layout do not look at it. */
+  readonly layout?: LayoutOptions;
   readonly signal?: AbortSignal;
   readonly report: DecodeReport;
+  /** Whether to hand out the events at hand, in shorter batches, instead of waiting for more bytes. */
+  readonly live?: boolean;
+  /** Called in front of each batch by decoders that can go on there later. */
+  readonly onMark?: (mark: DecodeMark) => void;
+  /** Where to go on behind the header; the bytes must be a `ByteSource` with `from`. */
+  readonly resume?: DecodeMark;
 }
 
 export interface EncodeOptions {
   readonly file: string;
   readonly sensor: SensorSize;
+  /** Whether to hand out the bytes of each batch at once, instead of waiting for more. */
+  readonly live?: boolean;
   readonly signal?: AbortSignal;
 }
 
@@ -74,6 +102,11 @@ export interface EventFormat {
    * reported and passed over. Without a sensor size from either side, batches carry `limits`.
    */
   decode(bytes: AsyncIterable<Uint8Array>, options: DecodeOptions): AsyncIterable<EventBatch>;
+  /**
+   * The same from a file, for containers whose parts must be read out of order (HDF5, SQLite, ZIP): only
+   * the parts that are needed are read. `decode` of such a format keeps the stream in a temporary file.
+   */
+  decodeFile?(path: string, options: DecodeOptions): AsyncIterable<EventBatch>;
   /** Events to bytes. Throws a `SaccadeError` that names the first event the format cannot hold. */
   encode(batches: AsyncIterable<EventBatch>, options: EncodeOptions): AsyncIterable<Uint8Array>;
   /** The largest sensor that the format's coordinates can address. */

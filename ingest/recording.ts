@@ -1,10 +1,18 @@
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { writeFileAtomically } from '../engine/support/atomicFile.js';
 import { SaccadeError } from '../engine/support/errors.js';
-import { ByteReader, throwIfAborted } from './bytes.js';
+import { ByteReader, type ByteSource, throwIfAborted } from './bytes.js';
 import { type EventBatch, selectEvents, type SensorSize } from './eventBatch.js';
-import { createReport, type DecodeReport, type EventFormat } from './format.js';
+import { createReport, type DecodeReport, type EventFormat, type LayoutOptions } from './format.js';
 import { detectFormat, extensionOf, formatByExtension, formatByName } from './formats/index.js';
+import {
+  type Decode,
+  makeTimeIndex,
+  readTimeIndex,
+  type TimeIndex,
+  writeTimeIndex,
+} from './timeIndex.js';
+import { requireOrder, sortEvents, type TimeOrder } from './timeOrder.js';
 
 /** What format detection sees of a file. */
 const headLength = 65_536;
@@ -18,6 +26,8 @@ export interface ReadOptions {
   readonly toUs?: number;
   /** Events per batch as decoded (default 65,536); the events do not depend on it. */
   readonly batchLength?: number;
+  /** Events whose time goes back are kept where they are (default), or all are sorted, or it is an error. */
+  readonly order?: TimeOrder;
   readonly signal?: AbortSignal;
 }
 
@@ -30,7 +40,9 @@ export interface Recording {
   readonly sensorFrom: 'file' | 'inferred' | 'option';
   /** What the last read could not use; complete once that read has ended. */
   readonly report: DecodeReport;
-  /** Reads the events with `fromUs <= t < toUs` in stored order. Each call reads anew. */
+  /** Events of the last read that were stored behind one of a later time; complete once that read has ended. */
+  readonly backwardSteps: number;
+  /** Reads the events with `fromUs <= t < toUs`, in stored order if not told otherwise. Each call reads anew. */
   batches(options?: ReadOptions): AsyncIterable<EventBatch>;
 }
 
@@ -39,6 +51,14 @@ export interface OpenOptions {
   readonly format?: string;
   /** Sensor size for files that do not state it. */
   readonly sensor?: SensorSize;
+  /** Where a container holds the events, if not at the usual place. */
+  readonly layout?: LayoutOptions;
+  /**
+   * The time index beside the recording (`PATH.idx`), with which slices of the time read only their own part:
+   * `use` it where there is one (default), `make` one at the first slice where there is none and the format
+   * can, or `ignore` it. The events never depend on it; the report covers what was read.
+   */
+  readonly index?: 'use' | 'make' | 'ignore';
   readonly signal?: AbortSignal;
 }
 
@@ -55,12 +75,38 @@ export async function openRecording(path: string, options: OpenOptions = {}): Pr
       ? detectFormat({ head, fileSize: size, extension: extensionOf(path) }, path)
       : formatByName(options.format);
   if (size === 0) throw new SaccadeError('input', 'the file is empty', { file: path });
-  const read = (signal?: AbortSignal): AsyncIterable<Uint8Array> => readFileBytes(path, signal);
-  const stated = format.sensorOf?.(head);
-  const sensor =
-    stated ?? options.sensor ?? (await inferSensor(format, path, read(options.signal), options));
+  const { layout, signal } = options;
+  const decode: Decode = (given) =>
+    format.decodeFile?.(path, { ...given, file: path, layout }) ??
+    format.decode(readFileBytes(path, given.signal), { ...given, file: path, layout });
+  const stated = format.sensorOf?.(head) ?? (await sensorOfFirstBatch(format, decode, signal));
+  const indexed = { path, format: format.name, layout };
+  const index = options.index === 'ignore' ? undefined : await readTimeIndex(indexed);
+  const given = stated ?? options.sensor;
+  const sensor = given ?? index?.sensor ?? (await inferSensor(format, decode, signal));
   const sensorFrom = stated ? 'file' : options.sensor ? 'option' : 'inferred';
-  return new DecodedRecording(path, format, sensor, sensorFrom, read);
+  const recording = new DecodedRecording(path, format, sensor, sensorFrom, decode);
+  if (index !== undefined && sameSize(index.sensor, sensor)) recording.index = index;
+  else if (options.index === 'make') {
+    recording.makeIndex = async (readSignal) => {
+      const made = await makeTimeIndex(decode, sensor, { signal: readSignal });
+      if (made !== undefined) await writeTimeIndex(indexed, made, readSignal);
+      return made;
+    };
+  }
+  return recording;
+}
+
+const sameSize = (a: SensorSize, b: SensorSize): boolean =>
+  a.width === b.width && a.height === b.height;
+
+export interface StreamOptions extends Omit<OpenOptions, 'format'> {
+  /** For error messages. */
+  readonly file: string;
+  /** A format or its name; told from the content where not given. */
+  readonly format?: string | EventFormat;
+  /** Whether to hand out events as they come, which takes a given format. */
+  readonly live?: boolean;
 }
 
 /**
@@ -72,16 +118,34 @@ export async function openRecording(path: string, options: OpenOptions = {}): Pr
  */
 export async function decodeStream(
   bytes: AsyncIterable<Uint8Array>,
-  options: OpenOptions & { readonly file: string },
+  options: StreamOptions,
 ): Promise<Recording> {
-  const { file, signal } = options;
+  const { file, signal, live } = options;
   const reader = new ByteReader(bytes, file, signal);
-  const givenFormat = options.format === undefined ? undefined : formatByName(options.format);
+  const givenFormat =
+    typeof options.format === 'string' ? formatByName(options.format) : options.format;
   const nothingToTell = givenFormat !== undefined && givenFormat.sensorOf === undefined;
-  const whole = !nothingToTell && !(await reader.require(headLength));
-  const head = reader.bytes.slice(reader.position, Math.min(reader.end, headLength));
+  const headOf = (): Uint8Array =>
+    reader.bytes.slice(reader.position, Math.min(reader.end, headLength));
+  let whole = false;
+  if (live === true && givenFormat !== undefined) {
+    // Not one byte more than it takes.
+    while (!nothingToTell && givenFormat.sensorOf?.(headOf()) === undefined) {
+      if (reader.available >= headLength || !(await reader.fill())) break;
+    }
+  } else {
+    whole = !nothingToTell && !(await reader.require(headLength));
+  }
+  const head = headOf();
   const fileSize = whole ? head.length : undefined;
   const format = givenFormat ?? detectFormat({ head, fileSize }, file);
+  let batches: AsyncIterable<EventBatch> | undefined;
+  const decode: Decode = (given) => {
+    if (batches !== undefined)
+      throw new SaccadeError('input', 'a stream can be read only once', { file });
+    batches = format.decode(restOf(reader), { ...given, file, live, layout: options.layout });
+    return batches;
+  };
   const stated = format.sensorOf?.(head);
   const sensor = stated ?? options.sensor;
   if (sensor === undefined) {
@@ -89,36 +153,66 @@ export async function decodeStream(
     const message = `${format.title} does not state the sensor size here, so it must be given`;
     throw new SaccadeError('input', message, { file, field: 'sensor' });
   }
-  let started = false;
-  return new DecodedRecording(file, format, sensor, stated ? 'file' : 'option', () => {
-    if (started) throw new SaccadeError('input', 'a stream can be read only once', { file });
-    started = true;
-    return restOf(reader);
-  });
+  return new DecodedRecording(file, format, sensor, stated ? 'file' : 'option', decode);
 }
 
 class DecodedRecording implements Recording {
   report = createReport();
+  backwardSteps = 0;
+  index: TimeIndex | undefined;
+  /** Called once, at the first slice. */
+  makeIndex: ((signal?: AbortSignal) => Promise<TimeIndex | undefined>) | undefined;
 
   constructor(
     readonly path: string,
     readonly format: EventFormat,
     readonly sensor: SensorSize,
     readonly sensorFrom: Recording['sensorFrom'],
-    private readonly read: (signal?: AbortSignal) => AsyncIterable<Uint8Array>,
+    private readonly decode: Decode,
   ) {}
 
-  async *batches(options: ReadOptions = {}): AsyncGenerator<EventBatch> {
+  batches(options: ReadOptions = {}): AsyncGenerator<EventBatch> {
+    const { order = 'keep', signal } = options;
+    const kept = this.inStoredOrder(options);
+    if (order === 'keep') return kept;
+    return (order === 'sort' ? sortEvents : requireOrder)(kept, { file: this.path, signal });
+  }
+
+  private async *inStoredOrder(options: ReadOptions): AsyncGenerator<EventBatch> {
     const { fromUs = -Infinity, toUs = Infinity, batchLength, signal } = options;
     const report = createReport();
     this.report = report;
-    const { path: file, sensor } = this;
-    const decodeOptions = { file, sensor, batchLength, signal, report };
-    for await (const batch of this.format.decode(this.read(signal), decodeOptions)) {
+    this.backwardSteps = 0;
+    const { sensor } = this;
+    const decodeOptions = { sensor, batchLength, signal, report };
+    const isSlice = fromUs > -Infinity || toUs < Infinity;
+    if (isSlice && this.makeIndex !== undefined) {
+      this.index = await this.makeIndex(signal);
+      this.makeIndex = undefined;
+    }
+    const read =
+      isSlice && this.index !== undefined
+        ? this.index.read(this.decode, fromUs, toUs, decodeOptions)
+        : this.decode(decodeOptions);
+    let lastUs = -Infinity;
+    for await (const batch of read) {
       const cut = cutTime(batch, fromUs, toUs);
-      if (cut.length > 0) yield cut;
+      if (cut.length === 0) continue;
+      this.backwardSteps += countBackwardSteps(cut.tUs, lastUs);
+      lastUs = cut.tUs[cut.length - 1];
+      yield cut;
     }
   }
+}
+
+function countBackwardSteps(tUs: Float64Array, beforeUs: number): number {
+  let steps = 0;
+  let lastUs = beforeUs;
+  for (let i = 0; i < tUs.length; i++) {
+    if (tUs[i] < lastUs) steps++;
+    lastUs = tUs[i];
+  }
+  return steps;
 }
 
 /** The events with `fromUs <= t < toUs`. Times may go back, so each one is looked at. */
@@ -135,19 +229,27 @@ function cutTime(batch: EventBatch, fromUs: number, toUs: number): EventBatch {
   return kept === batch.length ? batch : selectEvents(batch, keep);
 }
 
+/** For containers that state the size behind their first 64 KiB: what the first events say. */
+async function sensorOfFirstBatch(
+  format: EventFormat,
+  decode: Decode,
+  signal?: AbortSignal,
+): Promise<SensorSize | undefined> {
+  if (!format.holdsSensorSize) return undefined;
+  for await (const { sensor } of decode({ batchLength: 1, signal, report: createReport() })) {
+    return sensor === format.limits ? undefined : sensor;
+  }
+  return undefined;
+}
+
 async function inferSensor(
   format: EventFormat,
-  file: string,
-  bytes: AsyncIterable<Uint8Array>,
-  { signal }: OpenOptions,
+  decode: Decode,
+  signal?: AbortSignal,
 ): Promise<SensorSize> {
   let width = 1;
   let height = 1;
-  for await (const { length, x, y } of format.decode(bytes, {
-    file,
-    signal,
-    report: createReport(),
-  })) {
+  for await (const { length, x, y } of decode({ signal, report: createReport() })) {
     for (let i = 0; i < length; i++) {
       if (x[i] >= width) width = x[i] + 1;
       if (y[i] >= height) height = y[i] + 1;
@@ -181,7 +283,6 @@ export async function summarise(
 ): Promise<RecordingSummary> {
   let events = 0;
   let onEvents = 0;
-  let backwardSteps = 0;
   let tFirstUs: number | null = null;
   let lastUs = -Infinity;
   for await (const { length, tUs, polarity } of recording.batches(options)) {
@@ -189,9 +290,8 @@ export async function summarise(
     tFirstUs ??= tUs[0];
     for (let i = 0; i < length; i++) {
       onEvents += polarity[i];
-      if (tUs[i] < lastUs) backwardSteps++;
-      lastUs = tUs[i];
     }
+    lastUs = tUs[length - 1];
     events += length;
   }
   return {
@@ -203,7 +303,7 @@ export async function summarise(
     tLastUs: events > 0 ? lastUs : null,
     onEvents,
     offEvents: events - onEvents,
-    backwardSteps,
+    backwardSteps: recording.backwardSteps,
   };
 }
 
@@ -287,16 +387,30 @@ async function readHead(path: string): Promise<{ size: number; head: Uint8Array 
   return { size: status.size, head };
 }
 
-async function* readFileBytes(path: string, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
+function readFileBytes(path: string, signal?: AbortSignal, start = 0): ByteSource {
+  return {
+    [Symbol.asyncIterator]: () => readChunks(path, signal, start),
+    from: (offset) => readFileBytes(path, signal, offset),
+  };
+}
+
+async function* readChunks(
+  path: string,
+  signal: AbortSignal | undefined,
+  start: number,
+): AsyncGenerator<Uint8Array> {
   const file = await openFile(path);
   try {
-    for (;;) {
+    for (let position = start; ;) {
       throwIfAborted(signal, path);
       const buffer = new Uint8Array(readLength);
-      const { bytesRead } = await file.read(buffer, 0, readLength).catch((error: unknown) => {
-        throw systemError('input', 'cannot read', path, error);
-      });
+      const { bytesRead } = await file
+        .read(buffer, 0, readLength, position)
+        .catch((error: unknown) => {
+          throw systemError('input', 'cannot read', path, error);
+        });
       if (bytesRead === 0) return;
+      position += bytesRead;
       yield buffer.subarray(0, bytesRead);
     }
   } finally {

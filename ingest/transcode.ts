@@ -6,7 +6,7 @@ import {
   type EventBatch,
   type SensorSize,
 } from './eventBatch.js';
-import { type DecodeOptions, type EncodeOptions, reportDamage } from './format.js';
+import { type DecodeMark, type DecodeOptions, type EncodeOptions, reportDamage } from './format.js';
 
 /** The part of a decoder that each format writes itself: bytes at hand to events, without waiting. */
 export interface BlockDecoder {
@@ -19,6 +19,10 @@ export interface BlockDecoder {
   decode(input: ByteReader, events: BatchBuilder, full: number): void;
   /** Called once behind the last record, to report what is missing. */
   finish?(input: ByteReader): void;
+  /** The place and state to go on from, asked for between two calls of `decode`. */
+  mark?(input: ByteReader): DecodeMark;
+  /** Takes over the state of a mark; the input goes on at its offset. */
+  resume?(state: readonly number[]): void;
 }
 
 /**
@@ -39,11 +43,27 @@ export async function* decodeEvents(
     const decoder = await open(input);
     const batchLength = Math.max(1, options.batchLength ?? defaultBatchLength);
     const events = new BatchBuilder(decoder.sensor, batchLength);
+    if (options.resume !== undefined) {
+      await input.seek(options.resume.offset);
+      decoder.resume?.(options.resume.state);
+    }
+    const { onMark } = options;
+    const mark = (): void => {
+      if (onMark !== undefined && decoder.mark !== undefined) onMark(decoder.mark(input));
+    };
+    mark();
     for (;;) {
       decoder.decode(input, events, batchLength);
-      if (events.length >= batchLength) yield events.take();
-      else if (input.atEnd) break;
-      else await input.fill();
+      if (events.length >= batchLength) {
+        yield events.take();
+        mark();
+      } else if (input.atEnd) {
+        break;
+      } else {
+        // Who looks at a live source shall not wait for a batch to fill up.
+        if (options.live === true && events.length > 0) yield events.take();
+        await input.fill();
+      }
     }
     if (input.available > 0) {
       const message = `ends inside a record (${input.available} bytes of it are there)`;
@@ -68,9 +88,19 @@ export interface EventEncoder {
     y: number,
     polarity: number,
   ): string | undefined;
+  /**
+   * The fast way, for formats that have one: writes the events `start` to `end - 1` exactly as `write` would, and
+   * may stop at one that is out of the ordinary, which then goes through `write`.
+   *
+   * @returns the index of the first event that was not written.
+   */
+  writeRun?(output: ByteWriter, batch: EventBatch, start: number, end: number): number;
   /** Called once behind the last event. */
   end?(output: ByteWriter, events: number): void;
 }
+
+/** Events that are written at a time, so that the output stays small. */
+const runLength = 2_048;
 
 /** Runs an event encoder over batches. Throws a `SaccadeError` that names the first event it cannot hold. */
 export async function* encodeEvents(
@@ -82,10 +112,19 @@ export async function* encodeEvents(
   const output = new ByteWriter();
   let written = 0;
   encoder.begin(output);
+  // The events begin a chunk of their own, so that encoders can write aligned words.
+  if (output.length > 0) yield output.take();
   for await (const batch of batches) {
     throwIfAborted(options.signal, options.file);
     const { length, tUs, x, y, polarity } = batch;
-    for (let i = 0; i < length; i++) {
+    const plain = encoder.writeRun === undefined ? 0 : plainEnd(batch, options.sensor);
+    for (let i = 0; i < length;) {
+      if (encoder.writeRun !== undefined && i < plain) {
+        const end = Math.min(plain, i + runLength);
+        i = encoder.writeRun(output, batch, i, end);
+        if (output.full) yield output.take();
+        if (i === end) continue;
+      }
       const problem =
         x[i] >= width || y[i] >= height
           ? `it lies outside the sensor of ${width}x${height}`
@@ -99,9 +138,23 @@ export async function* encodeEvents(
         });
       }
       if (output.full) yield output.take();
+      i++;
     }
     written += length;
+    if (options.live === true && output.length > 0) yield output.take();
   }
   encoder.end?.(output, written);
   if (output.length > 0) yield output.take();
+}
+
+/** Index of the first event that is outside the sensor or has no whole time; the length where there is none. */
+function plainEnd({ length, tUs, x, y }: EventBatch, { width, height }: SensorSize): number {
+  const most = Number.MAX_SAFE_INTEGER;
+  for (let i = 0; i < length; i++) {
+    const t = tUs[i];
+    if (x[i] >= width || y[i] >= height || !(t === Math.floor(t) && t <= most && t >= -most)) {
+      return i;
+    }
+  }
+  return length;
 }

@@ -1,6 +1,10 @@
-import type { SensorSize } from '../ingest/eventBatch.js';
 import type { DecodeReport } from '../ingest/format.js';
-import { decodeStream, openRecording, type Recording } from '../ingest/recording.js';
+import {
+  decodeStream,
+  type OpenOptions,
+  openRecording,
+  type Recording,
+} from '../ingest/recording.js';
 import { grouped, note, type CommandIo } from './io.js';
 
 /** The path that stands for standard input or output. */
@@ -10,7 +14,7 @@ export const standardStream = '-';
 export function openInput(
   io: CommandIo,
   path: string,
-  options: { readonly format?: string; readonly sensor?: SensorSize },
+  options: Pick<OpenOptions, 'format' | 'sensor' | 'index'>,
 ): Promise<Recording> {
   const { signal } = io;
   return path === standardStream

@@ -12,7 +12,14 @@ export interface LabelledRecording {
   readonly subject?: string;
   /** The part it officially belongs to, where the data set says so. */
   readonly split?: SplitName;
+  /** The part of the file that shows the action, where files hold several; `openLabelled` reads only that. */
+  readonly range?: RecordingRange;
 }
+
+/** A part of a file by time, µs, or by number of events; the end is not part of it. */
+export type RecordingRange =
+  | { readonly fromUs: number; readonly toUs: number }
+  | { readonly fromEvent: number; readonly toEvent: number };
 
 /** A set of labelled recordings. */
 export interface Dataset {

@@ -20,7 +20,7 @@ const splitFolders: Readonly<Record<string, SplitName>> = {
 /**
  * Opens a folder of labelled recordings in one of these layouts:
  * - a `dataset.json`, as the simulator writes it, names recordings, labels and subjects;
- * - `train/` and `test/`, perhaps `validation/` or `val/`, with one folder per class each: an official split;
+ * - `train/` and `test/` (in any case), perhaps `validation/` or `val/`, with one folder per class each: an official split;
  * - one folder per class.
  *
  * Recordings are the files with the extension of a known event format, at any depth of a class's folder.
@@ -43,7 +43,8 @@ export async function openFolderDataset(
 
   const extensions = new Set(options.extensions ?? formats.flatMap((format) => format.extensions));
   const folders = await listFolders(root);
-  const official = folders.includes('train') && folders.includes('test');
+  const lower = folders.map((folder) => folder.toLowerCase());
+  const official = lower.includes('train') && lower.includes('test');
   const notes: string[] = [];
   const found: { className: string; id: string; split?: SplitName }[] = [];
   const addClasses = async (prefix: string, names: string[], split?: SplitName): Promise<void> => {
@@ -55,7 +56,8 @@ export async function openFolderDataset(
   };
   if (official) {
     for (const folder of folders) {
-      const split = Object.hasOwn(splitFolders, folder) ? splitFolders[folder] : undefined;
+      const part = folder.toLowerCase();
+      const split = Object.hasOwn(splitFolders, part) ? splitFolders[part] : undefined;
       if (split === undefined) notes.push(`The folder ${folder} is no part of the split.`);
       else await addClasses(`${folder}/`, await listFolders(join(root, folder)), split);
     }

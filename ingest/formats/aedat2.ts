@@ -1,13 +1,13 @@
 import { SaccadeError } from '../../engine/support/errors.js';
 import type { ByteReader, ByteWriter } from '../bytes.js';
-import type { BatchBuilder, SensorSize } from '../eventBatch.js';
-import { countSkipped, type DecodeReport, type EventFormat } from '../format.js';
+import type { BatchBuilder, EventBatch, SensorSize } from '../eventBatch.js';
+import { countSkipped, type DecodeMark, type DecodeReport, type EventFormat } from '../format.js';
 import { type BlockDecoder, decodeEvents, encodeEvents, type EventEncoder } from '../transcode.js';
 import { headerLines, readTextHeader } from './textHeader.js';
+import { largestStep, TimeUnwrapper } from './timeUnwrapper.js';
 
 const versionLine = '!AER-DAT2.0';
 const recordLength = 8;
-const wrap = 2 ** 32;
 
 /** How a camera family packs an event into a 32-bit address. */
 interface Chip {
@@ -113,21 +113,6 @@ function chipFor(sensor: SensorSize | undefined): Chip | undefined {
   return sensor && chips.find((chip) => fits(chip, sensor));
 }
 
-/** Continues signed 32-bit times over their wraps. */
-class TimeUnwrapper {
-  private last = 0;
-  private offset = 0;
-
-  next(raw: number): number {
-    const step = raw - this.last;
-    // A jump of more than half the range is a wrap; a jump back over the wrap undoes it.
-    if (step < -wrap / 2) this.offset += wrap;
-    else if (step > wrap / 2 && this.offset > 0) this.offset -= wrap;
-    this.last = raw;
-    return raw + this.offset;
-  }
-}
-
 class Aedat2Decoder implements BlockDecoder {
   private readonly time = new TimeUnwrapper();
 
@@ -137,6 +122,14 @@ class Aedat2Decoder implements BlockDecoder {
     private readonly report: DecodeReport,
   ) {}
 
+  mark(input: ByteReader): DecodeMark {
+    return { offset: input.offset, state: this.time.state };
+  }
+
+  resume(state: readonly number[]): void {
+    this.time.state = state;
+  }
+
   decode(input: ByteReader, events: BatchBuilder, full: number): void {
     if (this.layout === 'davis') this.decodeDavis(input, events, full);
     else this.decodeDvs128(input, events, full);
@@ -144,20 +137,35 @@ class Aedat2Decoder implements BlockDecoder {
 
   /** Bit 0 OFF, bits 1-7 x, bits 8-14 y, bit 15 external input; higher bits are not used by events. */
   private decodeDvs128(input: ByteReader, events: BatchBuilder, full: number): void {
-    const { view, end } = input;
+    const { view } = input;
+    const { tUs, x, y, polarity } = events;
     const { width, height } = this.sensor;
+    const { time } = this;
+    const last = input.end - recordLength;
     let position = input.position;
+    let count = events.length;
+    let lastRaw = time.last;
+    let { offsetUs } = time;
     let external = 0;
     let special = 0;
     let outside = 0;
-    while (position + recordLength <= end && events.length < full) {
+    while (position <= last && count < full) {
       const address = view.getInt32(position);
       if (address >>> 15 === 0) {
-        const tUs = this.time.next(view.getInt32(position + 4));
-        const x = (address >>> 1) & 0x7f;
-        const y = address >>> 8;
-        if (x < width && y < height) events.push(tUs, x, y, (address & 1) ^ 1);
-        else outside++;
+        const raw = view.getInt32(position + 4);
+        const step = raw - lastRaw;
+        if (step < -largestStep || step > largestStep) offsetUs = time.jump(step);
+        lastRaw = raw;
+        const column = (address >>> 1) & 0x7f;
+        const row = address >>> 8;
+        if (column < width && row < height) {
+          tUs[count] = raw + offsetUs;
+          x[count] = column;
+          y[count] = row;
+          polarity[count++] = (address & 1) ^ 1;
+        } else {
+          outside++;
+        }
       } else if (address >>> 16 === 0) {
         external++;
       } else {
@@ -165,6 +173,8 @@ class Aedat2Decoder implements BlockDecoder {
       }
       position += recordLength;
     }
+    time.last = lastRaw;
+    events.length = count;
     input.position = position;
     countSkipped(this.report, 'external', external);
     countSkipped(this.report, 'special', special);
@@ -173,14 +183,20 @@ class Aedat2Decoder implements BlockDecoder {
 
   /** Bit 31 frame or IMU, bits 22-30 y, bits 12-21 x, bit 11 ON, bit 10 external input. */
   private decodeDavis(input: ByteReader, events: BatchBuilder, full: number): void {
-    const { view, end } = input;
+    const { view } = input;
+    const { tUs, x, y, polarity } = events;
     const { width, height } = this.sensor;
+    const { time } = this;
+    const last = input.end - recordLength;
     let position = input.position;
+    let count = events.length;
+    let lastRaw = time.last;
+    let { offsetUs } = time;
     let external = 0;
     let imu = 0;
     let aps = 0;
     let outside = 0;
-    while (position + recordLength <= end && events.length < full) {
+    while (position <= last && count < full) {
       const address = view.getInt32(position);
       if (address < 0) {
         if ((address & 0xc00) === 0xc00) imu++;
@@ -188,14 +204,25 @@ class Aedat2Decoder implements BlockDecoder {
       } else if ((address & 0x400) !== 0) {
         external++;
       } else {
-        const tUs = this.time.next(view.getInt32(position + 4));
-        const x = (address >>> 12) & 0x3ff;
-        const y = address >>> 22;
-        if (x < width && y < height) events.push(tUs, x, y, (address >>> 11) & 1);
-        else outside++;
+        const raw = view.getInt32(position + 4);
+        const step = raw - lastRaw;
+        if (step < -largestStep || step > largestStep) offsetUs = time.jump(step);
+        lastRaw = raw;
+        const column = (address >>> 12) & 0x3ff;
+        const row = address >>> 22;
+        if (column < width && row < height) {
+          tUs[count] = raw + offsetUs;
+          x[count] = column;
+          y[count] = row;
+          polarity[count++] = (address >>> 11) & 1;
+        } else {
+          outside++;
+        }
       }
       position += recordLength;
     }
+    time.last = lastRaw;
+    events.length = count;
     input.position = position;
     countSkipped(this.report, 'external', external);
     countSkipped(this.report, 'imu', imu);
@@ -242,5 +269,35 @@ class Aedat2Encoder implements EventEncoder {
     output.view.setInt32(output.length + 4, raw);
     output.length += recordLength;
     return undefined;
+  }
+
+  writeRun(output: ByteWriter, batch: EventBatch, start: number, end: number): number {
+    output.reserve((end - start) * recordLength);
+    const { tUs, x, y, polarity } = batch;
+    const { view } = output;
+    const { time } = this;
+    const { offsetUs } = time;
+    const davis = this.chip.layout === 'davis';
+    let lastRaw = time.last;
+    let position = output.length;
+    let i = start;
+    for (; i < end; i++) {
+      const raw = tUs[i] - offsetUs;
+      const step = raw - lastRaw;
+      const plain =
+        raw >= -(2 ** 31) && raw < 2 ** 31 && step >= -largestStep && step <= largestStep;
+      if (!plain) break;
+      lastRaw = raw;
+      const on = polarity[i] === 0 ? 0 : 1;
+      const address = davis
+        ? (y[i] << 22) | (x[i] << 12) | (on << 11)
+        : (y[i] << 8) | (x[i] << 1) | (on ^ 1);
+      view.setInt32(position, address);
+      view.setInt32(position + 4, raw);
+      position += recordLength;
+    }
+    time.last = lastRaw;
+    output.length = position;
+    return i;
   }
 }

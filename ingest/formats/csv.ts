@@ -1,7 +1,13 @@
 import { SaccadeError } from '../../engine/support/errors.js';
 import type { ByteReader, ByteWriter } from '../bytes.js';
 import type { BatchBuilder, SensorSize } from '../eventBatch.js';
-import { countSkipped, type DecodeReport, type EventFormat, reportDamage } from '../format.js';
+import {
+  countSkipped,
+  type DecodeMark,
+  type DecodeReport,
+  type EventFormat,
+  reportDamage,
+} from '../format.js';
 import { type BlockDecoder, decodeEvents, encodeEvents, type EventEncoder } from '../transcode.js';
 import { guessCsvLayout, type CsvLayout } from './csvLayout.js';
 
@@ -100,6 +106,14 @@ class CsvDecoder implements BlockDecoder {
     this.roles = new Uint8Array(1 + Math.max(columns.t, columns.x, columns.y, columns.p));
     for (const role of ['t', 'x', 'y', 'p'] as const) this.roles[columns[role]] = roleCodes[role];
     this.usPerUnit = layout.usPerUnit;
+  }
+
+  mark(input: ByteReader): DecodeMark {
+    return { offset: input.offset, state: [this.skippingLine ? 1 : 0] };
+  }
+
+  resume([skippingLine]: readonly number[]): void {
+    this.skippingLine = skippingLine === 1;
   }
 
   decode(input: ByteReader, events: BatchBuilder, full: number): void {

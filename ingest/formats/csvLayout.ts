@@ -79,7 +79,8 @@ function columnNames(line: string): CsvNames | undefined {
   return { columns: { t, x, y, p }, usPerUnit };
 }
 
-function guessColumns(rows: readonly string[][]): CsvLayout['columns'] | undefined {
+/** The columns of rows without names, by their values; undefined where no usual order fits. */
+export function guessColumns(rows: readonly string[][]): CsvLayout['columns'] | undefined {
   const whole = rows.filter((row) => row.length === columnRoles.length);
   if (whole.length === 0 || whole.length < 0.8 * rows.length) return undefined;
   const columns = columnRoles.map((_, i) => whole.map((row) => row[i]));

@@ -1,15 +1,28 @@
 import { SaccadeError } from '../../engine/support/errors.js';
 import type { ByteReader, ByteWriter } from '../bytes.js';
-import type { BatchBuilder, SensorSize } from '../eventBatch.js';
-import { countSkipped, type DecodeReport, type EventFormat } from '../format.js';
+import type { BatchBuilder, EventBatch, SensorSize } from '../eventBatch.js';
+import {
+  countSkipped,
+  type DecodeMark,
+  type DecodeReport,
+  type EventFormat,
+  reportDamage,
+} from '../format.js';
 import { type BlockDecoder, decodeEvents, encodeEvents, type EventEncoder } from '../transcode.js';
 
 const signature = new TextEncoder().encode('Event Stream');
 const headerLength = 20;
+/** Of generic streams, which have no size. */
+const shortHeaderLength = 16;
 const recordLength = 5;
-const streamTypes = ['generic', 'DVS', 'ATIS', undefined, 'color'];
+const colorRecordLength = 8;
+const genericType = 0;
 const dvsType = 1;
 const atisType = 2;
+const colorType = 4;
+const knownTypes = [genericType, dvsType, atisType, colorType];
+/** The bytes that a generic event may state its length in: 2^35 bytes. */
+const maxLengthBytes = 5;
 
 const limits: SensorSize = { width: 65_535, height: 65_535 };
 /** The longest gap that is written: 2^24 overflow bytes of 127 µs, 35 minutes. */
@@ -20,14 +33,16 @@ const maxGapUs = 127 * 2 ** 24;
  * the last one, x and y. Streams of the types DVS and ATIS are read, DVS is written.
  *
  * Convention: x and y as stored (the origin is usually at the lower left), polarity 1 = ON. Of ATIS
- * streams the change events are read; threshold crossings (grey levels) are skipped and counted.
+ * streams the change events are read, polarity bit 1 = ON; threshold crossings (grey levels) are skipped and
+ * counted (`thresholdCrossing`). Colour streams hold no changes but values, and generic ones anything: their
+ * events are skipped and counted (`color`, `generic`).
  * Time starts at zero, cannot go back, and has no gap above 35 minutes when written (gaps cost a byte per 127 µs).
  *
  * Source: neuromorphic-paris/event_stream README, `sepia.hpp`.
  */
 export const eventStream: EventFormat = {
   name: 'es',
-  title: 'Event Stream 2.0 (.es; DVS, ATIS)',
+  title: 'Event Stream 2.0 (.es; DVS, ATIS, color, generic)',
   extensions: ['es'],
   holdsSensorSize: true,
   usualSensors: [],
@@ -37,6 +52,7 @@ export const eventStream: EventFormat = {
 
   sensorOf: (head) => {
     if (!hasSignature(head) || head.length < headerLength) return undefined;
+    if (head[15] === genericType) return undefined;
     const sensor = sensorAt(head);
     return sensor.width > 0 && sensor.height > 0 ? sensor : undefined;
   },
@@ -48,22 +64,27 @@ export const eventStream: EventFormat = {
       const fail = (message: string, offset: number): SaccadeError =>
         new SaccadeError('input', message, { file: options.file, offset });
       if (!hasSignature(head)) throw fail('not an Event Stream: expected "Event Stream"', 0);
-      if (head.length < headerLength) {
-        throw fail(`header ends early, expected ${headerLength} bytes`, head.length);
-      }
       const [major, minor, patch, type] = head.subarray(signature.length);
+      const length = type === genericType ? shortHeaderLength : headerLength;
+      if (head.length < length) {
+        throw fail(`header ends early, expected ${length} bytes`, head.length);
+      }
       if (major !== 2) {
         throw fail(`Event Stream version ${major}.${minor}.${patch}, expected 2.x.x`, 12);
       }
-      if (type !== dvsType && type !== atisType) {
-        const found = streamTypes[type] ?? 'unknown';
-        throw fail(`stream of type ${type} (${found}), expected 1 (DVS) or 2 (ATIS)`, 15);
+      if (!knownTypes.includes(type)) {
+        const expected = 'expected 0 (generic), 1 (DVS), 2 (ATIS) or 4 (color)';
+        throw fail(`stream of type ${type}, ${expected}`, 15);
+      }
+      input.position += length;
+      if (type === genericType) {
+        return new GenericDecoder(options.sensor ?? limits, options.report);
       }
       const sensor = sensorAt(head);
       if (sensor.width === 0 || sensor.height === 0) {
         throw fail(`sensor of ${sensor.width}x${sensor.height} pixels, expected at least 1x1`, 16);
       }
-      input.position += headerLength;
+      if (type === colorType) return new ColorDecoder(sensor, options.report);
       return new EventStreamDecoder(sensor, type === atisType, options.report);
     }),
 
@@ -98,6 +119,14 @@ class EventStreamDecoder implements BlockDecoder {
     private readonly report: DecodeReport,
   ) {}
 
+  mark(input: ByteReader): DecodeMark {
+    return { offset: input.offset, state: [this.tUs] };
+  }
+
+  resume([tUs]: readonly number[]): void {
+    this.tUs = tUs;
+  }
+
   decode(input: ByteReader, events: BatchBuilder, full: number): void {
     const { bytes, end } = input;
     const { width, height } = this.sensor;
@@ -131,6 +160,73 @@ class EventStreamDecoder implements BlockDecoder {
     countSkipped(this.report, 'reset', resets);
     countSkipped(this.report, 'thresholdCrossing', crossings);
     countSkipped(this.report, 'outsideSensor', outside);
+  }
+}
+
+/** Byte 0 is a step up to 253; 0xff adds 254 µs, 0xfe is a reset. Then x, y and red, green and blue. */
+class ColorDecoder implements BlockDecoder {
+  constructor(
+    readonly sensor: SensorSize,
+    private readonly report: DecodeReport,
+  ) {}
+
+  decode(input: ByteReader): void {
+    let count = 0;
+    while (input.available > 0) {
+      const control = input.bytes[input.position] >= 0xfe;
+      if (!control && input.available < colorRecordLength) break;
+      input.position += control ? 1 : colorRecordLength;
+      if (!control) count++;
+    }
+    countSkipped(this.report, 'color', count);
+  }
+}
+
+/** As color, but behind the step stand a length, 7 bits per byte above a bit for "more", and so many bytes. */
+class GenericDecoder implements BlockDecoder {
+  private passOver = 0;
+
+  constructor(
+    readonly sensor: SensorSize,
+    private readonly report: DecodeReport,
+  ) {}
+
+  decode(input: ByteReader): void {
+    const { bytes } = input;
+    for (;;) {
+      const passed = Math.min(this.passOver, input.available);
+      input.position += passed;
+      this.passOver -= passed;
+      if (input.available === 0) return;
+      const { position, end } = input;
+      if (bytes[position] >= 0xfe) {
+        input.position++;
+        continue;
+      }
+      let length = 0;
+      let at = position + 1;
+      let more = true;
+      for (let place = 1; more && at < end && place < 2 ** (7 * maxLengthBytes); place *= 128) {
+        length += place * (bytes[at] >> 1);
+        more = (bytes[at++] & 1) === 1;
+      }
+      if (!more) {
+        countSkipped(this.report, 'generic');
+        this.passOver = length;
+      } else if (at < end || at - position > maxLengthBytes) {
+        const message = `length of more than ${maxLengthBytes} bytes, passed over`;
+        reportDamage(this.report, input.offsetOf(position), message);
+      } else {
+        return;
+      }
+      input.position = at;
+    }
+  }
+
+  finish(input: ByteReader): void {
+    if (this.passOver === 0) return;
+    const message = `ends inside an event, ${this.passOver} bytes of it are missing`;
+    reportDamage(this.report, input.offset, message);
   }
 }
 
@@ -172,5 +268,28 @@ class EventStreamEncoder implements EventEncoder {
     output.length = position;
     this.tUs = tUs;
     return undefined;
+  }
+
+  writeRun(output: ByteWriter, batch: EventBatch, start: number, end: number): number {
+    output.reserve((end - start) * recordLength);
+    const { tUs, x, y, polarity } = batch;
+    const { bytes } = output;
+    let lastUs = this.tUs;
+    let position = output.length;
+    let i = start;
+    for (; i < end; i++) {
+      const stepUs = tUs[i] - lastUs;
+      if (!(stepUs >= 0 && stepUs < 127)) break;
+      lastUs = tUs[i];
+      bytes[position] = (stepUs << 1) | (polarity[i] === 0 ? 0 : 1);
+      bytes[position + 1] = x[i];
+      bytes[position + 2] = x[i] >> 8;
+      bytes[position + 3] = y[i];
+      bytes[position + 4] = y[i] >> 8;
+      position += recordLength;
+    }
+    this.tUs = lastUs;
+    output.length = position;
+    return i;
   }
 }

@@ -1,15 +1,48 @@
 import { extname } from 'node:path';
 import { SaccadeError } from '../../engine/support/errors.js';
 import type { DetectInput, EventFormat } from '../format.js';
+import { aedat1 } from './aedat1.js';
 import { aedat2 } from './aedat2.js';
+import { aedat3 } from './aedat3.js';
+import { aedat4 } from './aedat4.js';
+import { bs3 } from './bs3.js';
 import { csv } from './csv.js';
+import { dat } from './dat.js';
 import { eventStream } from './eventStream.js';
 import { evt2 } from './evt2.js';
+import { evt21 } from './evt21.js';
+import { evt3 } from './evt3.js';
+import { hdf5 } from './hdf5.js';
+import { mat } from './mat.js';
+import { mcap } from './mcap.js';
 import { nmnist } from './nmnist.js';
 import { npy } from './npy.js';
+import { npz } from './npz.js';
+import { rosbag } from './rosbag.js';
+import { rosbag2 } from './rosbag2.js';
 
 /** Every format that is known. One more is one line here. */
-export const formats: readonly EventFormat[] = [aedat2, evt2, eventStream, nmnist, csv, npy];
+export const formats: readonly EventFormat[] = [
+  aedat1,
+  aedat2,
+  aedat3,
+  aedat4,
+  evt2,
+  evt21,
+  evt3,
+  dat,
+  eventStream,
+  nmnist,
+  bs3,
+  csv,
+  npy,
+  npz,
+  mat,
+  hdf5,
+  rosbag,
+  rosbag2,
+  mcap,
+];
 
 const knownFormats = (): string => formats.map((format) => format.name).join(', ');
 

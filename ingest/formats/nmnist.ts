@@ -1,6 +1,6 @@
 import type { ByteReader, ByteWriter } from '../bytes.js';
-import type { BatchBuilder, SensorSize } from '../eventBatch.js';
-import { countSkipped, type DecodeReport, type EventFormat } from '../format.js';
+import type { BatchBuilder, EventBatch, SensorSize } from '../eventBatch.js';
+import { countSkipped, type DecodeMark, type DecodeReport, type EventFormat } from '../format.js';
 import { type BlockDecoder, decodeEvents, encodeEvents, type EventEncoder } from '../transcode.js';
 
 const recordLength = 5;
@@ -74,6 +74,14 @@ class NmnistDecoder implements BlockDecoder {
     private readonly report: DecodeReport,
   ) {}
 
+  mark(input: ByteReader): DecodeMark {
+    return { offset: input.offset, state: [this.baseUs] };
+  }
+
+  resume([baseUs]: readonly number[]): void {
+    this.baseUs = baseUs;
+  }
+
   decode(input: ByteReader, events: BatchBuilder, full: number): void {
     const { bytes, end } = input;
     const { width, height } = this.sensor;
@@ -126,6 +134,29 @@ class NmnistEncoder implements EventEncoder {
     this.baseUs += overflows * overflowUs;
     this.writeRecord(output, x, y, (polarity << 23) | (tUs - this.baseUs));
     return undefined;
+  }
+
+  writeRun(output: ByteWriter, batch: EventBatch, start: number, end: number): number {
+    output.reserve((end - start) * recordLength);
+    const { tUs, x, y, polarity } = batch;
+    const { bytes } = output;
+    const { baseUs } = this;
+    let position = output.length;
+    let i = start;
+    for (; i < end; i++) {
+      const lowUs = tUs[i] - baseUs;
+      if (!(lowUs >= 0 && lowUs < timeRangeUs && x[i] < limits.width && y[i] < limits.height)) {
+        break;
+      }
+      bytes[position] = x[i];
+      bytes[position + 1] = y[i];
+      bytes[position + 2] = (lowUs >> 16) | (polarity[i] === 0 ? 0 : 0x80);
+      bytes[position + 3] = lowUs >> 8;
+      bytes[position + 4] = lowUs;
+      position += recordLength;
+    }
+    output.length = position;
+    return i;
   }
 
   end(output: ByteWriter, events: number): void {

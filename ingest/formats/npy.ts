@@ -1,8 +1,8 @@
 import { SaccadeError } from '../../engine/support/errors.js';
-import { type ByteReader, ByteWriter } from '../bytes.js';
+import type { ByteReader } from '../bytes.js';
 import type { BatchBuilder, EventBatch, SensorSize } from '../eventBatch.js';
 import {
-  countSkipped,
+  type DecodeMark,
   type DecodeReport,
   type EncodeOptions,
   type EventFormat,
@@ -10,7 +10,8 @@ import {
 } from '../format.js';
 import { Spool } from '../spool.js';
 import { type BlockDecoder, decodeEvents, encodeEvents, type EventEncoder } from '../transcode.js';
-import { type ColumnRole, columnRoles, namedColumn } from './columns.js';
+import { type ColumnRole, columnRoles, namedColumn, pushRows } from './columns.js';
+import { npyFileHeader } from './npyFileHeader.js';
 import { type NpyField, type NpyHeader, parseNpyHeader } from './npyHeader.js';
 
 const magic = [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59]; // \x93NUMPY
@@ -19,6 +20,7 @@ const limits: SensorSize = { width: 65_536, height: 65_536 };
 /** Records that are decoded column by column at a time. */
 const runLength = 4_096;
 const writtenRecordLength = 13;
+const writtenFields = `[('t', '<i8'), ('x', '<u2'), ('y', '<u2'), ('p', '|u1')]`;
 
 /**
  * NumPy arrays (`.npy`, header versions 1 to 3): structured ones with fields for t, x, y and p, of any
@@ -49,27 +51,28 @@ export const npy: EventFormat = {
   ],
   limits,
 
-  detect: ({ head }) => (hasMagic(head) ? 1 : 0),
+  detect: ({ head }) => (hasNpyMagic(head) ? 1 : 0),
 
   decode: (bytes, options) =>
     decodeEvents(bytes, options, async (input) => {
-      const header = await readHeader(input, options.file);
+      const header = await readNpyHeader(input, options.file);
       return new NpyDecoder(header, options.sensor ?? limits, options.file, options.report);
     }),
 
   encode: encodeNpy,
 };
 
-function hasMagic(head: Uint8Array): boolean {
+export function hasNpyMagic(head: Uint8Array): boolean {
   return magic.every((byte, i) => head[i] === byte);
 }
 
-async function readHeader(input: ByteReader, file: string): Promise<NpyHeader> {
+/** Reads the header and leaves `input.position` at the first element. */
+export async function readNpyHeader(input: ByteReader, file: string): Promise<NpyHeader> {
   const fail = (message: string): SaccadeError =>
     new SaccadeError('input', message, { file, offset: 0 });
   await input.require(12);
   const head = input.bytes.subarray(input.position, input.end);
-  if (!hasMagic(head)) throw fail('no NPY file: expected it to begin with "\\x93NUMPY"');
+  if (!hasNpyMagic(head)) throw fail('no NPY file: expected it to begin with "\\x93NUMPY"');
   const version = head[6];
   if (head.length < 12) throw fail('NPY header ends early');
   if (version < 1 || version > 3) throw fail(`NPY version ${version}, expected 1, 2 or 3`);
@@ -157,6 +160,14 @@ class NpyDecoder implements BlockDecoder {
     this.count = header.shape[0];
   }
 
+  mark(input: ByteReader): DecodeMark {
+    return { offset: input.offset, state: [this.done] };
+  }
+
+  resume([done]: readonly number[]): void {
+    this.done = done;
+  }
+
   decode(input: ByteReader, events: BatchBuilder, full: number): void {
     const { recordLength } = this;
     for (;;) {
@@ -193,36 +204,20 @@ class NpyDecoder implements BlockDecoder {
 
   private decodeRun(input: ByteReader, run: number, events: BatchBuilder): void {
     const { columns, recordLength, t, x, y, p } = this;
-    const { width, height } = this.sensor;
     const { view, position } = input;
     for (const role of columnRoles) {
       const { field } = columns[role];
       readColumn(view, position + field.offset, recordLength, run, field, this[role]);
     }
     const { usPerUnit } = columns.t;
-    let outside = 0;
-    for (let i = 0; i < run; i++) {
-      const tUs = Math.round(t[i] * usPerUnit) + 0; // no -0
-      const valid =
-        Number.isSafeInteger(tUs) &&
-        x[i] === Math.floor(x[i]) &&
-        y[i] === Math.floor(y[i]) &&
-        (p[i] === 0 || p[i] === 1 || p[i] === -1);
-      if (!valid) {
-        const message = `no event: t ${t[i]}, x ${x[i]}, y ${y[i]}, p ${p[i]}`;
-        reportDamage(this.report, input.offsetOf(position + i * recordLength), message);
-      } else if (!(x[i] >= 0 && x[i] < width && y[i] >= 0 && y[i] < height)) {
-        outside++;
-      } else {
-        events.push(tUs, x[i], y[i], p[i] === 1 ? 1 : 0);
-      }
-    }
-    countSkipped(this.report, 'outsideSensor', outside);
+    pushRows({ t, x, y, p }, run, usPerUnit, events, this.report, (row) =>
+      input.offsetOf(position + row * recordLength),
+    );
   }
 }
 
 /** Reads one field of `count` records; the type is told once, outside the loops. */
-function readColumn(
+export function readColumn(
   view: DataView,
   start: number,
   stride: number,
@@ -303,21 +298,9 @@ async function* encodeNpy(
       length += chunk.length;
       await spool.write(chunk);
     }
-    yield writtenHeader(length / writtenRecordLength);
+    yield npyFileHeader(writtenFields, length / writtenRecordLength);
     yield* spool.read();
   } finally {
     await spool.close();
   }
-}
-
-/** A version 1 header, padded so that the records begin at a multiple of 64 bytes. */
-function writtenHeader(count: number): Uint8Array {
-  const descr = `[('t', '<i8'), ('x', '<u2'), ('y', '<u2'), ('p', '|u1')]`;
-  const dictionary = `{'descr': ${descr}, 'fortran_order': False, 'shape': (${count},), }`;
-  const length = Math.ceil((10 + dictionary.length + 1) / 64) * 64 - 10;
-  const output = new ByteWriter();
-  output.bytes.set([...magic, 1, 0, length & 0xff, length >> 8]);
-  output.length = 10;
-  output.writeText(`${dictionary.padEnd(length - 1)}\n`);
-  return output.take();
 }

@@ -62,7 +62,7 @@ function parseField(entry: Literal, offset: number): NpyField {
   const [, order, kind, digits] = parts;
   const size = Number(digits) * (kind === 'U' ? 4 : 1);
   const count = Array.isArray(shape) ? shape.reduce<number>((all, n) => all * Number(n), 1) : 1;
-  const scalar = scalars.find((known) => known === `${kind}${digits}`);
+  const scalar = scalarOf(`${kind}${digits}`);
   const length = size * count;
   if (!Number.isSafeInteger(length) || length < 0) throw new Error(`type ${type} has no size`);
   return {
@@ -72,6 +72,11 @@ function parseField(entry: Literal, offset: number): NpyField {
     offset,
     length,
   };
+}
+
+/** The scalar type of that name, where there is one. */
+export function scalarOf(name: string): NpyScalar | undefined {
+  return scalars.find((known) => known === name);
 }
 
 const scalars: readonly NpyScalar[] = [

@@ -1,3 +1,4 @@
+import { Option } from 'commander';
 import { throwIfAborted } from '../../ingest/bytes.js';
 import type { EventBatch, SensorSize } from '../../ingest/eventBatch.js';
 import type { EventFormat } from '../../ingest/format.js';
@@ -23,6 +24,9 @@ interface Options {
   readonly format?: string;
   readonly inFormat?: string;
   readonly sensor?: SensorSize;
+  readonly sort?: boolean;
+  readonly strict?: boolean;
+  readonly index?: boolean;
   readonly json?: boolean;
 }
 
@@ -33,8 +37,9 @@ export const registerConvert: RegisterCommand = (program, io) => {
     .description(
       'Copies the events of a recording into another file, event by event, with bounded memory. OUT ' +
         'appears whole or not at all; a file that is there is replaced, but never IN itself. An event ' +
-        'that the format of OUT cannot hold is an error. With --json: {from, to, events: {read, ' +
-        'filtered, written}, bytes, damageCount, damages, skipped}, on standard error where OUT is -.',
+        'that the format of OUT cannot hold is an error. Times that go back are kept and counted. With ' +
+        '--json: {from, to, events: {read, filtered, written}, backwardSteps, bytes, damageCount, ' +
+        'damages, skipped}, on standard error where OUT is -.',
     )
     .argument('<in>', 'recording, or - for standard input')
     .argument('<out>', 'file to write, or - for standard output')
@@ -53,6 +58,12 @@ export const registerConvert: RegisterCommand = (program, io) => {
     )
     .addOption(formatOption('--in-format <name>', 'format of IN (default: told from its content)'))
     .addOption(sensorOption())
+    .addOption(new Option('--sort', 'put the events in order of time').conflicts('strict'))
+    .option('--strict', 'take a time that goes back for an error')
+    .option(
+      '--index',
+      'with --from or --to: make IN.idx where there is none, which later calls use',
+    )
     .addOption(jsonOption())
     .addHelpText(
       'after',
@@ -90,7 +101,9 @@ async function convert(
   const recording = await openInput(io, input, {
     format: options.inFormat,
     sensor: options.sensor,
+    index: options.index === true ? 'make' : 'use',
   });
+  const order = options.sort ? 'sort' : options.strict ? 'strict' : 'keep';
   const progress = createEventProgress({
     label: 'convert',
     silent: options.json,
@@ -98,7 +111,7 @@ async function convert(
   });
   let read = 0;
   const counted = tap(
-    recording.batches({ fromUs: options.from, toUs: options.to, signal }),
+    recording.batches({ fromUs: options.from, toUs: options.to, order, signal }),
     (batch) => {
       read += batch.length;
       progress.add(batch.length);
@@ -114,12 +127,22 @@ async function convert(
     from: input,
     to: output,
     events: counts,
+    backwardSteps: recording.backwardSteps,
     bytes: written.bytes,
     ...damageFields(recording.report),
   };
   const text =
     `${input} → ${output}: ${grouped(counts.read)} events read, ${grouped(counts.filtered)} ` +
     `filtered out, ${grouped(counts.written)} written (${grouped(written.bytes)} bytes)`;
+  if (recording.backwardSteps > 0) {
+    const done = options.sort
+      ? 'events were sorted'
+      : 'they were kept (--sort and --strict do not)';
+    note(
+      io,
+      `warning: ${input}: time goes back ${grouped(recording.backwardSteps)} times; ${done}`,
+    );
+  }
   if (toStream) note(io, options.json ? JSON.stringify(document) : text);
   else if (options.json) printJson(io, document);
   else print(io, text);

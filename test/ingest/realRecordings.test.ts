@@ -1,5 +1,4 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { concatBatches, type EventBatch } from '../../ingest/eventBatch.js';
@@ -12,11 +11,19 @@ const available = dataFolder !== '' && existsSync(manifestPath);
 /** Format names of the manifest (their beginnings) and ours. */
 const formatNames: readonly (readonly [RegExp, string])[] = [
   [/^AEDAT2\.0/, 'aedat2'],
+  [/^AEDAT4/, 'aedat4'],
   [/^EVT2\.0/, 'evt2'],
+  [/^EVT3\.0/, 'evt3'],
+  [/DAT v[12]/, 'dat'],
   [/^Event Stream/, 'es'],
   [/^(SLAYER bs2|N-MNIST|N-Caltech101)/, 'nmnist'],
   [/^NPY/, 'npy'],
   [/^TXT/, 'csv'],
+  [/^rosbag1/, 'bag'],
+  [/^rosbag2/, 'db3'],
+  [/^MCAP/, 'mcap'],
+  [/^MAT v5/, 'mat'],
+  [/^HDF5/, 'hdf5'],
 ];
 
 interface Row {
@@ -58,7 +65,9 @@ describe.skipIf(!available)('real recordings (needs SACCADE_TEST_DATA)', () => {
   });
 
   it.each(rows)('$path decodes to what the manifest lists', async ({ path, format, fields }) => {
-    const recording = await openRecording(join(dataFolder, path));
+    // Some files hold several things, of which the manifest names one.
+    const variable = /\bvar (\w+)/.exec(fields.format)?.[1];
+    const recording = await openRecording(join(dataFolder, path), { layout: { path: variable } });
     const summary = await summarise(recording);
     const onFraction = summary.onEvents / summary.events;
     expect({ ...summary, onFraction: onFraction.toFixed(4) }).toMatchObject({
@@ -77,7 +86,6 @@ describe.skipIf(!available)('real recordings (needs SACCADE_TEST_DATA)', () => {
 
   it('of other formats are refused, not misread', async () => {
     const others = all.filter((row) => row.format === '');
-    expect(others.length).toBeGreaterThan(10);
     for (const { path } of others) {
       await expect(openRecording(join(dataFolder, path)), path).rejects.toThrow(/known formats/);
     }
@@ -93,29 +101,20 @@ describe.skipIf(!available)('real recordings (needs SACCADE_TEST_DATA)', () => {
       );
       if (!existsSync(twin)) continue;
       twins++;
-      const batches: EventBatch[] = [];
-      for await (const batch of (await openRecording(join(dataFolder, path))).batches()) {
-        batches.push(batch);
-      }
-      const { tUs, x, y, polarity } = concatBatches(batches);
-      const expected = decodeHeaderlessDat(await readFile(twin));
-      expect(Array.from(tUs, (t) => t - tUs[0])).toEqual(expected.tUs);
-      expect([...x]).toEqual(expected.x);
-      expect([...y]).toEqual(expected.y);
-      expect([...polarity]).toEqual(expected.polarity);
+      const events = await readAll(join(dataFolder, path));
+      const expected = await readAll(twin);
+      const firstUs = events.tUs[0];
+      expect(events.tUs.map((tUs) => tUs - firstUs)).toEqual(expected.tUs);
+      expect(events.x).toEqual(expected.x);
+      expect(events.y).toEqual(expected.y);
+      expect(events.polarity).toEqual(expected.polarity);
     }
     expect(twins).toBeGreaterThan(50);
   });
 });
 
-/** ATIS DAT version 1: little-endian words t and (x bits 0-8, y bits 9-16, polarity bit 17). */
-function decodeHeaderlessDat(bytes: Buffer): Record<'tUs' | 'x' | 'y' | 'polarity', number[]> {
-  const indices = Array.from({ length: Math.floor(bytes.length / 8) }, (_, i) => 8 * i);
-  const words = indices.map((i) => bytes.readUInt32LE(i + 4));
-  return {
-    tUs: indices.map((i) => bytes.readUInt32LE(i)),
-    x: words.map((word) => word & 0x1ff),
-    y: words.map((word) => (word >>> 9) & 0xff),
-    polarity: words.map((word) => (word >>> 17) & 1),
-  };
+async function readAll(path: string): Promise<EventBatch> {
+  const batches: EventBatch[] = [];
+  for await (const batch of (await openRecording(path)).batches()) batches.push(batch);
+  return concatBatches(batches);
 }

@@ -101,7 +101,7 @@ describe('openRecording', () => {
     await expect(open('none.raw')).rejects.toMatchObject({ kind: 'input' });
     await expect(open('.')).rejects.toThrow(/this is a folder/);
     await expect(open('empty.raw')).rejects.toThrow(
-      /empty\.raw: the file is empty; known formats are aedat2/,
+      /empty\.raw: the file is empty; known formats are aedat1/,
     );
     await expect(open('empty.raw', 'evt2')).rejects.toThrow(/empty\.raw: the file is empty/);
     await expect(open('text.raw')).rejects.toThrow(/text\.raw: not an event recording.*evt2/);

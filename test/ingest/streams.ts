@@ -1,10 +1,16 @@
+import type { ByteSource } from '../../ingest/bytes.js';
 import {
   concatBatches,
   createBatch,
   type EventBatch,
   type SensorSize,
 } from '../../ingest/eventBatch.js';
-import { createReport, type DecodeReport, type EventFormat } from '../../ingest/format.js';
+import {
+  createReport,
+  type DecodeOptions,
+  type DecodeReport,
+  type EventFormat,
+} from '../../ingest/format.js';
 
 /** Events as rows, which compare and print well. */
 export type EventRow = readonly [tUs: number, x: number, y: number, polarity: number];
@@ -45,6 +51,14 @@ export function chunksOf(bytes: Uint8Array, lengths: readonly number[]): Uint8Ar
   return chunks;
 }
 
+/** Bytes that can be read from anywhere, as those of a file, in chunks of one length. */
+export function sourceOf(bytes: Uint8Array, chunkLength: number): ByteSource {
+  return {
+    [Symbol.asyncIterator]: () => streamOf(chunksOf(bytes, [chunkLength])),
+    from: (offset) => sourceOf(bytes.slice(offset), chunkLength),
+  };
+}
+
 export async function encodeRows(
   format: EventFormat,
   sensor: SensorSize,
@@ -68,7 +82,7 @@ export interface Decoded {
 export async function decodeBytes(
   format: EventFormat,
   bytes: Uint8Array | readonly Uint8Array[],
-  options: { sensor?: SensorSize; batchLength?: number } = {},
+  options: Partial<DecodeOptions> = {},
 ): Promise<Decoded> {
   const report = createReport();
   const chunks = bytes instanceof Uint8Array ? [bytes] : bytes;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { eventStream } from '../../../ingest/formats/eventStream.js';
 import { describeFormat } from '../formatConformance.js';
-import { decodeBytes, encodeRows } from '../streams.js';
+import { chunksOf, decodeBytes, encodeRows } from '../streams.js';
 
 const vga = { width: 640, height: 480 };
 
@@ -40,9 +40,40 @@ describe('es', () => {
     expect(report.skipped).toEqual({ reset: 1, thresholdCrossing: 1 });
   });
 
+  it('passes over colour events and counts them', async () => {
+    const color = [253, 1, 0, 2, 0, 9, 9, 9];
+    const bytes = file([2, 0, 0], 4, [...color, 0xff, 0xfe, ...color]);
+    for (const chunks of [bytes, chunksOf(bytes, [1])]) {
+      const { rows, report } = await decodeBytes(eventStream, chunks);
+      expect(rows).toEqual([]);
+      expect(report).toEqual({ damages: [], damageCount: 0, skipped: { color: 2 } });
+    }
+    const cut = await decodeBytes(eventStream, bytes.slice(0, -1));
+    expect(cut.report).toMatchObject({ damageCount: 1, skipped: { color: 1 } });
+  });
+
+  it('passes over generic events of any length and counts them', async () => {
+    const data = new Uint8Array(200);
+    const short = [4, 2 << 1, 7, 7];
+    const long = [4, ((200 % 128) << 1) | 1, 1 << 1, ...data];
+    const whole = file([2, 0, 0], 0, [...short, 0xff, 0xfe, ...long]);
+    const bytes = Uint8Array.from([...whole.slice(0, 16), ...whole.slice(20)]);
+    for (const chunks of [bytes, chunksOf(bytes, [1])]) {
+      const { rows, report } = await decodeBytes(eventStream, chunks);
+      expect(rows).toEqual([]);
+      expect(report).toEqual({ damages: [], damageCount: 0, skipped: { generic: 2 } });
+    }
+    const cut = await decodeBytes(eventStream, bytes.slice(0, -5));
+    expect(cut.report.damages).toEqual([
+      { offset: bytes.length - 5, message: expect.stringMatching(/5 bytes of it are missing/) },
+    ]);
+    const endless = Uint8Array.from([...bytes.slice(0, 16), 4, 1, 1, 1, 1, 1, ...short]);
+    const { report } = await decodeBytes(eventStream, endless);
+    expect(report).toMatchObject({ damages: [{ offset: 16 }], skipped: { generic: 1 } });
+  });
+
   it('says what it cannot read', async () => {
-    await expect(decodeBytes(eventStream, file([2, 0, 0], 4, []))).rejects.toThrow(/4 \(color\)/);
-    await expect(decodeBytes(eventStream, file([2, 0, 0], 0, []))).rejects.toThrow(/0 \(generic\)/);
+    await expect(decodeBytes(eventStream, file([2, 0, 0], 3, []))).rejects.toThrow(/type 3/);
     await expect(decodeBytes(eventStream, file([1, 0, 0], 1, []))).rejects.toThrow(
       /version 1\.0\.0/,
     );

@@ -11,7 +11,7 @@ import { encodeRows } from '../streams.js';
 describe('the registry', () => {
   it('has formats of distinct names and extensions', () => {
     const names = formats.map((format) => format.name);
-    expect(names).toEqual(['aedat2', 'evt2', 'es', 'nmnist', 'csv', 'npy']);
+    expect(new Set(names).size).toBe(names.length);
     const extensions = formats.flatMap((format) => format.extensions);
     expect(new Set(extensions).size).toBe(extensions.length);
   });
@@ -26,10 +26,12 @@ describe('the registry', () => {
   });
 
   it('lists the known formats where there is none', () => {
-    expect(() => formatByName('evt9')).toThrow(/"evt9".*aedat2, evt2, es, nmnist, csv, npy/);
+    expect(() => formatByName('evt9')).toThrow(
+      `"evt9", known are ${formats.map(({ name }) => name).join(', ')}`,
+    );
     expect(() => formatByExtension('a/b.mp4')).toThrow(/a\/b\.mp4.*"\.mp4".*\.aedat/);
     expect(() => detectFormat({ head: new Uint8Array([0, 255, 1, 2, 3, 9]) }, 'odd.bin')).toThrow(
-      /odd\.bin.*aedat2, evt2/,
+      /odd\.bin.*aedat2, /,
     );
     expect(() => detectFormat({ head: new Uint8Array(0) }, 'none')).toThrow(
       /none: the file is empty/,

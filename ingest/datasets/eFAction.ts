@@ -1,0 +1,15 @@
+import { listLayout } from './layout.js';
+
+/**
+ * E-FAction, on which the SpikMamba paper reports results. Read as lists of train, validation and test where there are
+ * any, else as one folder per action.
+ *
+ * Its published layout and its number of classes are not known to us, so nothing of this was checked.
+ */
+export const eFAction = listLayout({
+  name: 'e-faction',
+  title: 'E-FAction',
+  source: 'the SpikMamba paper',
+  extensions: ['aedat4', 'raw', 'npy', 'npz'],
+  lists: { train: ['train.txt'], validation: ['val.txt'], test: ['test.txt'] },
+});

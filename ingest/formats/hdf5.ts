@@ -1,0 +1,437 @@
+import { open, stat } from 'node:fs/promises';
+import { Dataset, dtype_to_metadata, File, type Metadata, ready } from 'h5wasm/node';
+import { SaccadeError } from '../../engine/support/errors.js';
+import { throwIfAborted } from '../bytes.js';
+import { BatchBuilder, type EventBatch, type SensorSize } from '../eventBatch.js';
+import {
+  type DecodeOptions,
+  type EncodeOptions,
+  type EventFormat,
+  reportDamage,
+} from '../format.js';
+import { checkEvents, rebatch } from '../rebatch.js';
+import { bytesOfFile, throughFile } from '../temporaryFile.js';
+import { type ColumnRole, columnRoles, namedColumn, pushRows } from './columns.js';
+import { guessColumns } from './csvLayout.js';
+import { npy, readColumn } from './npy.js';
+import { type NpyField, scalarOf } from './npyHeader.js';
+
+const magic = [0x89, 0x48, 0x44, 0x46, 0x0d, 0x0a, 0x1a, 0x0a]; // \x89HDF\r\n\x1a\n
+/** Places where an HDF5 file may begin behind a user block (MAT 7.3: 512 bytes). */
+const starts = [0, 512, 1024, 2048, 4096];
+const limits: SensorSize = npy.limits;
+/** Rows that are read at a time: a chunk, within these bounds. */
+const minRunLength = 16_384;
+const maxRunLength = 1 << 20;
+/** Most bytes that a byte of deflated data gives. */
+const maxDeflation = 1_032;
+/** Rows per chunk that is written, as Prophesee's writer has it. */
+const chunkLength = 16_384;
+/** Filters that the library has; it gives wrong values without a word where one is missing. */
+const knownFilters = [1, 2, 3, 5, 6];
+const filterNames: Readonly<Record<number, string>> = {
+  4: 'szip',
+  32000: 'LZF',
+  32001: 'Blosc',
+  32004: 'LZ4',
+  32008: 'bitshuffle',
+  32015: 'Zstandard',
+  32026: 'Blosc2',
+  36559: 'ECF (Prophesee)',
+};
+/** Classes of HDF5 types. */
+const integerClass = 0;
+const floatClass = 1;
+const compoundClass = 6;
+const enumClass = 8;
+
+/**
+ * HDF5 (`.hdf5`, `.h5`; also MAT-files of version 7.3) with events as
+ * - a dataset of records with fields t, x, y and p: Prophesee's `/CD/events`;
+ * - one dataset each for t, x, y and p in one group: DSEC's `/events/{t,x,y,p}` with its `/t_offset` added, those at the
+ *   root that e2calib writes, `/raw_events/…`, and others, or as `layout.columns` names them by their paths;
+ * - a dataset of shape [N, 4], its columns told by their values: MVSEC's `/davis/left/events`.
+ * The first of them is read (in this order), or the dataset or group that `layout.path` names.
+ *
+ * Convention: x and y as stored (upper left in those layouts); polarity 1 = ON, 0 and -1 = OFF. Times are µs in
+ * integers and seconds in floats, unless a name or `layout.usPerUnit` says the unit. Prophesee's files state the sensor
+ * size in the attribute `geometry`.
+ *
+ * HDF5 reads a chunk at a time from the file; it is not loaded whole. Of filters, deflate, shuffle,
+ * Fletcher32, nbit and scale-offset can be read; a dataset with another one (Blosc in DSEC's own files, ECF) is
+ * an error that names it: `h5repack -f GZIP=1` makes it readable.
+ *
+ * Known limit: HDF5's own library can loop for ever on damaged metadata, and nothing can stop it in this thread.
+ *
+ * Written is Prophesee's layout with deflated chunks of 16,384 events, without its time index.
+ *
+ * Source: OpenEB `hdf5_event_file_writer.cpp`; uzh-rpg/DSEC `eventslicer.py`; e2calib `h5writer`.
+ */
+export const hdf5: EventFormat = {
+  name: 'hdf5',
+  title: 'HDF5 (.hdf5, .h5)',
+  extensions: ['hdf5', 'h5'],
+  holdsSensorSize: true,
+  usualSensors: npy.usualSensors,
+  limits,
+
+  detect: ({ head }) => (hasMagic(head) ? 1 : 0),
+
+  decode: (bytes, options) =>
+    throughFile(bytes, options, (path) => hdf5.decodeFile!(path, options)),
+
+  decodeFile: (path, options) => rebatch(decodeHdf5(path, options), options.batchLength),
+
+  encode: (batches, options) => bytesOfFile((path) => writeHdf5(path, batches, options)),
+};
+
+function hasMagic(head: Uint8Array): boolean {
+  return starts.some((start) => magic.every((byte, i) => head[start + i] === byte));
+}
+
+type Library = Awaited<typeof ready>;
+
+async function library(): Promise<Library> {
+  const module = await ready;
+  module.activate_throwing_error_handler();
+  return module;
+}
+
+/** A column: a dataset, or a field or column of one. */
+interface Column {
+  readonly path: string;
+  readonly metadata: Metadata;
+  /** Where it is in a row of its dataset. */
+  readonly field: NpyField;
+  readonly usPerUnit: number | undefined;
+}
+
+interface Table {
+  /** In the order t, x, y, p; without roles where the values have to tell. */
+  readonly columns: readonly Column[];
+  readonly named: boolean;
+}
+
+function fieldOf(name: string, type: Metadata, offset: number): NpyField {
+  const kind =
+    type.type === floatClass
+      ? 'f'
+      : type.type === integerClass || type.type === enumClass
+        ? type.signed
+          ? 'i'
+          : 'u'
+        : '';
+  const { size: length, littleEndian } = type;
+  return { name, scalar: scalarOf(`${kind}${length}`), littleEndian, offset, length };
+}
+
+/** The events of one dataset: records, or rows of four numbers. */
+function tableOfDataset(path: string, metadata: Metadata): Table | undefined {
+  if (metadata.type === compoundClass && metadata.shape?.length === 1) {
+    const columns: Partial<Record<ColumnRole, Column>> = {};
+    for (const member of metadata.compound_type?.members ?? []) {
+      const named = namedColumn(member.name);
+      const field = fieldOf(member.name, member, member.offset);
+      if (named === undefined || field.scalar === undefined) continue;
+      columns[named.role] ??= { path, metadata, field, usPerUnit: named.usPerUnit };
+    }
+    return tableOfRoles(columns);
+  }
+  if (metadata.shape?.length === 2 && metadata.shape[1] === 4) {
+    const columns = columnRoles.map((_, i): Column => {
+      const field = fieldOf('', metadata, i * metadata.size);
+      return { path, metadata, field, usPerUnit: undefined };
+    });
+    if (columns[0].field.scalar !== undefined) return { columns, named: false };
+  }
+  return undefined;
+}
+
+function tableOfRoles(columns: Partial<Record<ColumnRole, Column>>): Table | undefined {
+  const { t, x, y, p } = columns;
+  return t && x && y && p ? { columns: [t, x, y, p], named: true } : undefined;
+}
+
+function findTable(module: Library, file: File, { layout }: DecodeOptions): Table | undefined {
+  const datasets = new Map<string, Metadata>();
+  for (const found of file.paths()) {
+    const path = `/${found.replace(/^\/+/, '')}`;
+    if (module.get_type(file.file_id, path) !== module.H5G_DATASET) continue;
+    datasets.set(path, module.get_dataset_metadata(file.file_id, path));
+  }
+  const wanted =
+    layout?.path === undefined ? undefined : `/${layout.path.replace(/^\/+|\/+$/g, '')}`;
+  const tables = [...datasets]
+    .filter(([path]) => wanted === undefined || path === wanted)
+    .map(([path, metadata]) => tableOfDataset(path, metadata))
+    .filter((table) => table !== undefined);
+  const groups = new Map<string, Partial<Record<ColumnRole, Column>>>();
+  for (const [path, metadata] of datasets) {
+    const field = fieldOf(path, metadata, 0);
+    // MATLAB has rows or columns instead of vectors.
+    const isVector = (metadata.shape?.filter((size) => size !== 1).length ?? 0) <= 1;
+    if (!isVector || metadata.type === compoundClass || field.scalar === undefined) continue;
+    const slash = path.lastIndexOf('/');
+    const given = columnRoles.find(
+      (role) => layout?.columns?.[role]?.replace(/^\/*/, '/') === path,
+    );
+    const named = namedColumn(path.slice(slash + 1));
+    if (given === undefined && (named === undefined || layout?.columns?.[named.role])) continue;
+    const group = layout?.columns === undefined ? path.slice(0, slash) || '/' : '/';
+    if (wanted !== undefined && group !== wanted && given === undefined) continue;
+    const columns = groups.get(group) ?? {};
+    groups.set(group, columns);
+    columns[given ?? named!.role] ??= { path, metadata, field, usPerUnit: named?.usPerUnit };
+  }
+  const records = tables.find((table) => table.named);
+  const apart = [...groups.values()].map(tableOfRoles).find((table) => table !== undefined);
+  return (layout?.columns ? apart : undefined) ?? records ?? apart ?? tables[0];
+}
+
+async function* decodeHdf5(path: string, options: DecodeOptions): AsyncGenerator<EventBatch> {
+  const { file: name, report, signal, layout } = options;
+  await requireMagic(path, name);
+  const module = await library();
+  let file: File;
+  try {
+    file = new File(path, 'r');
+  } catch (error) {
+    reportDamage(report, 0, `HDF5 cannot open it: ${reasonOf(error)}`);
+    return;
+  }
+  try {
+    let table: Table | undefined;
+    let paths: string[] = [];
+    let tOffset = 0;
+    let sensor: SensorSize | undefined;
+    try {
+      paths = file.paths();
+      table = findTable(module, file, options);
+      sensor = geometryOf(file);
+      tOffset = table === undefined ? 0 : timeOffset(file, table.columns[0]);
+    } catch (error) {
+      reportDamage(report, 0, `HDF5 cannot list its datasets: ${reasonOf(error)}`);
+      return;
+    }
+    if (table === undefined) {
+      const wanted =
+        layout?.path ??
+        'datasets t, x, y, p (or usual names of them), records of them, or a dataset of shape [N, 4]';
+      const there = paths.slice(0, 40).join(', ') || 'nothing';
+      throw new SaccadeError('input', `expected ${wanted}; there is ${there}`, { file: name });
+    }
+    checkFilters(module, file, table, name);
+    const rowCounts = table.columns.map(({ metadata }) => rowsOf(metadata));
+    const rows = Math.min(...rowCounts);
+    const { size } = await stat(path);
+    if (rows > maxDeflation * size) {
+      reportDamage(report, 0, `${rows} events stated, more than a file of ${size} bytes can hold`);
+      return;
+    }
+    if (rowCounts.some((count) => count !== rows)) {
+      const message = `datasets of different lengths (${rowCounts.join(', ')}), read to the shortest`;
+      reportDamage(report, 0, message);
+    }
+    const chunk = Math.max(...table.columns.map(({ metadata }) => metadata.chunks?.[0] ?? 0));
+    const runLength = Math.max(minRunLength, Math.min(maxRunLength, chunk));
+    const values = table.columns.map(() => new Float64Array(runLength));
+    const events = new BatchBuilder(sensor ?? options.sensor ?? limits, runLength);
+    let order = table.named ? [0, 1, 2, 3] : undefined;
+    let usPerUnit = layout?.usPerUnit ?? table.columns[0].usPerUnit;
+    usPerUnit ??= table.columns[0].field.scalar?.startsWith('f') ? 1e6 : 1;
+    for (let done = 0; done < rows; done += runLength) {
+      throwIfAborted(signal, name);
+      const run = Math.min(runLength, rows - done);
+      try {
+        readRun(module, file, table, done, run, values);
+      } catch (error) {
+        const message = `events ${done} to ${done + run - 1} cannot be read: ${reasonOf(error)}`;
+        reportDamage(report, 0, message);
+        continue;
+      }
+      order ??= orderOf(values, run);
+      if (order === undefined) {
+        const message = `the columns of ${table.columns[0].path} do not look like t, x, y and p in a usual order`;
+        throw new SaccadeError('input', message, { file: name });
+      }
+      const [t, x, y, p] = order.map((column) => values[column]);
+      if (tOffset !== 0) for (let i = 0; i < run; i++) t[i] += tOffset;
+      pushRows({ t, x, y, p }, run, usPerUnit, events, report, () => 0);
+      if (events.length > 0) yield events.take();
+    }
+  } finally {
+    file.close();
+  }
+}
+
+function reasonOf(error: unknown): string {
+  const [line] = (error instanceof Error ? error.message : String(error)).split('\n');
+  return line.slice(0, 200);
+}
+
+async function requireMagic(path: string, name: string): Promise<void> {
+  const head = new Uint8Array(starts[starts.length - 1] + magic.length);
+  const file = await open(path, 'r');
+  await file.read(head, 0, head.length, 0).finally(() => file.close());
+  if (hasMagic(head)) return;
+  const message = 'not an HDF5 file: expected it to begin with "\\x89HDF"';
+  throw new SaccadeError('input', message, { file: name, offset: 0 });
+}
+
+function rowsOf({ shape, type }: Metadata): number {
+  if (shape?.length === 2 && shape[1] === 4 && type !== compoundClass) return shape[0];
+  return (shape ?? [0]).reduce((all, size) => all * size, 1);
+}
+
+function checkFilters(module: Library, file: File, table: Table, name: string): void {
+  for (const { path } of table.columns) {
+    const missing = module
+      .get_dataset_filters(file.file_id, path)
+      .find(({ id }) => !knownFilters.includes(id));
+    if (missing === undefined) continue;
+    const filter = filterNames[missing.id] ?? missing.name;
+    const message = `${path} is compressed with ${filter} (filter ${missing.id}), which cannot be read; repack it: h5repack -f GZIP=1`;
+    throw new SaccadeError('input', message, { file: name });
+  }
+}
+
+/** Prophesee's files: `geometry` is `1280x720`. */
+function geometryOf(file: File): SensorSize | undefined {
+  const attribute = Object.hasOwn(file.attrs, 'geometry') ? file.attrs.geometry.value : undefined;
+  const [, width, height] = /^(\d+)x(\d+)/.exec(String(attribute)) ?? [];
+  const sensor = { width: Number(width), height: Number(height) };
+  const fits = sensor.width >= 1 && sensor.height >= 1 && sensor.width <= limits.width;
+  return fits && sensor.height <= limits.height ? sensor : undefined;
+}
+
+/** DSEC keeps times in 32 bits, and what they count from beside them. */
+function timeOffset(file: File, { path }: Column): number {
+  for (let at = path.lastIndexOf('/'); at >= 0; at = path.lastIndexOf('/', at - 1)) {
+    const dataset = file.get(`${path.slice(0, at)}/t_offset`);
+    if (dataset instanceof Dataset) {
+      const value = dataset.value;
+      return Number(ArrayBuffer.isView(value) ? (value as unknown as number[])[0] : value) || 0;
+    }
+    if (at === 0) break;
+  }
+  return 0;
+}
+
+/** Reads rows `start` to `start + count` of all columns; each dataset once. */
+function readRun(
+  module: Library,
+  file: File,
+  { columns }: Table,
+  start: number,
+  count: number,
+  values: readonly Float64Array[],
+): void {
+  const read = new Map<string, DataView>();
+  columns.forEach(({ path, metadata, field }, i) => {
+    const shape = metadata.shape ?? [];
+    const isTable = metadata.type !== compoundClass && shape.length === 2 && shape[1] === 4;
+    const stride = metadata.size * (isTable ? 4 : 1);
+    let view = read.get(path);
+    if (view === undefined) {
+      // Of MATLAB's rows and columns, the longer dimension counts.
+      const axis = isTable ? 0 : Math.max(0, shape.indexOf(Math.max(...shape)));
+      const counts = shape.map((size, at) => BigInt(at === axis ? count : isTable ? size : 1));
+      const offsets = shape.map((_, at) => BigInt(at === axis ? start : 0));
+      view = readBytes(module, file.file_id, path, counts, offsets, count * stride);
+      read.set(path, view);
+    }
+    readColumn(view, field.offset, stride, count, field, values[i]);
+  });
+}
+
+function readBytes(
+  module: Library,
+  fileId: bigint,
+  path: string,
+  counts: bigint[],
+  offsets: bigint[],
+  length: number,
+): DataView {
+  const pointer = module._malloc(length);
+  try {
+    const strides = counts.map(() => 1n);
+    const status = module.get_dataset_data(fileId, path, counts, offsets, strides, BigInt(pointer));
+    if (status < 0) throw new Error(`status ${status}`);
+    return new DataView(module.HEAPU8.slice(pointer, pointer + length).buffer);
+  } finally {
+    module._free(pointer);
+  }
+}
+
+function orderOf(values: readonly Float64Array[], rows: number): number[] | undefined {
+  const sample = Array.from({ length: Math.min(rows, 1_000) }, (_, i) =>
+    values.map((column) => String(column[i])),
+  );
+  const columns = guessColumns(sample);
+  return columns === undefined ? undefined : columnRoles.map((role) => columns[role]);
+}
+
+const recordLength = 14;
+const unlimited = 2n ** 64n - 1n;
+
+async function writeHdf5(
+  path: string,
+  batches: AsyncIterable<EventBatch>,
+  options: EncodeOptions,
+): Promise<void> {
+  const module = await library();
+  const file = new File(path, 'w');
+  try {
+    const { width, height } = options.sensor;
+    file.create_attribute('version', '1.0');
+    file.create_attribute('format', 'HDF5');
+    file.create_attribute('geometry', `${width}x${height}`);
+    file.create_group('CD');
+    const dtype: [string, string][] = [
+      ['x', '<H'],
+      ['y', '<H'],
+      ['p', '<h'],
+      ['t', '<q'],
+    ];
+    const metadata = {
+      ...dtype_to_metadata(dtype),
+      shape: [0n],
+      maxshape: [unlimited],
+      chunks: [BigInt(chunkLength)],
+      compression: 1,
+      compression_opts: [4],
+      track_order: false,
+    };
+    const dataset = '/CD/events';
+    const pointer = module._malloc(recordLength * chunkLength);
+    try {
+      module.create_dataset(file.file_id, dataset, BigInt(pointer), metadata);
+      let written = 0n;
+      for await (const batch of rebatch(checkEvents(batches, options), chunkLength)) {
+        const count = BigInt(batch.length);
+        module.HEAPU8.set(recordsOf(batch), pointer);
+        module.resize_dataset(file.file_id, dataset, [written + count]);
+        module.set_dataset_data(file.file_id, dataset, [count], [written], [1n], BigInt(pointer));
+        written += count;
+      }
+      // Closing leaves it to the garbage collector of the library.
+      file.flush();
+    } finally {
+      module._free(pointer);
+    }
+  } finally {
+    file.close();
+  }
+}
+
+function recordsOf({ length, tUs, x, y, polarity }: EventBatch): Uint8Array {
+  const bytes = new Uint8Array(recordLength * length);
+  const view = new DataView(bytes.buffer);
+  for (let i = 0, at = 0; i < length; i++, at += recordLength) {
+    view.setUint16(at, x[i], true);
+    view.setUint16(at + 2, y[i], true);
+    view.setInt16(at + 4, polarity[i] === 0 ? 0 : 1, true);
+    view.setBigInt64(at + 6, BigInt(tUs[i]), true);
+  }
+  return bytes;
+}

@@ -1,0 +1,123 @@
+import { CdrWriter, EncapsulationKind } from '@foxglove/cdr';
+import { type BatchBuilder, emptyBatch, type EventBatch } from '../../eventBatch.js';
+import { countSkipped, type DecodeReport, type EncodeOptions } from '../../format.js';
+import { checkEvents, rebatch } from '../../rebatch.js';
+import type { FieldReader } from './message.js';
+
+/** One event of a message that was read. */
+const eventLength = 13;
+
+/**
+ * Reads the events of a `dvs_msgs/EventArray` (also `prophesee_event_msgs/EventArray`) behind its size:
+ * `Event[] { uint16 x, uint16 y, time ts, bool polarity }`. Times are cut to whole µs.
+ *
+ * @param bytes of the whole message, which bounds the count.
+ */
+export function readEventArray(
+  reader: FieldReader,
+  bytes: number,
+  events: BatchBuilder,
+  report: DecodeReport,
+): void {
+  const { width, height } = events.sensor;
+  const count = reader.uint32();
+  if (count * eventLength > bytes) {
+    throw new RangeError(`it states ${count} events, more than its ${bytes} bytes hold`);
+  }
+  let outside = 0;
+  for (let i = 0; i < count; i++) {
+    const x = reader.uint16();
+    const y = reader.uint16();
+    const seconds = reader.uint32();
+    const nanoseconds = reader.uint32();
+    const polarity = reader.uint8();
+    if (x >= width || y >= height) outside++;
+    else events.push(seconds * 1e6 + Math.floor(nanoseconds / 1000), x, y, polarity === 0 ? 0 : 1);
+  }
+  countSkipped(report, 'outsideSensor', outside);
+}
+
+const messageLength = 8_192;
+const ros1Second = 2 ** 32;
+/** Seconds are signed in ROS 2. */
+const ros2Second = 2 ** 31;
+
+/** A message to write. */
+export interface WrittenMessage {
+  /** Time of its first event. */
+  readonly timeNs: bigint;
+  readonly data: Uint8Array;
+}
+
+/** Batches to messages of 8,192 events each. An empty recording becomes one message without events. */
+export async function* writeEventArrays(
+  batches: AsyncIterable<EventBatch>,
+  options: EncodeOptions,
+  ros: 1 | 2,
+): AsyncGenerator<WrittenMessage> {
+  const seconds = ros === 1 ? ros1Second : ros2Second;
+  const checked = checkEvents(batches, options, (tUs) =>
+    tUs < 0 || tUs >= seconds * 1e6
+      ? `ROS ${ros} holds times from 0 to ${seconds - 1} s`
+      : undefined,
+  );
+  const write = ros === 1 ? writeRos1 : writeCdr;
+  let sequence = 0;
+  for await (const batch of rebatch(checked, messageLength)) yield write(batch, sequence++);
+  if (sequence === 0) yield write(emptyBatch(options.sensor), 0);
+}
+
+function stampOf({ length, tUs }: EventBatch): { firstUs: number; seconds: number; ns: number } {
+  const firstUs = length === 0 ? 0 : tUs[0];
+  const seconds = Math.floor(firstUs / 1e6);
+  return { firstUs, seconds, ns: 1000 * (firstUs - 1e6 * seconds) };
+}
+
+function writeRos1(batch: EventBatch, sequence: number): WrittenMessage {
+  const { sensor, length, tUs, x, y, polarity } = batch;
+  const { firstUs, seconds, ns } = stampOf(batch);
+  const data = new Uint8Array(28 + eventLength * length);
+  const view = new DataView(data.buffer);
+  [sequence, seconds, ns, 0, sensor.height, sensor.width, length].forEach((value, i) =>
+    view.setUint32(4 * i, value, true),
+  );
+  for (let i = 0, at = 28; i < length; i++, at += eventLength) {
+    const second = Math.floor(tUs[i] / 1e6);
+    view.setUint16(at, x[i], true);
+    view.setUint16(at + 2, y[i], true);
+    view.setUint32(at + 4, second, true);
+    view.setUint32(at + 8, 1000 * (tUs[i] - 1e6 * second), true);
+    view.setUint8(at + 12, polarity[i]);
+  }
+  return { timeNs: BigInt(firstUs) * 1000n, data };
+}
+
+function writeCdr(batch: EventBatch): WrittenMessage {
+  const { sensor, length, tUs, x, y, polarity } = batch;
+  const { firstUs, seconds, ns } = stampOf(batch);
+  const writer = new CdrWriter({ kind: EncapsulationKind.CDR_LE, size: 64 + 16 * length });
+  writer.int32(seconds).uint32(ns).string('');
+  writer.uint32(sensor.height).uint32(sensor.width).sequenceLength(length);
+  for (let i = 0; i < length; i++) {
+    const second = Math.floor(tUs[i] / 1e6);
+    writer.uint16(x[i]).uint16(y[i]);
+    writer.int32(second).uint32(1000 * (tUs[i] - 1e6 * second));
+    writer.uint8(polarity[i]);
+  }
+  return { timeNs: BigInt(firstUs) * 1000n, data: writer.data };
+}
+
+/** The type's name and its definition, as containers keep them beside the messages. */
+export function eventArrayType(ros: 1 | 2): { name: string; definition: string } {
+  const separator = `\n${'='.repeat(80)}\n`;
+  const time = ros === 1 ? 'time' : 'builtin_interfaces/Time';
+  const sequence = ros === 1 ? 'uint32 seq\n' : '';
+  const parts = [
+    `std_msgs/Header header\nuint32 height\nuint32 width\ndvs_msgs/Event[] events`,
+    `MSG: std_msgs/Header\n${sequence}${time} stamp\nstring frame_id`,
+    `MSG: dvs_msgs/Event\nuint16 x\nuint16 y\n${time} ts\nbool polarity`,
+    ...(ros === 1 ? [] : ['MSG: builtin_interfaces/Time\nint32 sec\nuint32 nanosec']),
+  ];
+  const name = ros === 1 ? 'dvs_msgs/EventArray' : 'dvs_msgs/msg/EventArray';
+  return { name, definition: `${parts.join(separator)}\n` };
+}

@@ -1,0 +1,145 @@
+const magic = 0x184d2204;
+const hasBlockChecksum = 0x10;
+const hasContentSize = 0x08;
+const hasContentChecksum = 0x04;
+const hasDictionary = 0x01;
+const storedBlock = 0x80000000;
+const minMatch = 4;
+/** A shorter match is copied faster byte by byte. */
+const bulkLength = 32;
+
+/**
+ * Decompresses one LZ4 frame, of independent or linked blocks. Checksums are not looked at. Unlike the
+ * libraries there are, it keeps to its bounds whatever the bytes.
+ *
+ * @param maxLength most bytes to give back; a frame that holds more is an error.
+ * @throws Error that says what was expected, where the frame is damaged.
+ *
+ * Source: LZ4 frame format 1.6 and block format descriptions.
+ */
+export function decompressLz4Frame(frame: Uint8Array, maxLength: number): Uint8Array {
+  const view = new DataView(frame.buffer, frame.byteOffset, frame.length);
+  if (frame.length < 7 || view.getUint32(0, true) !== magic) {
+    throw new Error('expected an LZ4 frame');
+  }
+  const flags = frame[4];
+  if (flags >>> 6 !== 1) throw new Error(`LZ4 frame of version ${flags >>> 6}, expected 1`);
+  if ((flags & hasDictionary) !== 0) throw new Error('LZ4 frame with a dictionary, expected none');
+  const blockSize = (frame[5] >>> 4) & 7;
+  if (blockSize < 4) throw new Error(`LZ4 block size ${blockSize}, expected 4 to 7`);
+  const maxBlockLength = 2 ** (8 + 2 * blockSize);
+  const blockTail = (flags & hasBlockChecksum) !== 0 ? 4 : 0;
+  const out = new Output(
+    Math.min(maxLength, Math.max(maxBlockLength, 3 * frame.length)),
+    maxLength,
+  );
+  let position = (flags & hasContentSize) !== 0 ? 15 : 7;
+  for (;;) {
+    if (position + 4 > frame.length) throw new Error('LZ4 frame ends early');
+    const head = view.getUint32(position, true);
+    position += 4;
+    if (head === 0) break;
+    const length = head % storedBlock;
+    const end = position + length;
+    if (length > maxBlockLength || end + blockTail > frame.length) {
+      throw new Error(
+        `LZ4 block of ${length} bytes, expected at most ${maxBlockLength}, all there`,
+      );
+    }
+    if (head >= storedBlock) out.append(frame.subarray(position, end));
+    else out.decodeBlock(frame, position, end, maxBlockLength);
+    position = end + blockTail;
+  }
+  if ((flags & hasContentChecksum) !== 0) position += 4;
+  if (position > frame.length) throw new Error('LZ4 frame ends early');
+  return out.bytes.subarray(0, out.length);
+}
+
+/** What was decompressed so far: also the history that matches refer to. */
+class Output {
+  bytes: Uint8Array;
+  length = 0;
+
+  constructor(
+    capacity: number,
+    private readonly maxLength: number,
+  ) {
+    this.bytes = new Uint8Array(capacity);
+  }
+
+  append(stored: Uint8Array): void {
+    this.reserve(stored.length);
+    this.bytes.set(stored, this.length);
+    this.length += stored.length;
+  }
+
+  /** Sequences of literals and a match: a copy of what lies up to 64 KiB back. */
+  decodeBlock(block: Uint8Array, start: number, end: number, maxBlockLength: number): void {
+    const from = this.length;
+    const limit = from + maxBlockLength;
+    // So the loops below need to look at `limit` only.
+    this.reserve(Math.min(maxBlockLength, this.maxLength - from));
+    const { bytes } = this;
+    const capacity = Math.min(limit, bytes.length);
+    let at = start;
+    let to = from;
+    for (;;) {
+      if (at >= end) throw new Error('LZ4 block ends early');
+      const token = block[at++];
+      let literals = token >>> 4;
+      if (literals === 15) {
+        let more = 255;
+        while (more === 255) {
+          if (at >= end) throw new Error('LZ4 block ends early');
+          more = block[at++];
+          literals += more;
+        }
+      }
+      if (literals > end - at || literals > capacity - to) {
+        throw new Error('LZ4 literals reach over the end of their block');
+      }
+      if (literals < bulkLength) {
+        for (const stop = at + literals; at < stop;) bytes[to++] = block[at++];
+      } else {
+        bytes.set(block.subarray(at, at + literals), to);
+        at += literals;
+        to += literals;
+      }
+      if (at === end) break;
+      if (end - at < 2) throw new Error('LZ4 block ends early');
+      const distance = block[at] | (block[at + 1] << 8);
+      at += 2;
+      let match = token & 15;
+      if (match === 15) {
+        let more = 255;
+        while (more === 255) {
+          if (at >= end) throw new Error('LZ4 block ends early');
+          more = block[at++];
+          match += more;
+        }
+      }
+      match += minMatch;
+      if (distance === 0 || distance > to || match > capacity - to) {
+        throw new Error(`LZ4 match ${distance} bytes back reaches out of the data`);
+      }
+      if (match < bulkLength || distance < match) {
+        for (let back = to - distance, stop = to + match; to < stop;) bytes[to++] = bytes[back++];
+      } else {
+        bytes.copyWithin(to, to - distance, to - distance + match);
+        to += match;
+      }
+    }
+    this.length = to;
+  }
+
+  private reserve(count: number): void {
+    const needed = this.length + count;
+    if (needed > this.maxLength) {
+      throw new Error(`LZ4 frame of more than ${this.maxLength} bytes decompressed`);
+    }
+    if (needed <= this.bytes.length) return;
+    const grown = new Uint8Array(Math.min(this.maxLength, Math.max(needed, 2 * this.bytes.length)));
+    grown.set(this.bytes.subarray(0, this.length));
+    this.bytes = grown;
+  }
+}

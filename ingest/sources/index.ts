@@ -1,0 +1,7 @@
+export { type Address, parseAddress } from './address.js';
+export { BoundedQueue, dropPolicies, type DropPolicy, type QueueOptions } from './boundedQueue.js';
+export { openSource, type SourceOptions } from './openSource.js';
+export { record } from './record.js';
+export { replay, type ReplayOptions } from './replay.js';
+export { sendEvents, type SendOptions } from './sendEvents.js';
+export { spif } from './spif.js';

@@ -1,0 +1,39 @@
+import { McapStreamReader } from '@mcap/core';
+import { describe, expect, it } from 'vitest';
+import { mcap } from '../../../ingest/formats/mcap.js';
+import { describeFormat } from '../formatConformance.js';
+import { decodeBytes, encodeRows, type EventRow } from '../streams.js';
+import { rosRange } from './rosMessages.js';
+
+describeFormat(mcap, { ...rosRange, headerLength: 8 });
+
+const rows = Array.from({ length: 20_000 }, (_, i): EventRow => [i * 10, i % 300, i % 200, i & 1]);
+const sensor = { width: 346, height: 260 };
+
+describe('mcap', () => {
+  it('writes what the MCAP library reads', async () => {
+    const reader = new McapStreamReader();
+    reader.append(await encodeRows(mcap, sensor, rows, 1000));
+    const records = [];
+    for (let record; (record = reader.nextRecord());) records.push(record);
+    expect(reader.done()).toBe(true);
+    expect(records.filter(({ type }) => type === 'Message')).toHaveLength(3);
+    expect(records.find(({ type }) => type === 'Schema')).toMatchObject({
+      name: 'dvs_msgs/msg/EventArray',
+      encoding: 'ros2msg',
+    });
+  });
+
+  it('passes over a damaged chunk and says where it is', async () => {
+    const many = Array.from({ length: 400_000 }, (_, i): EventRow => [i, i % 300, i % 200, 1]);
+    const bytes = await encodeRows(mcap, sensor, many, 10_000);
+    bytes[2_000_000] ^= 0xff;
+    const { rows: read, report } = await decodeBytes(mcap, bytes);
+    expect(report.damageCount).toBe(1);
+    expect(report.damages[0].message).toMatch(/CRC/);
+    expect(report.damages[0].offset).toBeGreaterThan(0);
+    expect(read.length).toBeGreaterThan(200_000);
+    expect(read.length).toBeLessThan(many.length);
+    expect(read.at(-1)).toEqual(many.at(-1));
+  });
+});

@@ -1,0 +1,122 @@
+import { describe, expect, it } from 'vitest';
+import { concatBatches } from '../../../ingest/eventBatch.js';
+import { createReport, type DecodeReport } from '../../../ingest/format.js';
+import { evt3 } from '../../../ingest/formats/evt3.js';
+import type { RosMessage } from '../../../ingest/formats/ros/message.js';
+import { decodeRosEvents } from '../../../ingest/formats/ros/rosEvents.js';
+import { batchOf, collect, encodeRows, type EventRow, rowsOf, streamOf } from '../streams.js';
+import { cdrPacket, type PacketFields } from './rosMessages.js';
+
+const sensor = { width: 640, height: 480 };
+const timeBaseNs = 1_700_000_000_123_456_789n;
+const baseUs = 1_700_000_000_123_456;
+
+const messageOf = (fields: Partial<PacketFields>, topic = '/events'): RosMessage => ({
+  topic,
+  type: 'event_camera_msgs/EventPacket',
+  serialization: 'cdr',
+  data: cdrPacket({
+    ...sensor,
+    timeBaseNs,
+    encoding: 'mono',
+    events: new Uint8Array(0),
+    ...fields,
+  }),
+  offset: 7,
+});
+
+async function read(
+  messages: RosMessage[],
+  path?: string,
+): Promise<{ rows: EventRow[]; report: DecodeReport }> {
+  const report = createReport();
+  const options = { file: 'bag', report, layout: { path } };
+  const batches = await collect(decodeRosEvents(streamOf(messages), options));
+  return { rows: rowsOf(concatBatches([batchOf(sensor, []), ...batches])), report };
+}
+
+const words = (values: number[]): Uint8Array =>
+  new Uint8Array(Uint16Array.from(values).buffer.slice(0));
+
+describe('event packets', () => {
+  it('reads mono: ns since the base, cut to µs', async () => {
+    const bytes = Buffer.alloc(16);
+    bytes.writeBigUInt64LE((1n << 63n) | (300n << 48n) | (500n << 32n) | 211n);
+    bytes.writeBigUInt64LE((301n << 48n) | (501n << 32n) | 4_000_000_000n, 8);
+    const { rows } = await read([messageOf({ encoding: 'mono', events: bytes })]);
+    expect(rows).toEqual([
+      [baseUs + 1, 500, 300, 1],
+      [baseUs + 4_000_000, 501, 301, 0],
+    ]);
+    const swapped = messageOf({ bigEndian: true, events: bytes.swap64() });
+    expect((await read([swapped])).rows).toEqual(rows);
+  });
+
+  it('reads libcaer, also over the wrap of its 31 bits', async () => {
+    const bytes = Buffer.alloc(16);
+    bytes.writeUInt32LE(((100 << 17) | (200 << 2) | 3) >>> 0);
+    bytes.writeInt32LE(2 ** 31 - 1, 4);
+    bytes.writeUInt32LE((101 << 17) | (201 << 2) | 1, 8);
+    bytes.writeInt32LE(5, 12);
+    const { rows } = await read([messageOf({ encoding: 'libcaer', events: bytes })]);
+    expect(rows).toEqual([
+      [baseUs + 2 ** 31 - 1, 100, 200, 1],
+      [baseUs + 2 ** 31 + 5, 101, 201, 0],
+    ]);
+  });
+
+  it('reads libcaer_cmp, whose time starts anew in each packet', async () => {
+    const events = words([0x0002, 0x1003, 0x2010, 0x3814, 0x3015, 0x4820, 0x5081, 0x5001]);
+    const packet = messageOf({ encoding: 'libcaer_cmp', events });
+    const late = messageOf({ encoding: 'libcaer_cmp', events: words([0x2001, 0x3802, 0x7000]) });
+    const { rows, report } = await read([packet, late]);
+    const tUs = baseUs + 2 * 4096 + 3;
+    expect(rows).toEqual([
+      [tUs, 16, 20, 1],
+      [tUs, 16, 21, 0],
+      [tUs, 16, 32, 1],
+      [tUs, 16, 39, 1],
+      [tUs, 16, 40, 1],
+      [baseUs, 1, 2, 1],
+    ]);
+    expect(report.skipped).toEqual({ unknownWord: 1 });
+  });
+
+  it('reads evt3 as one stream, wherever it is cut into packets', async () => {
+    const rows = Array.from({ length: 5_000 }, (_, i): EventRow => [
+      1e6 + 50 * Math.floor(i / 40),
+      (i % 40) * 3,
+      Math.floor(i / 20) % 480,
+      (i >> 3) & 1,
+    ]);
+    const raw = Buffer.from(await encodeRows(evt3, sensor, rows));
+    const start = raw.indexOf('% end\n') + 6;
+    for (const length of [2, 30, 1_000, 70_000]) {
+      const messages = [];
+      for (let at = start; at < raw.length; at += length) {
+        messages.push(messageOf({ encoding: 'evt3', events: raw.subarray(at, at + length) }));
+      }
+      expect((await read(messages)).rows).toEqual(rows);
+    }
+  });
+
+  it('passes over damaged messages and unknown encodings', async () => {
+    const good = messageOf({ encoding: 'mono', events: new Uint8Array(8) });
+    const cut = { ...good, data: good.data.subarray(0, 40), offset: 99 };
+    const odd = messageOf({ encoding: 'jpeg' });
+    const { rows, report } = await read([cut, odd, good]);
+    expect(rows).toHaveLength(1);
+    expect(report.damages.map(({ offset }) => offset)).toEqual([99, 7]);
+    expect(report.damages[1].message).toMatch(/"jpeg", expected one of evt3, libcaer/);
+  });
+
+  it('reads the first topic or the one asked for, and counts the messages of others', async () => {
+    const left = messageOf({ encoding: 'mono', events: new Uint8Array(8) }, '/left');
+    const right = messageOf({ encoding: 'mono', events: new Uint8Array(24) }, '/right');
+    const first = await read([left, right, right]);
+    expect(first.rows).toHaveLength(1);
+    expect(first.report.skipped).toEqual({ 'message of /right': 2 });
+    expect((await read([left, right, right], '/right')).rows).toHaveLength(6);
+    await expect(read([left], '/middle')).rejects.toThrow(/of \/middle; topics here: \/left/);
+  });
+});
