@@ -23,7 +23,7 @@ const require = createRequire(import.meta.url);
 
 const starters: Readonly<Record<BackendName, () => Promise<string>>> = {
   native: async () => {
-    const { registerNativeBackend } = await import('./native/backend.js');
+    const { registerNativeBackend } = await import('./native/register.js');
     const { threadsVariable } = await import('./native/addon.js');
     const addon = registerNativeBackend();
     await activate('native');

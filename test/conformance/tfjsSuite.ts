@@ -8,7 +8,7 @@ import '@tensorflow/tfjs-backend-cpu';
 
 import { setTestEnvs } from '@tensorflow/tfjs-core/dist/jasmine_util.js';
 
-import { registerNativeBackend } from '../../engine/native/backend.js';
+import { registerNativeBackend } from '../../engine/native/register.js';
 
 const backendName = process.env.SUITE_BACKEND ?? 'native';
 if (backendName === 'native') registerNativeBackend();
