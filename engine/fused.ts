@@ -26,7 +26,8 @@ export interface HostKernel<A extends Attributes> {
  * One fused op: the loops that compute it, the loops of its gradient, and what both must equal.
  *
  * `backward` takes the saved inputs (all), the saved outputs (where `saveOutputs` is true) and one
- * gradient per output, in this order, and gives one gradient per input. An op without it has no gradient.
+ * gradient per output, in this order, and gives one gradient per input. Without it the
+ * reference is differentiated.
  */
 export interface FusedOpDefinition<A extends Attributes> {
   /** TensorFlow.js kernel name; the gradient's kernel is called `<name>Grad`. */
@@ -157,10 +158,11 @@ function registerHostKernel<A extends Attributes>(
 }
 
 function registerGradientOf<A extends Attributes>(
-  { name, backward, saveOutputs = [] }: FusedOpDefinition<A>,
+  definition: FusedOpDefinition<A>,
   inputCount: number,
 ): void {
-  if (backward === undefined || tf.getGradient(name) !== undefined) return;
+  const { name, backward, saveOutputs = [] } = definition;
+  if (tf.getGradient(name) !== undefined) return;
   const inputNames = Array.from({ length: inputCount }, (_, i) => inputName(i));
   tf.registerGradient({
     kernelName: name,
@@ -168,16 +170,19 @@ function registerGradientOf<A extends Attributes>(
     outputsToSave: [...saveOutputs],
     gradFunc: (dy, saved, attrs) => {
       const dys = Array.isArray(dy) ? dy : [dy];
-      const gradients = tf
-        .engine()
-        .runKernel(`${name}Grad`, named([...saved, ...dys]), attrs as tf.NamedAttrMap);
+      const gradients =
+        backward === undefined
+          ? referenceGradients(definition, saved.slice(0, inputCount), dys, attrs as unknown as A)
+          : tf
+              .engine()
+              .runKernel(`${name}Grad`, named([...saved, ...dys]), attrs as tf.NamedAttrMap);
       const list = Array.isArray(gradients) ? gradients : [gradients as tf.Tensor];
       return Object.fromEntries(inputNames.map((input, i) => [input, () => list[i]]));
     },
   });
 }
 
-/** Gradients of an op's reference: what `backward` must equal. */
+/** Gradients of an op's reference: what `backward` must equal, and what an op without it has. */
 export function referenceGradients<A extends Attributes>(
   definition: FusedOpDefinition<A>,
   inputs: readonly tf.Tensor[],

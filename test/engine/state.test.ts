@@ -4,7 +4,15 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 import { selectBackend } from '../../engine/backend.js';
 import { causalConv1d } from '../../engine/ops/causalConv1d.js';
+import {
+  adaptiveLif,
+  defaultLif,
+  integrateAndFire,
+  lif,
+  parametricLif,
+} from '../../engine/ops/lif.js';
 import { linearAttention, type LinearAttentionState } from '../../engine/ops/linearAttention.js';
+import { selectiveScan } from '../../engine/ops/selectiveScan.js';
 import { createRandom } from '../../engine/support/random.js';
 import { testedBackends } from './backends.js';
 
@@ -144,6 +152,139 @@ describe.each(testedBackends)('state carried from chunk to chunk on %s', (backen
       // (1 + 3) / (2 + 2), then (1 + 3 + 10 + 20) / (4 + 2).
       expect(attend(true)).toEqual([1, 1, 34 / 6, 34 / 6].map((x) => expect.closeTo(x, 5)));
       expect(attend(false)).toEqual(Array(4).fill(expect.closeTo(34 / 6, 5)));
+    });
+  });
+
+  it('decaying linearAttention: whole = chunks', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 10 }),
+        chunkLengths,
+        fc.boolean(),
+        fc.integer(),
+        (frames, lengths, perChannel, seed) => {
+          tf.tidy(() => {
+            const [groups, tokens, heads, width] = [2, 3, 2, 4];
+            const config = { heads, causal: true, normalise: true, epsilon: 1 };
+            const shape = [groups, frames, tokens, heads * width];
+            const factors = [groups, frames, perChannel ? heads * width : heads];
+            const inputs = [
+              draw(seed, 'q', shape, true),
+              draw(seed, 'k', shape, true),
+              draw(seed, 'v', shape),
+              tf.sigmoid(draw(seed, 'decay', factors)),
+            ];
+            let state: LinearAttentionState = {
+              memory: draw(seed, 'memory', [groups, heads, width, width]),
+              keySum: tf.abs(draw(seed, 'keySum', [groups, heads, width])),
+            };
+            const attend = ([q, k, v, decay]: tf.Tensor[]): tf.Tensor => {
+              const result = linearAttention(q, k, v, state, config, decay);
+              state = result.state;
+              return result.out;
+            };
+            const start = state;
+            const whole = attend(inputs);
+            const last = state;
+            state = start;
+            const chunked = inChunks(inputs, lengths, attend);
+            expect(largestDifference(chunked, whole)).toBeLessThan(1e-5);
+            expect(largestDifference(state.memory, last.memory)).toBeLessThan(1e-5);
+            expect(largestDifference(state.keySum, last.keySum)).toBeLessThan(1e-5);
+          });
+        },
+      ),
+      { numRuns: 20 },
+    );
+  });
+
+  it('gated selectiveScan: whole = chunks, beyond a chunk of the kernel', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 80 }),
+        fc.array(fc.integer({ min: 1, max: 40 }), { minLength: 1, maxLength: 4 }),
+        fc.integer(),
+        (length, lengths, seed) => {
+          tf.tidy(() => {
+            const [batch, channels, states] = [2, 5, 3];
+            const [A, D, deltaBias] = [
+              tf.neg(tf.exp(draw(seed, 'A', [channels, states]))),
+              draw(seed, 'D', [channels]),
+              draw(seed, 'bias', [channels]),
+            ];
+            const sequences = ['u', 'delta', 'z'].map((name) =>
+              draw(seed, name, [batch, length, channels]),
+            );
+            const mixes = ['B', 'C'].map((name) => draw(seed, name, [batch, length, states]));
+            const start = draw(seed, 'state', [batch, channels, states]);
+            let state = start;
+            const scan = ([u, delta, z, B, C]: tf.Tensor[]): tf.Tensor => {
+              const result = selectiveScan({ u, delta, A, B, C, D, deltaBias, z }, state);
+              state = result.state;
+              return result.y;
+            };
+            const inputs = [...sequences, ...mixes];
+            const whole = scan(inputs);
+            const last = state;
+            state = start;
+            expect(largestDifference(inChunks(inputs, lengths, scan), whole)).toBeLessThan(1e-5);
+            expect(largestDifference(state, last)).toBeLessThan(1e-5);
+          });
+        },
+      ),
+      { numRuns: 20 },
+    );
+  });
+
+  it('learned tau, adapting threshold and integrate-and-fire: whole = chunks', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 12 }),
+        chunkLengths,
+        fc.integer(),
+        (steps, lengths, seed) => {
+          tf.tidy(() => {
+            const x = draw(seed, 'x', [2, steps, 5]);
+            const zeros = tf.zeros([2, 5]);
+            const tau = tf.tensor1d([1.5, 2, 3, 5, 8]);
+            const adapting = { ...defaultLif, adaptationStrength: 0.5, adaptationDecay: 0.9 };
+            interface State {
+              readonly membrane: tf.Tensor;
+              readonly adaptation: tf.Tensor;
+            }
+            const neurons: ((input: tf.Tensor, state: State) => State & { spikes: tf.Tensor })[] = [
+              (input, state) => ({ ...state, ...parametricLif(input, state.membrane, tau) }),
+              (input, state) => adaptiveLif(input, state.membrane, state.adaptation, adapting),
+              (input, state) => ({ ...state, ...integrateAndFire(input, state.membrane) }),
+            ];
+            for (const run of neurons) {
+              const start = { membrane: zeros, adaptation: zeros };
+              const whole = run(x, start);
+              let state: State = start;
+              const chunked = inChunks([x], lengths, ([part]) => {
+                const { spikes, ...next } = run(part, state);
+                state = next;
+                return spikes;
+              });
+              expect(chunked.dataSync()).toEqual(whole.spikes.dataSync());
+              expect(state.membrane.dataSync()).toEqual(whole.membrane.dataSync());
+              expect(state.adaptation.dataSync()).toEqual(whole.adaptation.dataSync());
+            }
+          });
+        },
+      ),
+      { numRuns: 20 },
+    );
+  });
+
+  it('one tau for all is plain lif, and no adaptation either', () => {
+    tf.tidy(() => {
+      const x = draw(1, 'x', [2, 9, 5]);
+      const zeros = tf.zeros([2, 5]);
+      const plain = lif(x, zeros).spikes.dataSync();
+      expect(parametricLif(x, zeros, tf.tensor1d([2])).spikes.dataSync()).toEqual(plain);
+      const still = { ...defaultLif, adaptationStrength: 0, adaptationDecay: 0.5 };
+      expect(adaptiveLif(x, zeros, zeros, still).spikes.dataSync()).toEqual(plain);
     });
   });
 });
