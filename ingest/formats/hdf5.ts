@@ -73,7 +73,12 @@ export const hdf5: EventFormat = {
   title: 'HDF5 (.hdf5, .h5)',
   extensions: ['hdf5', 'h5'],
   holdsSensorSize: true,
-  usualSensors: npy.usualSensors,
+  // MVSEC, DSEC, Prophesee.
+  usualSensors: [
+    { width: 346, height: 260 },
+    { width: 640, height: 480 },
+    { width: 1280, height: 720 },
+  ],
   limits,
 
   detect: ({ head }) => (hasMagic(head) ? 1 : 0),
