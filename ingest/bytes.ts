@@ -182,6 +182,9 @@ export class ByteWriter {
   /** Bytes collected so far: write at this index, after `reserve`, and move it. */
   length = 0;
 
+  /** @param reuse whether what was taken is done with when the next byte comes: its memory is used again. */
+  constructor(private readonly reuse = false) {}
+
   /** Whether so much was collected that it is time for `take`. */
   get full(): boolean {
     return this.length > stepLength - 1024;
@@ -205,9 +208,11 @@ export class ByteWriter {
     this.length += encoded.length;
   }
 
-  /** What was collected since the last call, in memory of its own. */
+  /** What was collected since the last call, in memory of its own unless that is used again. */
   take(): Uint8Array {
-    const taken = this.bytes.slice(0, this.length);
+    const taken = this.reuse
+      ? this.bytes.subarray(0, this.length)
+      : this.bytes.slice(0, this.length);
     this.length = 0;
     return taken;
   }

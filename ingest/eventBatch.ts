@@ -108,6 +108,8 @@ export class BatchBuilder {
   constructor(
     readonly sensor: SensorSize,
     private capacity: number = defaultBatchLength,
+    /** Whether each batch that was taken is done with when the next event comes: its memory is used again. */
+    private readonly reuse = false,
   ) {
     this.capacity = Math.max(1, capacity);
     this.tUs = new Float64Array(this.capacity);
@@ -137,6 +139,7 @@ export class BatchBuilder {
 
   /** What was collected since the last call, as a batch of its own memory. */
   take(): EventBatch {
+    if (this.reuse) return this.takeViews();
     if (this.length === this.capacity) return this.takeArrays();
     const batch = createBatch(
       this.sensor,
@@ -147,6 +150,18 @@ export class BatchBuilder {
     );
     this.length = 0;
     return batch;
+  }
+
+  private takeViews(): EventBatch {
+    const { length } = this;
+    this.length = 0;
+    return createBatch(
+      this.sensor,
+      this.tUs.subarray(0, length),
+      this.x.subarray(0, length),
+      this.y.subarray(0, length),
+      this.polarity.subarray(0, length),
+    );
   }
 
   /** Full arrays are handed out as they are, which saves the copy. */

@@ -55,6 +55,8 @@ export interface DecodeOptions {
   readonly report: DecodeReport;
   /** Whether to hand out the events at hand, in shorter batches, instead of waiting for more bytes. */
   readonly live?: boolean;
+  /** Whether each batch is done with when the next one is asked for, so that its memory can be used again. */
+  readonly reuse?: boolean;
   /** Called in front of each batch by decoders that can go on there later. */
   readonly onMark?: (mark: DecodeMark) => void;
   /** Where to go on behind the header; the bytes must be a `ByteSource` with `from`. */
@@ -66,6 +68,8 @@ export interface EncodeOptions {
   readonly sensor: SensorSize;
   /** Whether to hand out the bytes of each batch at once, instead of waiting for more. */
   readonly live?: boolean;
+  /** Whether each chunk is done with when the next one is asked for, so that its memory can be used again. */
+  readonly reuse?: boolean;
   readonly signal?: AbortSignal;
 }
 

@@ -28,6 +28,8 @@ export interface ReadOptions {
   readonly batchLength?: number;
   /** Events whose time goes back are kept where they are (default), or all are sorted, or it is an error. */
   readonly order?: TimeOrder;
+  /** Whether each batch is done with when the next one is asked for, so that its memory can be used again. */
+  readonly reuse?: boolean;
   readonly signal?: AbortSignal;
 }
 
@@ -179,12 +181,12 @@ class DecodedRecording implements Recording {
   }
 
   private async *inStoredOrder(options: ReadOptions): AsyncGenerator<EventBatch> {
-    const { fromUs = -Infinity, toUs = Infinity, batchLength, signal } = options;
+    const { fromUs = -Infinity, toUs = Infinity, batchLength, signal, reuse } = options;
     const report = createReport();
     this.report = report;
     this.backwardSteps = 0;
     const { sensor } = this;
-    const decodeOptions = { sensor, batchLength, signal, report };
+    const decodeOptions = { sensor, batchLength, signal, report, reuse };
     const isSlice = fromUs > -Infinity || toUs < Infinity;
     if (isSlice && this.makeIndex !== undefined) {
       this.index = await this.makeIndex(signal);
@@ -249,7 +251,11 @@ async function inferSensor(
 ): Promise<SensorSize> {
   let width = 1;
   let height = 1;
-  for await (const { length, x, y } of decode({ signal, report: createReport() })) {
+  for await (const { length, x, y } of decode({
+    signal,
+    report: createReport(),
+    reuse: true,
+  })) {
     for (let i = 0; i < length; i++) {
       if (x[i] >= width) width = x[i] + 1;
       if (y[i] >= height) height = y[i] + 1;
@@ -285,7 +291,7 @@ export async function summarise(
   let onEvents = 0;
   let tFirstUs: number | null = null;
   let lastUs = -Infinity;
-  for await (const { length, tUs, polarity } of recording.batches(options)) {
+  for await (const { length, tUs, polarity } of recording.batches({ ...options, reuse: true })) {
     if (length === 0) continue;
     tFirstUs ??= tUs[0];
     for (let i = 0; i < length; i++) {
@@ -332,7 +338,7 @@ export async function writeRecording(
   let events = 0;
   let bytes = 0;
   const counted = tap(batches, (batch) => (events += batch.length));
-  const encoded = format.encode(counted, { file: path, sensor, signal });
+  const encoded = format.encode(counted, { file: path, sensor, signal, reuse: true });
   try {
     await writeFileAtomically(
       path,
@@ -401,9 +407,10 @@ async function* readChunks(
 ): AsyncGenerator<Uint8Array> {
   const file = await openFile(path);
   try {
+    // The reader copies each chunk before it asks for the next one.
+    const buffer = new Uint8Array(readLength);
     for (let position = start; ;) {
       throwIfAborted(signal, path);
-      const buffer = new Uint8Array(readLength);
       const { bytesRead } = await file
         .read(buffer, 0, readLength, position)
         .catch((error: unknown) => {

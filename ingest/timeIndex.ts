@@ -101,7 +101,8 @@ export async function makeTimeIndex(
     mark = next;
   };
   const report = createReport();
-  for await (const batch of decode({ sensor, batchLength: blockLength, signal, report, onMark })) {
+  const decodeOptions = { sensor, batchLength: blockLength, signal, report, onMark, reuse: true };
+  for await (const batch of decode(decodeOptions)) {
     if (mark === undefined) return undefined;
     let minUs = Infinity;
     let maxUs = -Infinity;

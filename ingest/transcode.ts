@@ -42,7 +42,7 @@ export async function* decodeEvents(
     }
     const decoder = await open(input);
     const batchLength = Math.max(1, options.batchLength ?? defaultBatchLength);
-    const events = new BatchBuilder(decoder.sensor, batchLength);
+    const events = new BatchBuilder(decoder.sensor, batchLength, options.reuse);
     if (options.resume !== undefined) {
       await input.seek(options.resume.offset);
       decoder.resume?.(options.resume.state);
@@ -109,7 +109,7 @@ export async function* encodeEvents(
   encoder: EventEncoder,
 ): AsyncGenerator<Uint8Array> {
   const { width, height } = options.sensor;
-  const output = new ByteWriter();
+  const output = new ByteWriter(options.reuse);
   let written = 0;
   encoder.begin(output);
   // The events begin a chunk of their own, so that encoders can write aligned words.

@@ -1,5 +1,5 @@
 import { open, stat } from 'node:fs/promises';
-import { Dataset, dtype_to_metadata, File, type Metadata, ready } from 'h5wasm/node';
+import { dtype_to_metadata, File, type Metadata, ready } from 'h5wasm/node';
 import { SaccadeError } from '../../engine/support/errors.js';
 import { throwIfAborted } from '../bytes.js';
 import { BatchBuilder, type EventBatch, type SensorSize } from '../eventBatch.js';
@@ -13,6 +13,7 @@ import { checkEvents, rebatch } from '../rebatch.js';
 import { bytesOfFile, throughFile } from '../temporaryFile.js';
 import { type ColumnRole, columnRoles, namedColumn, pushRows } from './columns.js';
 import { guessColumns } from './csvLayout.js';
+import { type Hdf5Dataset, Hdf5File } from './hdf5Reader.js';
 import { npy, readColumn } from './npy.js';
 import { type NpyField, scalarOf } from './npyHeader.js';
 
@@ -61,7 +62,7 @@ const enumClass = 8;
  * Fletcher32, nbit and scale-offset can be read; a dataset with another one (Blosc in DSEC's own files, ECF) is
  * an error that names it: `h5repack -f GZIP=1` makes it readable.
  *
- * Known limit: HDF5's own library can loop for ever on damaged metadata, and nothing can stop it in this thread.
+ * A file on which HDF5's library does not come to an end is given up after 10 s.
  *
  * Written is Prophesee's layout with deflated chunks of 16,384 events, without its time index.
  *
@@ -72,7 +73,12 @@ export const hdf5: EventFormat = {
   title: 'HDF5 (.hdf5, .h5)',
   extensions: ['hdf5', 'h5'],
   holdsSensorSize: true,
-  usualSensors: npy.usualSensors,
+  // MVSEC, DSEC, Prophesee.
+  usualSensors: [
+    { width: 346, height: 260 },
+    { width: 640, height: 480 },
+    { width: 1280, height: 720 },
+  ],
   limits,
 
   detect: ({ head }) => (hasMagic(head) ? 1 : 0),
@@ -87,14 +93,6 @@ export const hdf5: EventFormat = {
 
 function hasMagic(head: Uint8Array): boolean {
   return starts.some((start) => magic.every((byte, i) => head[start + i] === byte));
-}
-
-type Library = Awaited<typeof ready>;
-
-async function library(): Promise<Library> {
-  const module = await ready;
-  module.activate_throwing_error_handler();
-  return module;
 }
 
 /** A column: a dataset, or a field or column of one. */
@@ -152,16 +150,14 @@ function tableOfRoles(columns: Partial<Record<ColumnRole, Column>>): Table | und
   return t && x && y && p ? { columns: [t, x, y, p], named: true } : undefined;
 }
 
-function findTable(module: Library, file: File, { layout }: DecodeOptions): Table | undefined {
-  const datasets = new Map<string, Metadata>();
-  for (const found of file.paths()) {
-    const path = `/${found.replace(/^\/+/, '')}`;
-    if (module.get_type(file.file_id, path) !== module.H5G_DATASET) continue;
-    datasets.set(path, module.get_dataset_metadata(file.file_id, path));
-  }
+function findTable(
+  listed: readonly [string, Hdf5Dataset][],
+  { layout }: DecodeOptions,
+): Table | undefined {
+  const datasets = listed.map(([path, { metadata }]) => [path, metadata] as const);
   const wanted =
     layout?.path === undefined ? undefined : `/${layout.path.replace(/^\/+|\/+$/g, '')}`;
-  const tables = [...datasets]
+  const tables = datasets
     .filter(([path]) => wanted === undefined || path === wanted)
     .map(([path, metadata]) => tableOfDataset(path, metadata))
     .filter((table) => table !== undefined);
@@ -191,10 +187,9 @@ function findTable(module: Library, file: File, { layout }: DecodeOptions): Tabl
 async function* decodeHdf5(path: string, options: DecodeOptions): AsyncGenerator<EventBatch> {
   const { file: name, report, signal, layout } = options;
   await requireMagic(path, name);
-  const module = await library();
-  let file: File;
+  let file: Hdf5File;
   try {
-    file = new File(path, 'r');
+    file = await Hdf5File.open(path);
   } catch (error) {
     reportDamage(report, 0, `HDF5 cannot open it: ${reasonOf(error)}`);
     return;
@@ -204,11 +199,12 @@ async function* decodeHdf5(path: string, options: DecodeOptions): AsyncGenerator
     let paths: string[] = [];
     let tOffset = 0;
     let sensor: SensorSize | undefined;
+    let datasets: [string, Hdf5Dataset][];
     try {
-      paths = file.paths();
-      table = findTable(module, file, options);
-      sensor = geometryOf(file);
-      tOffset = table === undefined ? 0 : timeOffset(file, table.columns[0]);
+      ({ paths, datasets } = await file.list());
+      table = findTable(datasets, options);
+      sensor = sensorOfGeometry(await file.attribute('geometry'));
+      tOffset = table === undefined ? 0 : await timeOffset(file, datasets, table.columns[0]);
     } catch (error) {
       reportDamage(report, 0, `HDF5 cannot list its datasets: ${reasonOf(error)}`);
       return;
@@ -220,7 +216,7 @@ async function* decodeHdf5(path: string, options: DecodeOptions): AsyncGenerator
       const there = paths.slice(0, 40).join(', ') || 'nothing';
       throw new SaccadeError('input', `expected ${wanted}; there is ${there}`, { file: name });
     }
-    checkFilters(module, file, table, name);
+    checkFilters(new Map(datasets), table, name);
     const rowCounts = table.columns.map(({ metadata }) => rowsOf(metadata));
     const rows = Math.min(...rowCounts);
     const { size } = await stat(path);
@@ -243,7 +239,7 @@ async function* decodeHdf5(path: string, options: DecodeOptions): AsyncGenerator
       throwIfAborted(signal, name);
       const run = Math.min(runLength, rows - done);
       try {
-        readRun(module, file, table, done, run, values);
+        await readRun(file, table, done, run, values);
       } catch (error) {
         const message = `events ${done} to ${done + run - 1} cannot be read: ${reasonOf(error)}`;
         reportDamage(report, 0, message);
@@ -260,7 +256,7 @@ async function* decodeHdf5(path: string, options: DecodeOptions): AsyncGenerator
       if (events.length > 0) yield events.take();
     }
   } finally {
-    file.close();
+    await file.close();
   }
 }
 
@@ -283,11 +279,13 @@ function rowsOf({ shape, type }: Metadata): number {
   return (shape ?? [0]).reduce((all, size) => all * size, 1);
 }
 
-function checkFilters(module: Library, file: File, table: Table, name: string): void {
+function checkFilters(
+  datasets: ReadonlyMap<string, Hdf5Dataset>,
+  table: Table,
+  name: string,
+): void {
   for (const { path } of table.columns) {
-    const missing = module
-      .get_dataset_filters(file.file_id, path)
-      .find(({ id }) => !knownFilters.includes(id));
+    const missing = datasets.get(path)!.filters.find(({ id }) => !knownFilters.includes(id));
     if (missing === undefined) continue;
     const filter = filterNames[missing.id] ?? missing.name;
     const message = `${path} is compressed with ${filter} (filter ${missing.id}), which cannot be read; repack it: h5repack -f GZIP=1`;
@@ -296,38 +294,55 @@ function checkFilters(module: Library, file: File, table: Table, name: string): 
 }
 
 /** Prophesee's files: `geometry` is `1280x720`. */
-function geometryOf(file: File): SensorSize | undefined {
-  const attribute = Object.hasOwn(file.attrs, 'geometry') ? file.attrs.geometry.value : undefined;
-  const [, width, height] = /^(\d+)x(\d+)/.exec(String(attribute)) ?? [];
+function sensorOfGeometry(geometry: string | undefined): SensorSize | undefined {
+  const [, width, height] = /^(\d+)x(\d+)/.exec(geometry ?? '') ?? [];
   const sensor = { width: Number(width), height: Number(height) };
   const fits = sensor.width >= 1 && sensor.height >= 1 && sensor.width <= limits.width;
   return fits && sensor.height <= limits.height ? sensor : undefined;
 }
 
 /** DSEC keeps times in 32 bits, and what they count from beside them. */
-function timeOffset(file: File, { path }: Column): number {
-  for (let at = path.lastIndexOf('/'); at >= 0; at = path.lastIndexOf('/', at - 1)) {
-    const dataset = file.get(`${path.slice(0, at)}/t_offset`);
-    if (dataset instanceof Dataset) {
-      const value = dataset.value;
-      return Number(ArrayBuffer.isView(value) ? (value as unknown as number[])[0] : value) || 0;
-    }
-    if (at === 0) break;
+async function timeOffset(
+  file: Hdf5File,
+  datasets: readonly [string, Hdf5Dataset][],
+  { path }: Column,
+): Promise<number> {
+  const all = new Map(datasets);
+  for (
+    let at = path.lastIndexOf('/');
+    at >= 0;
+    at = at === 0 ? -1 : path.lastIndexOf('/', at - 1)
+  ) {
+    const place = `${path.slice(0, at)}/t_offset`;
+    const metadata = all.get(place)?.metadata;
+    if (metadata === undefined) continue;
+    const field = fieldOf('', metadata, 0);
+    if (field.scalar === undefined || rowsOf({ ...metadata, shape: metadata.shape ?? [] }) !== 1)
+      continue;
+    const ones = (metadata.shape ?? []).map(() => 1);
+    const view = await file.read(
+      place,
+      ones,
+      ones.map(() => 0),
+      metadata.size,
+    );
+    const value = new Float64Array(1);
+    readColumn(view, 0, metadata.size, 1, field, value);
+    return value[0];
   }
   return 0;
 }
 
 /** Reads rows `start` to `start + count` of all columns; each dataset once. */
-function readRun(
-  module: Library,
-  file: File,
+async function readRun(
+  file: Hdf5File,
   { columns }: Table,
   start: number,
   count: number,
   values: readonly Float64Array[],
-): void {
+): Promise<void> {
   const read = new Map<string, DataView>();
-  columns.forEach(({ path, metadata, field }, i) => {
+  for (const [i, { path, metadata, field }] of columns.entries()) {
     const shape = metadata.shape ?? [];
     const isTable = metadata.type !== compoundClass && shape.length === 2 && shape[1] === 4;
     const stride = metadata.size * (isTable ? 4 : 1);
@@ -335,31 +350,12 @@ function readRun(
     if (view === undefined) {
       // Of MATLAB's rows and columns, the longer dimension counts.
       const axis = isTable ? 0 : Math.max(0, shape.indexOf(Math.max(...shape)));
-      const counts = shape.map((size, at) => BigInt(at === axis ? count : isTable ? size : 1));
-      const offsets = shape.map((_, at) => BigInt(at === axis ? start : 0));
-      view = readBytes(module, file.file_id, path, counts, offsets, count * stride);
+      const counts = shape.map((size, at) => (at === axis ? count : isTable ? size : 1));
+      const offsets = shape.map((_, at) => (at === axis ? start : 0));
+      view = await file.read(path, counts, offsets, count * stride);
       read.set(path, view);
     }
     readColumn(view, field.offset, stride, count, field, values[i]);
-  });
-}
-
-function readBytes(
-  module: Library,
-  fileId: bigint,
-  path: string,
-  counts: bigint[],
-  offsets: bigint[],
-  length: number,
-): DataView {
-  const pointer = module._malloc(length);
-  try {
-    const strides = counts.map(() => 1n);
-    const status = module.get_dataset_data(fileId, path, counts, offsets, strides, BigInt(pointer));
-    if (status < 0) throw new Error(`status ${status}`);
-    return new DataView(module.HEAPU8.slice(pointer, pointer + length).buffer);
-  } finally {
-    module._free(pointer);
   }
 }
 
@@ -379,7 +375,8 @@ async function writeHdf5(
   batches: AsyncIterable<EventBatch>,
   options: EncodeOptions,
 ): Promise<void> {
-  const module = await library();
+  const module = await ready;
+  module.activate_throwing_error_handler();
   const file = new File(path, 'w');
   try {
     const { width, height } = options.sensor;

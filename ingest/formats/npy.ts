@@ -294,7 +294,7 @@ async function* encodeNpy(
   const spool = new Spool();
   try {
     let length = 0;
-    for await (const chunk of encodeEvents(batches, options, recordEncoder)) {
+    for await (const chunk of encodeEvents(batches, { ...options, reuse: false }, recordEncoder)) {
       length += chunk.length;
       await spool.write(chunk);
     }

@@ -6,3 +6,4 @@ export {
   simulateDataset,
 } from './simulateDataset.js';
 export { type GestureOptions, type SceneOptions, simulateGesture } from './simulateGesture.js';
+export { type FrameOptions, listFrames, simulateFrames } from './simulateFrames.js';

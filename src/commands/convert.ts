@@ -104,6 +104,8 @@ async function convert(
     index: options.index === true ? 'make' : 'use',
   });
   const order = options.sort ? 'sort' : options.strict ? 'strict' : 'keep';
+  // Filters may keep batches.
+  const reuse = (options.filter ?? []).length === 0;
   const progress = createEventProgress({
     label: 'convert',
     silent: options.json,
@@ -111,7 +113,7 @@ async function convert(
   });
   let read = 0;
   const counted = tap(
-    recording.batches({ fromUs: options.from, toUs: options.to, order, signal }),
+    recording.batches({ fromUs: options.from, toUs: options.to, order, reuse, signal }),
     (batch) => {
       read += batch.length;
       progress.add(batch.length);

@@ -6,6 +6,7 @@ import { createReport, type EventFormat } from '../../ingest/format.js';
 import { detectFormat } from '../../ingest/formats/index.js';
 import { type Decode, makeTimeIndex } from '../../ingest/timeIndex.js';
 import {
+  batchOf,
   chunksOf,
   collect,
   decodeBytes,
@@ -13,6 +14,7 @@ import {
   type EventRow,
   rowsOf,
   sourceOf,
+  streamOf,
 } from './streams.js';
 
 /** What a format can hold, for the generated events. */
@@ -30,8 +32,6 @@ export interface FormatRange {
   readonly mayRefuse?: boolean;
   /** Whether files hold the time of writing, so that they differ. */
   readonly notesTime?: boolean;
-  /** Whether the container's library is known to hang on some damaged bytes, so that none are tried. */
-  readonly hangsOnDamage?: boolean;
 }
 
 function eventRows(range: FormatRange, maxLength = 60): fc.Arbitrary<EventRow[]> {
@@ -123,32 +123,55 @@ export function describeFormat(format: EventFormat, range: FormatRange): void {
       );
     });
 
-    it.skipIf(range.hangsOnDamage)(
-      'survives flipped bits and garbage behind its header',
-      async () => {
-        const flips = fc.array(fc.nat(), { minLength: 1, maxLength: 20 });
-        await fc.assert(
-          fc.asyncProperty(
-            someRows,
-            flips,
-            fc.uint8Array({ maxLength: 200 }),
-            async (list, places, garbage) => {
-              const bytes = Buffer.concat([await encodeRows(format, sensor, list), garbage]);
-              for (const place of places) {
-                const bit = place % (8 * (bytes.length - headerLength));
-                bytes[headerLength + (bit >> 3)] ^= 1 << (bit & 7);
-              }
-              const decoded = await decodeBytes(format, bytes, { sensor }).catch(refusal);
-              for (const [tUs, x, y, polarity] of decoded?.rows ?? []) {
-                expect(Number.isSafeInteger(tUs)).toBe(true);
-                expect(x < sensor.width && y < sensor.height && polarity <= 1).toBe(true);
-              }
-            },
-          ),
-          { numRuns: 150 },
-        );
-      },
-    );
+    it('survives flipped bits and garbage behind its header', async () => {
+      const flips = fc.array(fc.nat(), { minLength: 1, maxLength: 20 });
+      await fc.assert(
+        fc.asyncProperty(
+          someRows,
+          flips,
+          fc.uint8Array({ maxLength: 200 }),
+          async (list, places, garbage) => {
+            const bytes = Buffer.concat([await encodeRows(format, sensor, list), garbage]);
+            for (const place of places) {
+              const bit = place % (8 * (bytes.length - headerLength));
+              bytes[headerLength + (bit >> 3)] ^= 1 << (bit & 7);
+            }
+            const decoded = await decodeBytes(format, bytes, { sensor }).catch(refusal);
+            for (const [tUs, x, y, polarity] of decoded?.rows ?? []) {
+              expect(Number.isSafeInteger(tUs)).toBe(true);
+              expect(x < sensor.width && y < sensor.height && polarity <= 1).toBe(true);
+            }
+          },
+        ),
+        { numRuns: 150 },
+      );
+    });
+
+    it('may use its memory again', async () => {
+      await fc.assert(
+        fc.asyncProperty(rows, fc.integer({ min: 1, max: 9 }), async (list, batchLength) => {
+          const chunks: Uint8Array[] = [];
+          const batch = batchOf(sensor, list);
+          const encoding = { file: 'written', sensor, reuse: true };
+          for await (const chunk of format.encode(streamOf([batch]), encoding)) {
+            chunks.push(Uint8Array.from(chunk));
+          }
+          const read: EventRow[] = [];
+          const decoding = {
+            file: 'read',
+            sensor,
+            report: createReport(),
+            batchLength,
+            reuse: true,
+          };
+          for await (const part of format.decode(streamOf(chunks), decoding)) {
+            read.push(...rowsOf(part));
+          }
+          expect(read).toEqual(list);
+        }),
+        { numRuns: 20 },
+      );
+    });
 
     it('gives the same slices of the time with an index', async ({ skip }) => {
       const time = fc.double({ min: -0.1, max: 1.1, noNaN: true });

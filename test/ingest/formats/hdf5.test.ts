@@ -20,7 +20,6 @@ describeFormat(hdf5, {
   headerLength: 8,
   mayRefuse: true,
   notesTime: true,
-  hangsOnDamage: true,
 });
 
 let folder = '';

@@ -1,0 +1,90 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createBatch, type EventBatch } from '../ingest/eventBatch.js';
+import { openRecording, writeRecording } from '../ingest/recording.js';
+
+// Writes a synthetic DAT recording of 2 GB, converts it to EVT 2.0 in a process of its own, takes slices with
+// an index, and prints the most memory that was resident: `npm run bench:long -- [GIGABYTES]`.
+
+const sensor = { width: 640, height: 480 };
+const batchLength = 65_536;
+
+async function* synthetic(events: number): AsyncGenerator<EventBatch> {
+  let state = 1;
+  for (let done = 0; done < events; done += batchLength) {
+    const length = Math.min(batchLength, events - done);
+    const tUs = new Float64Array(length);
+    const x = new Uint16Array(length);
+    const y = new Uint16Array(length);
+    const polarity = new Uint8Array(length);
+    for (let i = 0; i < length; i++) {
+      state = (Math.imul(state, 1_664_525) + 1_013_904_223) | 0;
+      tUs[i] = Math.floor((done + i) / 4);
+      x[i] = (state >>> 8) % sensor.width;
+      y[i] = (state >>> 16) % sensor.height;
+      polarity[i] = state >>> 31;
+    }
+    yield createBatch(sensor, tUs, x, y, polarity);
+  }
+}
+
+async function count(batches: AsyncIterable<EventBatch>): Promise<number> {
+  let events = 0;
+  for await (const batch of batches) events += batch.length;
+  return events;
+}
+
+/** Runs this file again with other arguments, and passes on what it prints. */
+function inOwnProcess(...args: string[]): void {
+  const own = [...process.execArgv, process.argv[1], ...args];
+  const { status } = spawnSync(process.execPath, own, { stdio: 'inherit' });
+  if (status !== 0) throw new Error(`${args[0]} failed`);
+}
+
+// Sampled, because what the system calls the most resident memory includes that of the parent process.
+let mostResident = 0;
+setInterval(() => {
+  mostResident = Math.max(mostResident, process.memoryUsage.rss());
+}, 10).unref();
+const residentMegabytes = (): string => (mostResident / 1e6).toFixed(0);
+const secondsSince = (start: number): string => ((performance.now() - start) / 1000).toFixed(1);
+
+const [first = '2', ...paths] = process.argv.slice(2);
+const start = performance.now();
+const before = (process.memoryUsage.rss() / 1e6).toFixed(0);
+if (first === 'convert') {
+  const recording = await openRecording(paths[0]);
+  const { events } = await writeRecording(paths[1], recording.batches({ reuse: true }), { sensor });
+  console.log(
+    `convert: ${events} events, ${secondsSince(start)} s, ${residentMegabytes()} MB resident at most, ${before} before`,
+  );
+} else if (first === 'slice') {
+  const recording = await openRecording(paths[0], { index: 'make' });
+  await count(recording.batches({ fromUs: 0, toUs: 1 }));
+  console.log(`index: ${secondsSince(start)} s, ${residentMegabytes()} MB resident at most`);
+  const opened = performance.now();
+  const again = await openRecording(paths[0]);
+  console.log(`open with the index: ${secondsSince(opened)} s`);
+  const slices = 100;
+  const sliced = performance.now();
+  for (let i = 0; i < slices; i++) {
+    const fromUs = 500_000 * i;
+    await count(again.batches({ fromUs, toUs: fromUs + 10_000, reuse: true }));
+  }
+  const each = ((performance.now() - sliced) / slices).toFixed(1);
+  console.log(`slices of 10 ms (40,000 events): ${each} ms each`);
+} else {
+  const folder = await mkdtemp(join(tmpdir(), 'saccade-bench-'));
+  try {
+    const path = join(folder, 'long.dat');
+    await writeRecording(path, synthetic(Math.floor((Number(first) * 1e9) / 8)), { sensor });
+    const { size } = await stat(path);
+    console.log(`recording of ${size} bytes, written in ${secondsSince(start)} s`);
+    inOwnProcess('convert', path, join(folder, 'long.raw'));
+    inOwnProcess('slice', path);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}

@@ -1,0 +1,188 @@
+import { Worker } from 'node:worker_threads';
+import type { Metadata } from 'h5wasm/node';
+
+/** How long HDF5 may take for one answer, ms: a chunk of a million rows from a slow disk takes far less. */
+const patienceMs = 10_000;
+
+/** A dataset as HDF5 describes it. */
+export interface Hdf5Dataset {
+  readonly metadata: Metadata;
+  readonly filters: readonly { readonly id: number; readonly name: string }[];
+}
+
+/** What is asked of the thread, and what it answers. */
+interface Calls {
+  open: { ask: { path: string }; answer: number };
+  list: { ask: { file: number }; answer: { paths: string[]; datasets: [string, Hdf5Dataset][] } };
+  attribute: { ask: { file: number; name: string }; answer: string | undefined };
+  read: {
+    ask: { file: number; path: string; counts: number[]; offsets: number[]; length: number };
+    answer: Uint8Array;
+  };
+  close: { ask: { file: number }; answer: undefined };
+}
+
+type CallName = keyof Calls;
+
+interface Waiting {
+  readonly resolve: (answer: never) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/**
+ * Reads HDF5 files in a thread of its own. The HDF5 library can loop for ever on a damaged file; nothing
+ * but the end of its thread stops it then. One thread serves all files, and does not keep the process alive.
+ */
+class Hdf5Thread {
+  private readonly worker: Worker;
+  private readonly waiting = new Map<number, Waiting>();
+  private asked = 0;
+  dead = false;
+
+  constructor() {
+    const library = import.meta.resolve('h5wasm/node');
+    // The function comes compiled: what compilers put in place of imports, and the helper by which `tsx` names
+    // functions, are not there.
+    const code =
+      'const __name = (it) => it;' +
+      `Promise.all([import('node:worker_threads'), import(${JSON.stringify(library)})])` +
+      `.then(([threads, hdf5]) => (${answerCalls.toString()})(threads, hdf5));`;
+    this.worker = new Worker(code, { eval: true });
+    this.worker.unref();
+    this.worker.on(
+      'message',
+      ({ id, answer, error }: { id: number; answer: never; error?: string }) => {
+        const waiting = this.waiting.get(id);
+        this.waiting.delete(id);
+        if (error === undefined) waiting?.resolve(answer);
+        else waiting?.reject(new Error(error));
+      },
+    );
+    this.worker.on('error', (error) => this.fail(error));
+    this.worker.on('exit', () => this.fail(new Error('HDF5 has ended')));
+  }
+
+  /** Throws what HDF5 says, or that it does not answer. */
+  async call<N extends CallName>(name: N, ask: Calls[N]['ask']): Promise<Calls[N]['answer']> {
+    if (this.dead) throw new Error('HDF5 has ended');
+    const id = this.asked++;
+    let timer: NodeJS.Timeout | undefined;
+    try {
+      return await new Promise<Calls[N]['answer']>((resolve, reject) => {
+        this.waiting.set(id, { resolve, reject });
+        timer = setTimeout(() => {
+          this.fail(new Error(`HDF5 gave no answer for ${patienceMs / 1e3} s`));
+          void this.worker.terminate();
+        }, patienceMs);
+        this.worker.postMessage({ id, name, ask });
+      });
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  private fail(error: Error): void {
+    this.dead = true;
+    for (const { reject } of this.waiting.values()) reject(error);
+    this.waiting.clear();
+  }
+}
+
+let thread: Hdf5Thread | undefined;
+
+/** An HDF5 file that is open for reading. */
+export class Hdf5File {
+  private constructor(
+    private readonly thread: Hdf5Thread,
+    private readonly file: number,
+  ) {}
+
+  static async open(path: string): Promise<Hdf5File> {
+    if (thread === undefined || thread.dead) thread = new Hdf5Thread();
+    const opening = thread;
+    return new Hdf5File(opening, await opening.call('open', { path }));
+  }
+
+  list(): Promise<{ paths: string[]; datasets: [string, Hdf5Dataset][] }> {
+    return this.thread.call('list', { file: this.file });
+  }
+
+  /** A text attribute of the root. */
+  attribute(name: string): Promise<string | undefined> {
+    return this.thread.call('attribute', { file: this.file, name });
+  }
+
+  /** The bytes of a block of a dataset, `counts` elements from `offsets` on in each dimension; `length` bytes in all. */
+  async read(path: string, counts: number[], offsets: number[], length: number): Promise<DataView> {
+    const { file } = this;
+    const bytes = await this.thread.call('read', { file, path, counts, offsets, length });
+    return new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  }
+
+  async close(): Promise<void> {
+    await this.thread.call('close', { file: this.file }).catch(() => undefined);
+  }
+}
+
+/** Runs in the thread, so it refers to nothing outside itself. */
+async function answerCalls(
+  { parentPort }: typeof import('node:worker_threads'),
+  { File, ready }: typeof import('h5wasm/node'),
+): Promise<void> {
+  const module = await ready;
+  module.activate_throwing_error_handler();
+  const files = new Map<number, InstanceType<typeof File>>();
+  let opened = 0;
+  const answers: { [N in CallName]: (ask: Calls[N]['ask']) => Calls[N]['answer'] } = {
+    open({ path }) {
+      files.set(++opened, new File(path, 'r'));
+      return opened;
+    },
+    list({ file }) {
+      const id = files.get(file)!.file_id;
+      const paths = files.get(file)!.paths();
+      const datasets = paths
+        .map((path) => `/${path.replace(/^\/+/, '')}`)
+        .filter((path) => module.get_type(id, path) === module.H5G_DATASET)
+        .map((path): [string, Hdf5Dataset] => {
+          const metadata = module.get_dataset_metadata(id, path);
+          return [path, { metadata, filters: module.get_dataset_filters(id, path) }];
+        });
+      return { paths, datasets };
+    },
+    attribute({ file, name }) {
+      const { attrs } = files.get(file)!;
+      return Object.hasOwn(attrs, name) ? String(attrs[name].value) : undefined;
+    },
+    read({ file, path, counts, offsets, length }) {
+      const pointer = module._malloc(length);
+      try {
+        // Scalars have no dimensions.
+        const each = (values: readonly number[]): bigint[] | null =>
+          values.length === 0 ? null : values.map(BigInt);
+        const [count, offset, strides] = [each(counts), each(offsets), each(counts.map(() => 1))];
+        const id = files.get(file)!.file_id;
+        const status = module.get_dataset_data(id, path, count, offset, strides, BigInt(pointer));
+        if (status < 0) throw new Error(`status ${status}`);
+        return module.HEAPU8.slice(pointer, pointer + length);
+      } finally {
+        module._free(pointer);
+      }
+    },
+    close({ file }) {
+      files.get(file)?.close();
+      files.delete(file);
+      return undefined;
+    },
+  };
+  parentPort!.on('message', ({ id, name, ask }: { id: number; name: CallName; ask: never }) => {
+    try {
+      parentPort!.postMessage({ id, answer: answers[name](ask) });
+    } catch (error) {
+      parentPort!.postMessage({
+        id,
+        error: error instanceof Error ? error.message : String(error),
+      });
+    }
+  });
+}
