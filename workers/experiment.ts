@@ -5,6 +5,7 @@ import { parse as parseYaml, YAMLParseError } from 'yaml';
 import { z } from 'zod';
 
 import { SaccadeError } from '../engine/support/errors.js';
+import { datasetLayouts } from '../ingest/datasets/index.js';
 import { modelSchema } from '../models/networks/index.js';
 import { trainingSchema } from '../models/training/config.js';
 import { parseAugmentation } from '../preprocess/augmentations/index.js';
@@ -28,6 +29,8 @@ function call(parse: (text: string) => unknown): z.ZodType<string, string> {
 const datasetSchema = z.strictObject({
   /** Folder of the recordings, relative to the configuration file. */
   path: z.string().min(1),
+  /** How the folder is laid out (`saccade dataset list`); told from its content where not given. */
+  layout: z.enum(['folder', ...datasetLayouts.map(({ name }) => name)]).optional(),
   /** Shares of the groups (subjects or recordings) that are held out. */
   validation: share.default(0.2),
   test: share.default(0.2),

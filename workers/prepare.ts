@@ -1,7 +1,7 @@
 import { SaccadeError } from '../engine/support/errors.js';
 import {
   type Dataset,
-  openFolderDataset,
+  openDataset,
   splitDataset,
   type Split,
   type SplitName,
@@ -51,12 +51,12 @@ export function clipPipelineOf({ filters, window }: PreprocessConfig): ClipPipel
  * @throws SaccadeError of kind `input` where the data set is none, or a part has no clips at all.
  */
 export async function prepareData(
-  { dataset: { path, splitSeed, validation, test }, preprocess, seed }: Experiment,
+  { dataset: { path, layout, splitSeed, validation, test }, preprocess, seed }: Experiment,
   cacheFolder: string,
   context: JobContext = {},
 ): Promise<PreparedData> {
   const clipPipeline = clipPipelineOf(preprocess);
-  const dataset = await openFolderDataset(path);
+  const dataset = await openDataset(path, layout);
   const split = splitDataset(dataset, { seed: splitSeed ?? seed, validation, test });
   const total = splitNames.reduce((sum, name) => sum + split[name].length, 0);
   const clips: Record<SplitName, Clip[]> = { train: [], validation: [], test: [] };
@@ -68,7 +68,7 @@ export async function prepareData(
   for (const name of splitNames) {
     for (const { recording, part } of split[name]) {
       try {
-        const source = { path: recording.path, part };
+        const source = { path: recording.path, range: recording.range, part };
         const prepared = await cachedWindows(cacheFolder, source, clipPipeline, context);
         const { shard } = prepared;
         if (prepared.made) made++;

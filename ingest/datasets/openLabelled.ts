@@ -5,7 +5,7 @@ import type { LabelledRecording } from './dataset.js';
 
 /** Opens a recording of a data set. Where the file holds several actions, its batches are those of the one that is labelled. */
 export async function openLabelled(
-  { path, range }: LabelledRecording,
+  { path, range }: Pick<LabelledRecording, 'path' | 'range'>,
   options: OpenOptions = {},
 ): Promise<Recording> {
   const recording = await openRecording(path, options);

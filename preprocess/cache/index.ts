@@ -5,13 +5,9 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 
 import { SaccadeError } from '../../engine/support/errors.js';
+import { openLabelled, type RecordingRange } from '../../ingest/datasets/index.js';
 import type { EventBatch, SensorSize } from '../../ingest/eventBatch.js';
-import {
-  openRecording,
-  type ReadOptions,
-  type Recording,
-  summarise,
-} from '../../ingest/recording.js';
+import { type ReadOptions, type Recording, summarise } from '../../ingest/recording.js';
 import { type EventFilter, filterStream } from '../filters/index.js';
 import { createWindowReport, type WindowConfig, windowsOf } from '../windows/index.js';
 import { openShard, type Shard, writeShard } from './shard.js';
@@ -26,7 +22,9 @@ export interface ClipSource {
   readonly path: string;
   /** Sensor size of a file that does not state it. */
   readonly sensor?: SensorSize;
-  /** Share of the recording's duration, `[from, to)` in 0 … 1; all of it where not given. */
+  /** The part that is labelled, where the file holds several actions. */
+  readonly range?: RecordingRange;
+  /** Share of the duration (of the range's, where there is one), `[from, to)` in 0 … 1; all of it where not given. */
   readonly part?: readonly [from: number, to: number];
 }
 
@@ -65,7 +63,7 @@ export async function cachedWindows(
 }
 
 async function shardKey(
-  { path, sensor, part }: ClipSource,
+  { path, sensor, range, part }: ClipSource,
   { filters, window }: ClipPipeline,
   signal?: AbortSignal,
 ): Promise<string> {
@@ -74,6 +72,7 @@ async function shardKey(
     endianness: endianness(),
     source: await hashFile(path, signal),
     sensor,
+    range,
     part,
     filters: filters.map((filter) => filter.description),
     window: Object.entries(window).sort(([a], [b]) => (a < b ? -1 : 1)),
@@ -95,11 +94,11 @@ async function hashFile(path: string, signal?: AbortSignal): Promise<string> {
 
 async function makeShard(
   path: string,
-  { path: file, sensor, part }: ClipSource,
+  { path: file, sensor, range, part }: ClipSource,
   { filters, window }: ClipPipeline,
   signal?: AbortSignal,
 ): Promise<void> {
-  const recording = await openRecording(file, { sensor, signal });
+  const recording = await openLabelled({ path: file, range }, { sensor, signal });
   const interval = part === undefined ? {} : await intervalOf(recording, part, signal);
   const windowReport = createWindowReport();
   let events = 0;

@@ -1,8 +1,8 @@
 import { join, resolve } from 'node:path';
 
 import { SaccadeError } from '../../engine/support/errors.js';
-import { openFolderDataset, type Dataset } from '../../ingest/datasets/index.js';
-import { openRecording, summarise } from '../../ingest/recording.js';
+import { type Dataset, openDataset, openLabelled } from '../../ingest/datasets/index.js';
+import { summarise } from '../../ingest/recording.js';
 import { simulateDataset } from '../../ingest/simulator/index.js';
 import type { EvaluationOutcome } from '../../workers/evaluate.js';
 import type { Experiment } from '../../workers/experiment.js';
@@ -72,7 +72,7 @@ async function demo(io: CommandIo, { data, out, backend }: Options): Promise<voi
 
   step(1, data === undefined ? 'Simulate gestures (SYNTHETIC recordings)' : `Open ${data}`);
   const folder = data ?? (await simulateSet(io, join(out, 'recordings')));
-  const dataset = await openFolderDataset(folder);
+  const dataset = await openDataset(folder);
   const experiment = await demoExperiment(dataset, data === undefined);
 
   step(2, 'Prepare the recordings and train the nano SpikMamba');
@@ -136,8 +136,8 @@ async function demoExperiment(dataset: Dataset, synthetic: boolean): Promise<Exp
 async function sampleDurations({ recordings, root }: Dataset): Promise<number[]> {
   const stride = Math.ceil(recordings.length / 24);
   const durations: number[] = [];
-  for (const { path } of recordings.filter((_, i) => i % stride === 0)) {
-    const { tFirstUs, tLastUs } = await summarise(await openRecording(path));
+  for (const recording of recordings.filter((_, i) => i % stride === 0)) {
+    const { tFirstUs, tLastUs } = await summarise(await openLabelled(recording));
     if (tFirstUs !== null && tLastUs !== null) durations.push(tLastUs - tFirstUs);
   }
   if (durations.length === 0) {
@@ -165,7 +165,7 @@ async function streamOne(
   const [{ recording }] = split.test;
   print(io, `${recording.id} shows ${dataset.classes[recording.label]}:`);
   const loaded = await loadModel(run);
-  await runStream(io, loaded, await openRecording(recording.path), {});
+  await runStream(io, loaded, await openLabelled(recording), {});
 }
 
 /**

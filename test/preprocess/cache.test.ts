@@ -100,6 +100,19 @@ describe('cachedWindows', () => {
     expect(contents(shard).flatMap(({ rows }) => rows)).toEqual(rows.filter(([t]) => t >= half));
   });
 
+  it('takes the range that is labelled, and a part of that', async () => {
+    const range = { fromUs: 1000, toUs: 3000 };
+    const labelled = rows.filter(([t]) => t >= 1000 && t < 3000);
+    const { shard } = await cachedWindows(cache, { path, range }, plain);
+    expect(contents(shard).flatMap(({ rows }) => rows)).toEqual(labelled);
+    const second = await cachedWindows(cache, { path, range, part: [0.5, 1] }, plain);
+    expect(second.made).toBe(true);
+    const half = Math.round(1000 + 0.5 * 1990);
+    expect(contents(second.shard).flatMap(({ rows }) => rows)).toEqual(
+      labelled.filter(([t]) => t >= half),
+    );
+  });
+
   it('makes a damaged or unfinished shard anew', async () => {
     const { shard } = await cachedWindows(cache, { path }, plain);
     const expected = contents(shard);

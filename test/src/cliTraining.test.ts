@@ -1,4 +1,4 @@
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -67,6 +67,39 @@ describe('saccade dataset prepare', () => {
     await place.fails('config', [...prepare, 'broken.yaml'], [/broken\.yaml/, /YAML/]);
     await place.fails('config', [...prepare, 'typo.yaml'], [/training\.epohcs/, /no such field/]);
     await place.fails('input', [...prepare, 'dots.yaml', '--data', 'gone'], [/gone/]);
+  });
+});
+
+describe('saccade dataset list and check', () => {
+  it('knows layouts by the names that a configuration takes', async () => {
+    const known = (await place.json('dataset', 'list')) as unknown as { name: string }[];
+    expect(known.map(({ name }) => name)).toContain('dvs128-gesture');
+    expect(await place.print('dataset', 'list')).toMatch(/n-mnist +N-MNIST/);
+  });
+
+  it('names what is missing, changed or no recording', async () => {
+    await writeTinySet(place.path('checked'), 3);
+    const check = ['dataset', 'check', 'checked'];
+    expect(await place.json(...check, '--write')).toMatchObject({
+      layout: 'checked',
+      classes: ['left', 'right'],
+      recordings: 6,
+      problems: [],
+    });
+    await rm(place.path('checked/left/0.es'));
+    await writeFile(place.path('checked/right/1.es'), 'These are no events.');
+    const { exitCode, stdout } = await place.run([...check, '--json']);
+    expect(exitCode).toBe(3);
+    const { problems } = JSON.parse(stdout) as { problems: { file: string; problem: string }[] };
+    expect(problems.map(({ file }) => file)).toEqual(['left/0.es', 'right/1.es']);
+    expect(problems[0].problem).toBe('missing');
+    expect(problems[1].problem).toContain('SHA-256');
+  });
+
+  it('refuses folders and layouts that are not there', async () => {
+    await place.fails('input', ['dataset', 'check', 'gone'], [/gone/]);
+    await place.fails('usage', ['dataset', 'check', 'dots', '--layout', 'x'], [/known are folder/]);
+    await place.fails('usage', ['dataset', 'check'], [/folder/]);
   });
 });
 
