@@ -116,34 +116,46 @@ async function demoExperiment(dataset: Dataset, synthetic: boolean): Promise<Exp
     dataset: { ...experiment.dataset, path: resolve(dataset.root) },
   };
   if (synthetic) return changed;
-  const durationsUs = await sampleDurations(dataset);
-  const windowUs = Math.min(longestWindowUs, Math.max(1, median(durationsUs)));
-  const meanUs = durationsUs.reduce((sum, us) => sum + us, 0) / durationsUs.length;
-  const clips = dataset.recordings.length * Math.max(1, meanUs / windowUs);
+  const samples = await sampleRecordings(dataset);
+  const durationsUs = samples.map(({ durationUs }) => durationUs);
+  // Short recordings are clips already, long ones are cut.
+  const cut = median(durationsUs) > longestWindowUs;
+  const windowUs = cut ? longestWindowUs : Math.max(...durationsUs) + 1;
+  const clipsEach = durationsUs.reduce((sum, us) => sum + Math.max(1, us / windowUs), 0);
+  const clips = (dataset.recordings.length * clipsEach) / samples.length;
   const epochs = Math.ceil(Math.min(40, Math.max(5, clipBudget / clips)));
+  const pixels = Math.max(1, Math.round(median(samples.map(({ width }) => width)) / 16));
   return {
     ...changed,
     name: `demo on ${dataset.name}`,
     preprocess: {
       ...experiment.preprocess,
-      window: { kind: 'time', windowUs, incomplete: durationsUs.length > 1 ? 'drop' : 'keep' },
+      window: { kind: 'time', windowUs, incomplete: cut ? 'drop' : 'keep' },
+      augmentations: [`translate:${pixels}`, 'dropEvents:0.3'],
     },
     training: { ...experiment.training, epochs },
   };
 }
 
-/** Durations of up to 24 recordings spread over a data set, µs; those without events are left out. */
-async function sampleDurations({ recordings, root }: Dataset): Promise<number[]> {
+interface Sample {
+  readonly durationUs: number;
+  /** Of the sensor, in pixels. */
+  readonly width: number;
+}
+
+/** Up to 24 recordings spread over a data set; those without events are left out. */
+async function sampleRecordings({ recordings, root }: Dataset): Promise<Sample[]> {
   const stride = Math.ceil(recordings.length / 24);
-  const durations: number[] = [];
+  const samples: Sample[] = [];
   for (const recording of recordings.filter((_, i) => i % stride === 0)) {
-    const { tFirstUs, tLastUs } = await summarise(await openLabelled(recording));
-    if (tFirstUs !== null && tLastUs !== null) durations.push(tLastUs - tFirstUs);
+    const { tFirstUs, tLastUs, width } = await summarise(await openLabelled(recording));
+    if (tFirstUs === null || tLastUs === null) continue;
+    samples.push({ durationUs: Math.max(0, tLastUs - tFirstUs), width });
   }
-  if (durations.length === 0) {
+  if (samples.length === 0) {
     throw new SaccadeError('input', 'its recordings hold no events', { file: root });
   }
-  return durations;
+  return samples;
 }
 
 function median(values: readonly number[]): number {
