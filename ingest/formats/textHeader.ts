@@ -11,8 +11,8 @@ const maxLineLength = 16_384;
  * Finds a header line at `position`: `prefix`, then printable text up to a line feed.
  *
  * Recordings often have no mark between header and data, so a binary record may begin with the prefix
- * by chance. Binary records soon hold a control byte, which text does not. The exception is a line feed
- * right behind the prefix (a DAVIS event at x 160, y 140), so where lines end in CR LF, that is data.
+ * by chance. Binary records soon hold a control byte, which text does not, but for a line feed (a DAVIS event
+ * at x 160, y 140 is the prefix and a line feed). So where lines end in CR LF, one that does not is data.
  *
  * @param crLf whether the lines above ended in CR LF.
  * @returns index behind the line feed; -1 where this is no header line; undefined where the bytes
@@ -31,7 +31,7 @@ export function findHeaderLine(
     if (place < prefix.length) {
       if (byte !== prefix.charCodeAt(place)) return -1;
     } else if (byte === newline) {
-      return crLf && place === prefix.length ? -1 : i + 1;
+      return crLf && bytes[i - 1] !== carriageReturn ? -1 : i + 1;
     } else if (byte === carriageReturn) {
       if (i + 1 < end && bytes[i + 1] !== newline) return -1;
     } else if ((byte < 0x20 && byte !== tab) || place > maxLineLength) {

@@ -55,4 +55,11 @@ describe('aedat1', () => {
     await expect(encodeRows(aedat1, { width: 129, height: 1 }, [])).rejects.toThrow(/129x1/);
     await expect(encodeRows(aedat1, sensor, [[2 ** 31, 0, 0, 0]])).rejects.toThrow(/32-bit/);
   });
+
+  it('takes a record that begins like a header line for data', async () => {
+    // 0x23 is '#', 0x0a a line feed; behind lines that end in CR LF, that is no line.
+    const bytes = file('#!AER-DAT1.0\r\n', [[0x2320, 0x410a0000]]);
+    const { rows } = await decodeBytes(aedat1, bytes);
+    expect(rows).toEqual([[0x410a0000, 16, 35, 1]]);
+  });
 });
