@@ -3,7 +3,7 @@ import prettier from 'eslint-config-prettier';
 import tseslint from 'typescript-eslint';
 
 export default tseslint.config(
-  { ignores: ['dist/', 'coverage/', 'runs/'] },
+  { ignores: ['dist/', 'coverage/', 'runs/', '.cache/', '.saccade/', 'engine/native/build/'] },
   eslint.configs.recommended,
   ...tseslint.configs.strict,
   prettier,
