@@ -1,4 +1,3 @@
-import { SaccadeError } from '../../engine/support/errors.js';
 import type { ByteReader, ByteWriter } from '../bytes.js';
 import type { BatchBuilder, EventBatch, SensorSize } from '../eventBatch.js';
 import {
@@ -17,7 +16,8 @@ import {
   evtSensorOf,
   evtUsualSensors,
   propheseeLines,
-  readPropheseeLines,
+  readEvtHeader,
+  requireEvtSensor,
 } from './propheseeHeader.js';
 
 const wordLength = 4;
@@ -58,22 +58,12 @@ export const evt2: EventFormat = {
 
   decode: (bytes, options) =>
     decodeEvents(bytes, options, async (input) => {
-      const lines = await readPropheseeLines(input);
-      const encoding = evtEncodingOf(lines);
-      if (encoding !== '2.0') {
-        const found = encoding === undefined ? '' : `, found EVT ${encoding}`;
-        const message = `not EVT 2.0: expected a header line "% evt 2.0" or "% format EVT2"${found}`;
-        throw new SaccadeError('input', message, { file: options.file, offset: 0 });
-      }
+      const lines = await readEvtHeader(input, '2.0', options.file);
       return new Evt2Decoder(evtSensorOf(lines) ?? options.sensor ?? evtLimits, options.report);
     }),
 
   encode: (batches, options) => {
-    const { width, height } = options.sensor;
-    if (width > evtLimits.width || height > evtLimits.height) {
-      const message = `EVT 2.0 holds sensors up to 2048x2048, not ${width}x${height}`;
-      throw new SaccadeError('input', message, { file: options.file });
-    }
+    requireEvtSensor('2.0', options);
     return encodeEvents(batches, options, new Evt2Encoder(options.sensor));
   },
 };

@@ -1,4 +1,3 @@
-import { SaccadeError } from '../../engine/support/errors.js';
 import type { ByteReader, ByteWriter } from '../bytes.js';
 import type { BatchBuilder, EventBatch, SensorSize } from '../eventBatch.js';
 import {
@@ -18,7 +17,8 @@ import {
   evtSensorOf,
   evtUsualSensors,
   propheseeLines,
-  readPropheseeLines,
+  readEvtHeader,
+  requireEvtSensor,
 } from './propheseeHeader.js';
 
 const wordLength = 8;
@@ -62,13 +62,7 @@ export const evt21: EventFormat = {
 
   decode: (bytes, options) =>
     decodeEvents(bytes, options, async (input) => {
-      const lines = await readPropheseeLines(input);
-      const encoding = evtEncodingOf(lines);
-      if (encoding !== '2.1') {
-        const found = encoding === undefined ? '' : `, found EVT ${encoding}`;
-        const message = `not EVT 2.1: expected a header line "% evt 2.1" or "% format EVT21"${found}`;
-        throw new SaccadeError('input', message, { file: options.file, offset: 0 });
-      }
+      const lines = await readEvtHeader(input, '2.1', options.file);
       const endianness = evtEndiannessOf(lines);
       if (endianness === undefined) await input.require(lookedAtWords * wordLength);
       const maskFirst = endianness === undefined ? looksMaskFirst(input) : endianness === 'little';
@@ -77,11 +71,7 @@ export const evt21: EventFormat = {
     }),
 
   encode: (batches, options) => {
-    const { width, height } = options.sensor;
-    if (width > evtLimits.width || height > evtLimits.height) {
-      const message = `EVT 2.1 holds sensors up to 2048x2048, not ${width}x${height}`;
-      throw new SaccadeError('input', message, { file: options.file });
-    }
+    requireEvtSensor('2.1', options);
     return encodeEvents(batches, options, new Evt21Encoder(options.sensor));
   },
 };

@@ -1,4 +1,3 @@
-import { SaccadeError } from '../../engine/support/errors.js';
 import type { ByteReader, ByteWriter } from '../bytes.js';
 import type { BatchBuilder, EventBatch, SensorSize } from '../eventBatch.js';
 import {
@@ -16,7 +15,8 @@ import {
   evtSensorOf,
   evtUsualSensors,
   propheseeLines,
-  readPropheseeLines,
+  readEvtHeader,
+  requireEvtSensor,
 } from './propheseeHeader.js';
 
 const wordLength = 2;
@@ -81,22 +81,12 @@ export const evt3: EventFormat = {
 
   decode: (bytes, options) =>
     decodeEvents(bytes, options, async (input) => {
-      const lines = await readPropheseeLines(input);
-      const encoding = evtEncodingOf(lines);
-      if (encoding !== '3.0') {
-        const found = encoding === undefined ? '' : `, found EVT ${encoding}`;
-        const message = `not EVT 3.0: expected a header line "% evt 3.0" or "% format EVT3"${found}`;
-        throw new SaccadeError('input', message, { file: options.file, offset: 0 });
-      }
+      const lines = await readEvtHeader(input, '3.0', options.file);
       return new Evt3Decoder(evtSensorOf(lines) ?? options.sensor ?? evtLimits, options.report);
     }),
 
   encode: (batches, options) => {
-    const { width, height } = options.sensor;
-    if (width > evtLimits.width || height > evtLimits.height) {
-      const message = `EVT 3.0 holds sensors up to 2048x2048, not ${width}x${height}`;
-      throw new SaccadeError('input', message, { file: options.file });
-    }
+    requireEvtSensor('3.0', options);
     return encodeEvents(batches, options, new Evt3Encoder(options.sensor));
   },
 };
