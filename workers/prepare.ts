@@ -43,6 +43,14 @@ export function clipPipelineOf({ filters, window }: PreprocessConfig): ClipPipel
   return { filters: filters.map((text) => parseFilter(text)), window };
 }
 
+/** How an experiment splits its data set. */
+export function splitOf(
+  { seed, dataset: { splitSeed, validation, test } }: Experiment,
+  dataset: Dataset,
+): Split {
+  return splitDataset(dataset, { seed: splitSeed ?? seed, validation, test });
+}
+
 /**
  * Opens an experiment's data set, splits it, and brings the windows of every recording into the cache.
  * Interrupted, it goes on where it was. A recording that cannot be read is passed over with a note.
@@ -51,13 +59,14 @@ export function clipPipelineOf({ filters, window }: PreprocessConfig): ClipPipel
  * @throws SaccadeError of kind `input` where the data set is none, or a part has no clips at all.
  */
 export async function prepareData(
-  { dataset: { path, layout, splitSeed, validation, test }, preprocess, seed }: Experiment,
+  experiment: Experiment,
   cacheFolder: string,
   context: JobContext = {},
 ): Promise<PreparedData> {
-  const clipPipeline = clipPipelineOf(preprocess);
+  const { path, layout } = experiment.dataset;
+  const clipPipeline = clipPipelineOf(experiment.preprocess);
   const dataset = await openDataset(path, layout);
-  const split = splitDataset(dataset, { seed: splitSeed ?? seed, validation, test });
+  const split = splitOf(experiment, dataset);
   const total = splitNames.reduce((sum, name) => sum + split[name].length, 0);
   const clips: Record<SplitName, Clip[]> = { train: [], validation: [], test: [] };
   const notes = [...dataset.notes, ...split.notes];

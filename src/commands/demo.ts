@@ -121,8 +121,8 @@ async function demoExperiment(dataset: Dataset, synthetic: boolean): Promise<Exp
   // Short recordings are clips already, long ones are cut.
   const cut = median(durationsUs) > longestWindowUs;
   const windowUs = cut ? longestWindowUs : Math.max(...durationsUs) + 1;
-  const clipsEach = durationsUs.reduce((sum, us) => sum + Math.max(1, us / windowUs), 0);
-  const clips = (dataset.recordings.length * clipsEach) / samples.length;
+  const sampledClips = durationsUs.reduce((sum, us) => sum + Math.max(1, us / windowUs), 0);
+  const clips = (dataset.recordings.length * sampledClips) / samples.length;
   const epochs = Math.ceil(Math.min(40, Math.max(5, clipBudget / clips)));
   const pixels = Math.max(1, Math.round(median(samples.map(({ width }) => width)) / 16));
   return {
@@ -167,14 +167,13 @@ async function streamOne(
   io: CommandIo,
   run: string,
   dataset: Dataset,
-  { seed, dataset: { splitSeed, validation, test } }: Experiment,
+  experiment: Experiment,
 ): Promise<void> {
-  const [{ loadModel }, { splitDataset }] = await Promise.all([
+  const [{ loadModel }, { splitOf }] = await Promise.all([
     import('../../workers/runs.js'),
-    import('../../ingest/datasets/index.js'),
+    import('../../workers/prepare.js'),
   ]);
-  const split = splitDataset(dataset, { seed: splitSeed ?? seed, validation, test });
-  const [{ recording }] = split.test;
+  const [{ recording }] = splitOf(experiment, dataset).test;
   print(io, `${recording.id} shows ${dataset.classes[recording.label]}:`);
   const loaded = await loadModel(run);
   await runStream(io, loaded, await openLabelled(recording), {});
