@@ -1,5 +1,7 @@
 #include "gemm.h"
 
+#include <algorithm>
+
 #include "registry.h"
 #include "thread_memory.h"
 

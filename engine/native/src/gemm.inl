@@ -1,13 +1,20 @@
 constexpr int64_t tileRows = SIMD_WIDTH == 16 ? 14 : 6;
 constexpr int64_t tileColumns = 2 * width;
-constexpr int64_t depthBlock = 320;
-constexpr int64_t rowBlock = (SIMD_WIDTH == 16 ? 16 : 24) * tileRows;
-constexpr int64_t columnBlock = 4096;
+constexpr int64_t depthBlock = 512;
+constexpr int64_t blockTiles = 16;
+constexpr int64_t blockPanels = 4096 / tileColumns;
+constexpr int64_t directTiles = 72 / tileRows;
 
 /// One tile of C: R rows of V vectors. `a` is packed, rows of `b` are `ldb` apart.
 template <int R, int V>
 static void tile(int64_t kc, const float* a, const float* b, int64_t ldb, float* c, int64_t ldc,
                  int64_t columns, bool add) {
+  // Rows of C lie on different pages: fetched while the sums are formed.
+#pragma GCC unroll 16
+  for (int r = 0; r < R; r++) {
+#pragma GCC unroll 2
+    for (int v = 0; v < V; v++) __builtin_prefetch(c + r * ldc + v * width, 1);
+  }
   Vec sum[R][V] = {};
   for (int64_t k = 0; k < kc; k++) {
     Vec right[V];
@@ -87,88 +94,86 @@ static void packMatrix(const Factor& factor, int64_t first, int64_t count, int64
   }
 }
 
-static void gemmBlocks(int64_t m, int64_t n, int64_t k, const Factor& a, const Factor& b, float* c,
-                       int64_t ldc, bool add) {
-  static thread_local ThreadMemory sharedMemory;
-  // Few rows don't earn the packing of B; its rows are read where they are.
-  const bool direct = b.pack == packMatrix && b.lineStride == 1 && m <= 2 * tileRows;
-  const int64_t threads = threadCount();
-  const bool small = static_cast<double>(m) * n * k < 200000;
+/// Tiles of C, counted in rows `[firstTile, lastTile)` and in panels of columns `[firstPanel, lastPanel)`.
+struct TileRange {
+  int64_t firstTile, lastTile, firstPanel, lastPanel;
+};
 
-  for (int64_t jc = 0; jc < n; jc += columnBlock) {
-    const int64_t nc = n - jc < columnBlock ? n - jc : columnBlock;
-    const int64_t panels = (nc + tileColumns - 1) / tileColumns;
-    // Cut the rows so that every thread gets some, and no block outgrows the second-level cache.
-    const int64_t rowTiles = (m + tileRows - 1) / tileRows;
-    int64_t rowParts = (m + rowBlock - 1) / rowBlock;
-    if (!small && threads > 1) {
-      const int64_t balanced = (rowParts + threads - 1) / threads * threads;
-      rowParts = balanced < rowTiles ? balanced : rowTiles;
-    }
-    int64_t columnParts = 1;
-    if (!small && rowParts < threads) {
-      columnParts = (threads + rowParts - 1) / rowParts;
-      if (columnParts > panels) columnParts = panels;
-    }
-    const int64_t tasks = rowParts * columnParts;
-
+static void gemmRange(int64_t m, int64_t n, int64_t k, const Factor& a, const Factor& b, float* c,
+                      int64_t ldc, bool add, const TileRange& range) {
+  static thread_local ThreadMemory memoryA, memoryB;
+  // Few rows do not earn the packing of B; its rows are read where they are.
+  const bool direct = b.pack == packMatrix && b.lineStride == 1 &&
+                      range.lastTile - range.firstTile <= directTiles;
+  for (int64_t panel = range.firstPanel; panel < range.lastPanel; panel += blockPanels) {
+    const int64_t lastPanel = std::min(range.lastPanel, panel + blockPanels);
     for (int64_t pc = 0; pc < k || pc == 0; pc += depthBlock) {
-      const int64_t kc = k - pc < depthBlock ? k - pc : depthBlock;
+      const int64_t kc = std::min(depthBlock, k - pc);
       const bool more = add || pc > 0;
-      const int64_t whole = direct ? nc / tileColumns : 0;
-      float* packedB = nullptr;
-      if (whole < panels) {
-        packedB = sharedMemory.floats((panels - whole) * kc * tileColumns);
-        const auto packPanels = [&](int64_t begin, int64_t end) {
-          for (int64_t p = begin; p < end; p++) {
-            const int64_t first = p * tileColumns;
-            const int64_t count = nc - first < tileColumns ? nc - first : tileColumns;
-            b.pack(b, jc + first, count, pc, kc, tileColumns,
-                   packedB + (p - whole) * kc * tileColumns);
-          }
-        };
-        if (small) packPanels(whole, panels);
-        else {
-          parallelFor(panels - whole, 65536 / (kc * tileColumns) + 1,
-                      [&](int64_t begin, int64_t end) { packPanels(whole + begin, whole + end); });
-        }
+      float* packedB = memoryB.floats((lastPanel - panel) * kc * tileColumns);
+      const auto inPlace = [&](int64_t p) { return direct && (p + 1) * tileColumns <= n; };
+      for (int64_t p = panel; p < lastPanel; p++) {
+        if (inPlace(p)) continue;
+        const int64_t first = p * tileColumns;
+        b.pack(b, first, std::min(tileColumns, n - first), pc, kc, tileColumns,
+               packedB + (p - panel) * kc * tileColumns);
       }
-      const auto multiply = [&](int64_t task) {
-        static thread_local ThreadMemory ownMemory;
-        const int64_t rowPart = task / columnParts, columnPart = task % columnParts;
-        const int64_t firstTile = rowPart * rowTiles / rowParts;
-        const int64_t lastTile = (rowPart + 1) * rowTiles / rowParts;
-        const int64_t firstPanel = columnPart * panels / columnParts;
-        const int64_t lastPanel = (columnPart + 1) * panels / columnParts;
-        float* packedA = ownMemory.floats((lastTile - firstTile) * tileRows * kc);
-        for (int64_t t = firstTile; t < lastTile; t++) {
+      for (int64_t tile = range.firstTile; tile < range.lastTile; tile += blockTiles) {
+        const int64_t lastTile = std::min(range.lastTile, tile + blockTiles);
+        float* packedA = memoryA.floats((lastTile - tile) * tileRows * kc);
+        for (int64_t t = tile; t < lastTile; t++) {
           const int64_t row = t * tileRows;
-          const int64_t rows = m - row < tileRows ? m - row : tileRows;
-          a.pack(a, row, rows, pc, kc, tileRows, packedA + (t - firstTile) * tileRows * kc);
+          a.pack(a, row, std::min(tileRows, m - row), pc, kc, tileRows,
+                 packedA + (t - tile) * tileRows * kc);
         }
-        for (int64_t p = firstPanel; p < lastPanel; p++) {
+        for (int64_t p = panel; p < lastPanel; p++) {
           const int64_t column = p * tileColumns;
-          const int64_t columns = nc - column < tileColumns ? nc - column : tileColumns;
-          const bool inPlace = p < whole;
-          const float* right = inPlace ? b.data + (jc + column) + pc * b.elementStride
-                                       : packedB + (p - whole) * kc * tileColumns;
-          const int64_t ldb = inPlace ? b.elementStride : tileColumns;
-          for (int64_t t = firstTile; t < lastTile; t++) {
+          const int64_t columns = std::min(tileColumns, n - column);
+          const float* right = inPlace(p) ? b.data + column + pc * b.elementStride
+                                          : packedB + (p - panel) * kc * tileColumns;
+          const int64_t ldb = inPlace(p) ? b.elementStride : tileColumns;
+          for (int64_t t = tile; t < lastTile; t++) {
             const int64_t row = t * tileRows;
-            const int64_t rows = m - row < tileRows ? m - row : tileRows;
-            tileFor(rows, columns > width)(kc, packedA + (t - firstTile) * tileRows * kc, right, ldb,
-                                           c + row * ldc + jc + column, ldc, columns, more);
+            tileFor(std::min(tileRows, m - row), columns > width)(
+                kc, packedA + (t - tile) * tileRows * kc, right, ldb, c + row * ldc + column, ldc,
+                columns, more);
           }
         }
-      };
-      if (small || tasks == 1) {
-        for (int64_t task = 0; task < tasks; task++) multiply(task);
-      } else {
-        parallelChunks(tasks, tasks, [&](int64_t, int64_t begin, int64_t end) {
-          for (int64_t task = begin; task < end; task++) multiply(task);
-        });
       }
       if (k == 0) break;
     }
   }
+}
+
+/// Each thread computes a rectangle of C on its own, packing what it needs of A and B: the two may share no
+/// cache, and fetching what the other packed costs more than to pack it again.
+static void gemmBlocks(int64_t m, int64_t n, int64_t k, const Factor& a, const Factor& b, float* c,
+                       int64_t ldc, bool add) {
+  const int64_t tiles = (m + tileRows - 1) / tileRows;
+  const int64_t panels = (n + tileColumns - 1) / tileColumns;
+  const int64_t threads = static_cast<double>(m) * n * k < 200000 ? 1 : threadCount();
+  // The grid of rectangles whose largest costs least; packing a row or column costs about as much as
+  // multiplying it with 32 others.
+  int64_t rowParts = 1, columnParts = 1;
+  double least = std::numeric_limits<double>::infinity();
+  for (int64_t parts = 1; parts <= std::min(threads, tiles); parts++) {
+    const int64_t others = std::min(threads / parts, panels);
+    const double rows = (tiles + parts - 1) / parts * tileRows;
+    const double columns = (panels + others - 1) / others * tileColumns;
+    const double cost = rows * columns + 32 * (rows + columns);
+    if (cost >= least) continue;
+    least = cost;
+    rowParts = parts;
+    columnParts = others;
+  }
+  const auto compute = [&](int64_t part) {
+    const int64_t row = part / columnParts, column = part % columnParts;
+    gemmRange(m, n, k, a, b, c, ldc, add,
+              {row * tiles / rowParts, (row + 1) * tiles / rowParts, column * panels / columnParts,
+               (column + 1) * panels / columnParts});
+  };
+  const int64_t parts = rowParts * columnParts;
+  parallelChunks(parts, parts, [&](int64_t, int64_t begin, int64_t end) {
+    for (int64_t part = begin; part < end; part++) compute(part);
+  });
 }
