@@ -96,8 +96,11 @@ template <bool parametric, bool adaptive, Surrogate surrogate>
 static void lifBackwardOf(const LifCall& call, int64_t begin, int64_t end) {
   const int64_t tile = call.tile();
   const float inverseWidth = 1 / call.surrogateWidth;
-  // States before each step, computed again from the input rather than kept by the forward pass.
-  float* membranes = scratch(0, (call.steps + 1) * tile);
+  // States of each step, computed again from the input rather than kept by the forward pass; the membranes
+  // before the step are needed by a learned tau only.
+  const int64_t membraneStep = parametric ? tile : 0;
+  float* membranes = scratch(0, parametric ? (call.steps + 1) * tile : tile);
+  float* charges = scratch(6, call.steps * tile);
   float* adaptations = scratch(1, adaptive ? (call.steps + 1) * tile : 0);
   float* rates = scratch(2, tile);
   float* dMembrane = scratch(3, tile);
@@ -119,42 +122,44 @@ static void lifBackwardOf(const LifCall& call, int64_t begin, int64_t end) {
       lifRates(call, from, count, rates);
       memset(dRate, 0, bytes);
     }
-    for (int64_t t = 0; t + 1 < call.steps; t++) {
+    for (int64_t t = 0; t < call.steps; t++) {
       const int64_t at = (b * call.steps + t) * call.features + from;
-      const int64_t now = t * tile;
       for (int64_t f = 0; f < count; f += width) {
-        Vec v = load(membranes + now + f);
-        Vec a = adaptive ? load(adaptations + now + f) : Vec{};
+        float* state = membranes + t * membraneStep + f;
+        Vec v = load(state);
+        Vec a = adaptive ? load(adaptations + t * tile + f) : Vec{};
         const Vec rate = parametric ? load(rates + f) : Vec{};
         const Vec x = loadTail(call.input + at + f, count - f);
-        lifStep<parametric, adaptive>(call, x, v, a, rate);
-        store(membranes + now + tile + f, v);
-        if (adaptive) store(adaptations + now + tile + f, a);
+        const LifStep now = lifStep<parametric, adaptive>(call, x, v, a, rate);
+        store(charges + t * tile + f, now.charged);
+        store(state + membraneStep, v);
+        if (adaptive) store(adaptations + (t + 1) * tile + f, a);
       }
     }
     for (int64_t t = call.steps - 1; t >= 0; t--) {
       const int64_t at = (b * call.steps + t) * call.features + from;
       for (int64_t f = 0; f < count; f += width) {
         const int64_t left = count - f;
-        const Vec x = loadTail(call.input + at + f, left);
-        const Vec rate = parametric ? load(rates + f) : Vec{};
-        const Vec before = load(membranes + t * tile + f);
-        Vec v = before;
-        Vec a = adaptive ? load(adaptations + t * tile + f) : Vec{};
-        const LifStep now = lifStep<parametric, adaptive>(call, x, v, a, rate);
+        const Vec charged = load(charges + t * tile + f);
+        Vec limit = splat(call.threshold);
+        if (adaptive) limit = limit + call.strength * load(adaptations + t * tile + f);
+        const IVec fires = charged >= limit;
         const Vec dV = load(dMembrane + f);
         Vec dSpike = loadTail(call.dSpikes + at + f, left);
-        if (!call.detachReset) dSpike = dSpike - dV * (call.hard ? now.charged : now.limit);
+        if (!call.detachReset) dSpike = dSpike - dV * (call.hard ? charged : limit);
         const Vec dA = adaptive ? load(dAdaptation + f) : Vec{};
         if (adaptive) dSpike = dSpike + (1.0f - call.keep) * dA;
-        const Vec crossing = dSpike * lifSlope<surrogate>(now.charged - now.limit, inverseWidth);
-        const Vec dH = (call.hard ? dV * (1.0f - now.spike) : dV) + crossing;
+        const Vec crossing = dSpike * lifSlope<surrogate>(charged - limit, inverseWidth);
+        const Vec dH = (call.hard ? select(fires, Vec{}, dV) : dV) + crossing;
         if (adaptive) {
-          const Vec dLimit = call.hard ? -crossing : -crossing - dV * now.spike;
+          const Vec dLimit = call.hard ? -crossing : -crossing - select(fires, dV, Vec{});
           store(dAdaptation + f, call.keep * dA + call.strength * dLimit);
         }
         if (parametric) {
-          const Vec change = call.decayInput ? x - before : -before;
+          const Vec rate = load(rates + f);
+          const Vec before = load(membranes + t * tile + f);
+          const Vec change =
+              call.decayInput ? loadTail(call.input + at + f, left) - before : -before;
           store(dRate + f, load(dRate + f) + dH * change);
           storeTail(call.dInput + at + f, call.decayInput ? dH * rate : dH, left);
           store(dMembrane + f, dH * (1.0f - rate));
