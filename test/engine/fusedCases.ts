@@ -12,13 +12,18 @@ import {
   decayingLinearAttentionDefinition,
   linearAttentionDefinition,
 } from '../../engine/ops/linearAttention.js';
-import { batchNormDefinition, rmsNormDefinition } from '../../engine/ops/normalise.js';
+import {
+  batchNormDefinition,
+  layerNormDefinition,
+  rmsNormDefinition,
+} from '../../engine/ops/normalise.js';
 import { patchesDefinition } from '../../engine/ops/patches.js';
 import {
   gatedSelectiveScanDefinition,
   selectiveScanDefinition,
 } from '../../engine/ops/selectiveScan.js';
 import { siluDefinition, siluGateDefinition } from '../../engine/ops/silu.js';
+import { softmaxCrossEntropyDefinition } from '../../engine/ops/softmaxCrossEntropy.js';
 import { createRandom, type Random } from '../../engine/support/random.js';
 
 /** One op with one choice of settings and a way to draw inputs for it. */
@@ -209,6 +214,25 @@ export const cases: Case[] = [
     definition: erase(rmsNormDefinition),
     attributes: { epsilon: 1e-3 },
     shapes: ({ a, b, c }) => [[a * b, c], [c]],
+    smooth: true,
+  },
+  {
+    title: 'layerNorm',
+    definition: erase(layerNormDefinition),
+    attributes: { epsilon: 1e-3 },
+    shapes: ({ a, b, c }) => [[a * b, c], [c], [c]],
+    smooth: true,
+  },
+  {
+    title: 'softmaxCrossEntropy',
+    definition: erase(softmaxCrossEntropyDefinition),
+    attributes: {},
+    shapes: ({ a, b, c }) => [
+      [a * b, c],
+      [a * b, c],
+    ],
+    // Targets need not add up to 1.
+    draw: (random, input) => (input === 1 ? random.uniform() : 3 * random.normal()),
     smooth: true,
   },
   {
