@@ -1,3 +1,10 @@
+export {
+  ComputeThread,
+  type RunOptions,
+  type TaskContext,
+  type TaskModule,
+  type Tasks,
+} from './computeThread.js';
 export * from './backend.js';
 export { adamw, type AdamwConfig, type AdamwState } from './ops/adamw.js';
 export {
