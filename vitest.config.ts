@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config';
 
-const builtTests = 'test/src/{cli,package}*.test.ts';
+const builtTests = ['test/src/{cli,package}*.test.ts', 'test/**/*Thread.test.ts'];
 
 export default defineConfig({
   test: {
@@ -10,12 +10,12 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: 'units', include: ['test/**/*.test.ts'], exclude: [builtTests] },
+        test: { name: 'units', include: ['test/**/*.test.ts'], exclude: builtTests },
       },
       // Runs what users run: the build, which is brought up to date first.
       {
         extends: true,
-        test: { name: 'built', include: [builtTests], globalSetup: 'test/build.ts' },
+        test: { name: 'built', include: builtTests, globalSetup: 'test/build.ts' },
       },
     ],
     coverage: {

@@ -49,7 +49,12 @@ const starters: Readonly<Record<BackendName, () => Promise<string>>> = {
     const reasons: string[] = [];
     for (const name of ['@tensorflow/tfjs-node-gpu', '@tensorflow/tfjs-node']) {
       try {
-        await import(name);
+        const { default: library } = (await import(name)) as { default: Partial<typeof tf> };
+        const version = library.version_core;
+        // Another TensorFlow.js keeps its backends to itself.
+        if (version !== tf.version_core) {
+          throw new Error(`is for TensorFlow.js ${version}, and this one is ${tf.version_core}`);
+        }
         await activate('tensorflow');
         return name;
       } catch (error) {

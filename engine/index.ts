@@ -1,3 +1,10 @@
+export {
+  ComputeThread,
+  type RunOptions,
+  type TaskContext,
+  type TaskModule,
+  type Tasks,
+} from './computeThread.js';
 export * from './backend.js';
 export { adamw, type AdamwConfig, type AdamwState } from './ops/adamw.js';
 export {
@@ -24,10 +31,11 @@ export {
   type LinearAttentionConfig,
   type LinearAttentionState,
 } from './ops/linearAttention.js';
-export { batchNorm, batchNormInference, rmsNorm } from './ops/normalise.js';
+export { batchNorm, batchNormInference, layerNorm, rmsNorm } from './ops/normalise.js';
 export { patches } from './ops/patches.js';
 export { selectiveScan, type ScanInputs } from './ops/selectiveScan.js';
 export { silu, siluGate } from './ops/silu.js';
+export { softmaxCrossEntropy } from './ops/softmaxCrossEntropy.js';
 export {
   spikeConv2d,
   spikeDensity,

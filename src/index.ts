@@ -179,6 +179,10 @@ export { trainJob, type TrainJob, type TrainOutcome } from '../workers/train.js'
 export { evaluateJob, type EvaluateJob, type EvaluationOutcome } from '../workers/evaluate.js';
 export { inferWindows, type WindowPrediction } from '../workers/infer.js';
 export { type LoadedModel, loadModel } from '../workers/runs.js';
+/** Threads for services: predictions and jobs that leave the event loop alone. */
+export { ModelThread } from '../workers/modelThread.js';
+export type { ModelDescription, ModelSetup } from '../workers/modelTasks.js';
+export { runJobInThread } from '../workers/jobThread.js';
 export {
   type BinPrediction,
   type StreamOptions,

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 
-import { defineFusedOp, type Attributes, type HostKernel } from '../fused.js';
+import { defineFusedOp, type Attributes, type FloatArray, type HostKernel } from '../fused.js';
 
 export interface NormConfig extends Attributes {
   /** Added to the variance (or mean square) under the root. */
@@ -116,46 +116,80 @@ export function batchNormInference(
   return tf.reshape(y, x.shape);
 }
 
-const rmsForward: HostKernel<NormConfig> = {
+/** Mean (0 where rows are not centred) and 1 / root of the mean square about it, of one row. */
+function rowStatistics(
+  x: FloatArray,
+  at: number,
+  features: number,
+  centred: boolean,
+  epsilon: number,
+): { mean: number; inverse: number } {
+  let mean = 0;
+  if (centred) {
+    for (let f = 0; f < features; f++) mean += x[at + f];
+    mean /= features;
+  }
+  let squares = 0;
+  for (let f = 0; f < features; f++) squares += (x[at + f] - mean) ** 2;
+  return { mean, inverse: 1 / Math.sqrt(squares / features + epsilon) };
+}
+
+/** Each row by its own statistics: inputs x, scale and, where rows are centred, shift. */
+const rowForward = (centred: boolean): HostKernel<NormConfig> => ({
   outputShapes: ([x]) => [[...x]],
-  run([x, scale], [y], [[rows, features]], { epsilon }) {
-    for (let r = 0; r < rows; r++) {
-      const at = r * features;
-      let squares = 0;
-      for (let f = 0; f < features; f++) squares += x[at + f] * x[at + f];
-      const inverse = 1 / Math.sqrt(squares / features + epsilon);
-      for (let f = 0; f < features; f++) y[at + f] = x[at + f] * inverse * scale[f];
+  run([x, scale, shift], [y], [[rows, features]], { epsilon }) {
+    for (let r = 0, at = 0; r < rows; r++) {
+      const { mean, inverse } = rowStatistics(x, at, features, centred, epsilon);
+      for (let f = 0; f < features; f++, at++) {
+        y[at] = (x[at] - mean) * inverse * scale[f] + (centred ? shift[f] : 0);
+      }
     }
   },
-};
+});
 
-const rmsBackward: HostKernel<NormConfig> = {
-  outputShapes: ([x, scale]) => [[...x], [...scale]],
-  run([x, scale, dy], [dx, dScale], [[rows, features]], { epsilon }) {
+const rowBackward = (centred: boolean): HostKernel<NormConfig> => ({
+  outputShapes: ([x, scale]) => [[...x], [...scale], ...(centred ? [[...scale]] : [])],
+  run(inputs, [dx, dScale, dShift], [[rows, features]], { epsilon }) {
+    const [x, scale] = inputs;
+    const dy = inputs[inputs.length - 1];
     for (let r = 0; r < rows; r++) {
       const at = r * features;
-      let squares = 0;
+      const { mean, inverse } = rowStatistics(x, at, features, centred, epsilon);
+      let sum = 0;
       let overlap = 0;
       for (let f = 0; f < features; f++) {
-        squares += x[at + f] * x[at + f];
-        overlap += dy[at + f] * scale[f] * x[at + f];
+        const normal = (x[at + f] - mean) * inverse;
+        if (centred) {
+          sum += dy[at + f] * scale[f];
+          dShift[f] += dy[at + f];
+        }
+        overlap += dy[at + f] * scale[f] * normal;
+        dScale[f] += dy[at + f] * normal;
       }
-      const inverse = 1 / Math.sqrt(squares / features + epsilon);
-      const pull = (overlap * inverse * inverse) / features;
       for (let f = 0; f < features; f++) {
-        dx[at + f] = inverse * (dy[at + f] * scale[f] - x[at + f] * pull);
-        dScale[f] += dy[at + f] * x[at + f] * inverse;
+        const normal = (x[at + f] - mean) * inverse;
+        dx[at + f] = inverse * (dy[at + f] * scale[f] - (sum + normal * overlap) / features);
       }
     }
   },
-};
+});
+
+const rmsReference = (x: tf.Tensor, scale: tf.Tensor, epsilon: number): tf.Tensor =>
+  tf.mul(tf.mul(x, tf.rsqrt(tf.add(tf.mean(tf.square(x), -1, true), epsilon))), scale);
 
 const rmsNormOp = defineFusedOp<NormConfig>({
   name: 'RmsNorm',
-  forward: rmsForward,
-  backward: rmsBackward,
-  reference: ([x, scale], { epsilon }) => [
-    tf.mul(tf.mul(x, tf.rsqrt(tf.add(tf.mean(tf.square(x), -1, true), epsilon))), scale),
+  forward: rowForward(false),
+  backward: rowBackward(false),
+  reference: ([x, scale], { epsilon }) => [rmsReference(x, scale, epsilon)],
+});
+
+const layerNormOp = defineFusedOp<NormConfig>({
+  name: 'LayerNorm',
+  forward: rowForward(true),
+  backward: rowBackward(true),
+  reference: ([x, scale, shift], { epsilon }) => [
+    tf.add(rmsReference(tf.sub(x, tf.mean(x, -1, true)), scale, epsilon), shift),
   ],
 });
 
@@ -174,6 +208,24 @@ export function rmsNorm(
   return tf.reshape(rmsNormOp([rows, scale], config)[0], x.shape);
 }
 
+/**
+ * Layer normalisation of each token: (x - mean) / √(variance + epsilon) · scale + shift, with the
+ * statistics of its own features (Ba et al. 2016, eqs. 3 and 4).
+ *
+ * @param x `[…, features]`.
+ * @param scale,shift `[features]`.
+ */
+export function layerNorm(
+  x: tf.Tensor,
+  scale: tf.Tensor,
+  shift: tf.Tensor,
+  config: NormConfig = defaultNorm,
+): tf.Tensor {
+  const rows = tf.reshape(x, [-1, scale.shape[0]]);
+  return tf.reshape(layerNormOp([rows, scale, shift], config)[0], x.shape);
+}
+
 export const batchNormInferenceDefinition = batchNormInferenceOp.definition;
 export const batchNormDefinition = batchNormOp.definition;
 export const rmsNormDefinition = rmsNormOp.definition;
+export const layerNormDefinition = layerNormOp.definition;

@@ -27,6 +27,8 @@ export interface ErrorPlace {
 export class SaccadeError extends Error {
   readonly kind: ErrorKind;
   readonly place: ErrorPlace;
+  /** The message without the place. */
+  readonly detail: string;
 
   constructor(kind: ErrorKind, message: string, place: ErrorPlace = {}, cause?: unknown) {
     const where = [
@@ -38,6 +40,7 @@ export class SaccadeError extends Error {
     this.name = 'SaccadeError';
     this.kind = kind;
     this.place = place;
+    this.detail = message;
   }
 
   get exitCode(): number {

@@ -1,6 +1,6 @@
-import * as tf from '@tensorflow/tfjs-core';
+import type * as tf from '@tensorflow/tfjs-core';
 
-import { rmsNorm } from '../../engine/ops/normalise.js';
+import { layerNorm as normalise } from '../../engine/ops/normalise.js';
 import type { Initialiser } from '../parameters.js';
 
 /** Per feature, `[width]` each. */
@@ -10,7 +10,7 @@ export function initialiseLayerNorm(initialiser: Initialiser, width: number): La
   return { scale: initialiser.constant([width], 1), shift: initialiser.constant([width], 0) };
 }
 
-/** Layer normalisation of each token (Ba et al. 2016): centred, it is root-mean-square normalisation. */
+/** Layer normalisation of each token (Ba et al. 2016). */
 export function layerNorm({ scale, shift }: LayerNormParameters, x: tf.Tensor): tf.Tensor {
-  return tf.add(rmsNorm(tf.sub(x, tf.mean(x, -1, true)), scale), shift);
+  return normalise(x, scale, shift);
 }

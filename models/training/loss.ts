@@ -1,5 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 
+import { softmaxCrossEntropy } from '../../engine/ops/softmaxCrossEntropy.js';
+
 /**
  * Cross-entropy of the last step's logits, mixed with the mean over every step's (temporal efficient
  * training; Deng et al. 2022, eq. 9, without the regulariser).
@@ -11,8 +13,9 @@ import * as tf from '@tensorflow/tfjs-core';
  */
 export function clipLoss(logits: tf.Tensor, targets: tf.Tensor, perStepLoss: number): tf.Tensor {
   const [batch, time, classes] = logits.shape;
-  const entropies = tf.neg(
-    tf.sum(tf.mul(tf.logSoftmax(logits), tf.reshape(targets, [batch, 1, classes])), -1),
+  const entropies = softmaxCrossEntropy(
+    logits,
+    tf.tile(tf.reshape(targets, [batch, 1, classes]), [1, time, 1]),
   );
   const last = tf.mean(tf.slice(entropies, [0, time - 1], [batch, 1]));
   if (perStepLoss === 0) return last;

@@ -12,13 +12,18 @@ import {
   decayingLinearAttentionDefinition,
   linearAttentionDefinition,
 } from '../../engine/ops/linearAttention.js';
-import { batchNormDefinition, rmsNormDefinition } from '../../engine/ops/normalise.js';
+import {
+  batchNormDefinition,
+  layerNormDefinition,
+  rmsNormDefinition,
+} from '../../engine/ops/normalise.js';
 import { patchesDefinition } from '../../engine/ops/patches.js';
 import {
   gatedSelectiveScanDefinition,
   selectiveScanDefinition,
 } from '../../engine/ops/selectiveScan.js';
 import { siluDefinition, siluGateDefinition } from '../../engine/ops/silu.js';
+import { softmaxCrossEntropyDefinition } from '../../engine/ops/softmaxCrossEntropy.js';
 import { createRandom, type Random } from '../../engine/support/random.js';
 
 /** One op with one choice of settings and a way to draw inputs for it. */
@@ -30,6 +35,8 @@ export interface Case {
   shapes(extent: Extents): number[][];
   /** How input i is drawn; standard normal by default. */
   readonly draw?: (random: Random, input: number) => number;
+  /** Inputs that no factor may change, such as probabilities; none by default. */
+  readonly fixed?: readonly number[];
   /** Outputs that carry gradient; all by default. */
   readonly differentiable?: readonly boolean[];
   /** Whether finite differences make sense (no step functions). */
@@ -124,6 +131,7 @@ export const cases: Case[] = [
           },
           shapes: (extent) => [...lifShapes(extent), extra(extent)],
           draw,
+          fixed: variant === 'parametricLif' ? [2] : [],
           ...(relaxed && { smooth: true }),
         })),
       ),
@@ -189,6 +197,7 @@ export const cases: Case[] = [
         [a, 2, d],
         [a, b, per === 'head' ? 2 : 2 * d],
       ],
+      fixed: [5],
       draw: (random, input) => {
         if (input === 5) return random.uniform();
         return [0, 1, 4].includes(input) ? Math.max(0, random.normal()) : random.normal();
@@ -209,6 +218,27 @@ export const cases: Case[] = [
     definition: erase(rmsNormDefinition),
     attributes: { epsilon: 1e-3 },
     shapes: ({ a, b, c }) => [[a * b, c], [c]],
+    smooth: true,
+  },
+  {
+    title: 'layerNorm',
+    definition: erase(layerNormDefinition),
+    attributes: { epsilon: 1e-3 },
+    shapes: ({ a, b, c }) => [[a * b, c], [c], [c]],
+    // The gradient is a difference of products with the scale: large ones leave nothing but rounding.
+    fixed: [1],
+    smooth: true,
+  },
+  {
+    title: 'softmaxCrossEntropy',
+    definition: erase(softmaxCrossEntropyDefinition),
+    attributes: {},
+    shapes: ({ a, b, c }) => [
+      [a * b, c],
+      [a * b, c],
+    ],
+    // Targets need not add up to 1.
+    draw: (random, input) => (input === 1 ? random.uniform() : 3 * random.normal()),
     smooth: true,
   },
   {
@@ -244,14 +274,15 @@ export const cases: Case[] = [
   },
 ];
 
-/** Inputs in double precision, row-major, whose values are float32 numbers. */
-export function drawArrays(test: Case, extent: Extents, seed: number): Float64Array[] {
+/** Inputs in double precision, row-major, whose values are float32 numbers, those of `fixed` unscaled. */
+export function drawArrays(test: Case, extent: Extents, seed: number, scale = 1): Float64Array[] {
   const random = createRandom(seed, test.title);
   return test.shapes(extent).map((shape, i) => {
     const values = new Float64Array(sizeOf(shape));
+    const factor = test.fixed?.includes(i) ? 1 : scale;
     for (let j = 0; j < values.length; j++) {
       // Rounded to float32, so that both precisions start from the same numbers.
-      values[j] = Math.fround((test.draw ?? ((r) => r.normal()))(random, i));
+      values[j] = Math.fround(factor * (test.draw ?? ((r) => r.normal()))(random, i));
     }
     return values;
   });

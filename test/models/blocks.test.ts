@@ -11,12 +11,13 @@ import { framePositions } from '../../models/blocks/positions.js';
 import { inference } from '../../models/context.js';
 import { spiking } from '../../models/neurons/spiking.js';
 import { Initialiser } from '../../models/parameters.js';
+import { bestBackend } from '../engine/backends.js';
 
 const closeTo = (values: readonly number[], digits = 5): unknown[] =>
   values.map((value) => expect.closeTo(value, digits));
 
 beforeAll(async () => {
-  await selectBackend('wasm');
+  await selectBackend(bestBackend);
 });
 afterAll(() => {
   expect(tf.memory().numTensors).toBe(0);

@@ -19,6 +19,7 @@ import {
 import { fromWindows, toWindows, windowLayout } from '../../models/mixers/window.js';
 import { spiking } from '../../models/neurons/spiking.js';
 import { Initialiser } from '../../models/parameters.js';
+import { bestBackend } from '../engine/backends.js';
 
 const neuron = { ...defaultLif, decayInput: false };
 
@@ -31,7 +32,7 @@ const normal = (shape: number[], seed: number): tf.Tensor =>
   tf.randomNormal(shape, 0, 1, 'float32', seed);
 
 beforeAll(async () => {
-  await selectBackend('wasm');
+  await selectBackend(bestBackend);
 });
 afterAll(() => {
   expect(tf.memory().numTensors).toBe(0);

@@ -15,6 +15,7 @@ import {
   unflatten,
   type ParameterTree,
 } from '../../models/parameters.js';
+import { bestBackend } from '../engine/backends.js';
 
 export const classes = 3;
 export const inputShape: InputShape = { bins: 5, channels: 2, height: 8, width: 8 };
@@ -103,7 +104,7 @@ export function describeConformance(title: string, config: unknown): void {
   describe(title, () => {
     let subject: Subject;
     beforeAll(async () => {
-      await selectBackend('wasm');
+      await selectBackend(bestBackend);
       subject = createSubject(config, 7);
     });
     afterAll(() => {

@@ -4,6 +4,7 @@ import { selectBackend } from '../../engine/backend.js';
 import { SaccadeError } from '../../engine/support/errors.js';
 import { createModel, modelSchema } from '../../models/networks/index.js';
 import { countParameters, Initialiser } from '../../models/parameters.js';
+import { bestBackend } from '../engine/backends.js';
 import { describeConformance, inputShape } from './networkConformance.js';
 
 const spikMamba = {
@@ -126,7 +127,7 @@ describe('createModel', () => {
   });
 
   it('builds every preset at its size', async () => {
-    await selectBackend('wasm');
+    await selectBackend(bestBackend);
     const small = { bins: 12, channels: 2, height: 32, width: 32 };
     const paper = { bins: 16, channels: 3, height: 128, width: 128 };
     const size = (config: unknown, input: typeof small): number => {

@@ -13,6 +13,7 @@ const fused = [
   'BatchNormTraining',
   'CausalConv1d',
   'DepthwiseConv2dSame',
+  'LayerNorm',
   'Lif',
   'LinearAttention',
   'Patches',
@@ -20,6 +21,7 @@ const fused = [
   'SelectiveScan',
   'Silu',
   'SiluGate',
+  'SoftmaxCrossEntropy',
   'TransposeMatrix',
 ];
 

@@ -12,6 +12,7 @@ import {
 } from '../../models/blocks/spikMambaBlock.js';
 import { inference } from '../../models/context.js';
 import { flatten, Initialiser, unflatten, type ParameterTree } from '../../models/parameters.js';
+import { bestBackend } from '../engine/backends.js';
 
 // The block's equations once more, one clip at a time, as loops over double-precision numbers. Nothing
 // is shared with the code under test but the parameters.
@@ -230,7 +231,7 @@ function drawParameters(config: SpikMambaBlockConfig): SpikMambaBlockParameters 
 
 describe('spikMambaBlock', () => {
   beforeAll(async () => {
-    await selectBackend('wasm');
+    await selectBackend(bestBackend);
   });
 
   it.each([

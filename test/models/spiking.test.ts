@@ -10,6 +10,7 @@ import {
   type SpikingParameters,
 } from '../../models/neurons/spiking.js';
 import { Initialiser } from '../../models/parameters.js';
+import { bestBackend } from '../engine/backends.js';
 
 /** Parameters whose inference normalisation is y = factor · x + shift, but for the epsilon of 1e-5. */
 function affine(factor: number[], shift: number[]): SpikingParameters {
@@ -22,7 +23,7 @@ function affine(factor: number[], shift: number[]): SpikingParameters {
 
 describe('spiking', () => {
   beforeAll(async () => {
-    await selectBackend('wasm');
+    await selectBackend(bestBackend);
   });
   afterAll(() => {
     expect(tf.memory().numTensors).toBe(0);

@@ -13,6 +13,7 @@ import { createSpikMamba } from '../../models/networks/spikMamba.js';
 import { disposeTree, flatten, unflatten } from '../../models/parameters.js';
 import { trainingSchema, type TrainingConfig } from '../../models/training/config.js';
 import { train, type StepProgress, type TrainingOptions } from '../../models/training/train.js';
+import { bestBackend } from '../engine/backends.js';
 import { movingDotsData, movingDotsInput } from './movingDots.js';
 
 const model = createSpikMamba(
@@ -35,7 +36,7 @@ const config = (overrides: Partial<TrainingConfig> = {}): TrainingConfig =>
 
 let folder: string;
 beforeAll(async () => {
-  await selectBackend('wasm');
+  await selectBackend(bestBackend);
 });
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'saccade-training-'));

@@ -29,7 +29,7 @@ export function reductions({ kernels }: Addon): NativeKernel[] {
         const y = backend.output(logits.shape);
         const n = logits.shape[rank - 1];
         const rows = n === 0 ? 0 : y.values.length / n;
-        kernels.softmax(backend.floats(logits), y.values, rows, n, false);
+        kernels.softmax(backend.floats(logits), y.values, rows, n);
         return y;
       },
     },

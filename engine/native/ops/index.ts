@@ -10,6 +10,7 @@ import { normalise } from './normalise.js';
 import { patches } from './patches.js';
 import { selectiveScan } from './selectiveScan.js';
 import { silu } from './silu.js';
+import { softmaxCrossEntropy } from './softmaxCrossEntropy.js';
 import { spikes } from './spikes.js';
 
 /** All native kernels of our fused ops. An op that is missing here runs its JavaScript loop. */
@@ -25,6 +26,7 @@ export function ops(kernels: Addon['kernels']): NativeOps {
     patches,
     selectiveScan,
     silu,
+    softmaxCrossEntropy,
     spikes,
   ];
   return Object.assign({}, ...files.map((file) => file(kernels))) as NativeOps;

@@ -1,6 +1,7 @@
 import {
   batchNormDefinition,
   batchNormInferenceDefinition,
+  layerNormDefinition,
   rmsNormDefinition,
 } from '../../ops/normalise.js';
 import type { Addon } from '../addon.js';
@@ -8,7 +9,7 @@ import { native, type NativeOps } from './native.js';
 
 export function normalise(kernels: Addon['kernels']): NativeOps {
   const { batchNormForward, batchNormFixed, batchNormBackward } = kernels;
-  const { rmsNormForward, rmsNormBackward } = kernels;
+  const { rmsNormForward, rmsNormBackward, layerNormForward, layerNormBackward } = kernels;
   return {
     BatchNormTraining: native(batchNormDefinition.forward, (inputs, outputs, [x], { epsilon }) => {
       batchNormForward(...inputs, ...outputs, ...x, epsilon);
@@ -28,5 +29,14 @@ export function normalise(kernels: Addon['kernels']): NativeOps {
     RmsNormGrad: native(rmsNormDefinition.backward!, (inputs, outputs, [x], { epsilon }) => {
       rmsNormBackward(...inputs, ...outputs, ...x, epsilon);
     }),
+    LayerNorm: native(layerNormDefinition.forward, (inputs, outputs, [x], { epsilon }) => {
+      layerNormForward(...inputs, ...outputs, ...x, epsilon);
+    }),
+    LayerNormGrad: native(
+      layerNormDefinition.backward!,
+      ([x, scale, , dY], outputs, [shape], { epsilon }) => {
+        layerNormBackward(x, scale, dY, ...outputs, ...shape, epsilon);
+      },
+    ),
   };
 }

@@ -1,4 +1,4 @@
-// Batch and root-mean-square normalisation: engine/ops/normalise.ts says what is computed.
+// Batch, layer and root-mean-square normalisation: engine/ops/normalise.ts says what is computed.
 #include <vector>
 
 #include "registry.h"
@@ -153,41 +153,61 @@ SACCADE_KERNEL(batchNormBackward) {
               [&](int64_t begin, int64_t end) { apply(call, begin, end); });
 }
 
-/// rmsNormForward(x, scale, y, rows, features, epsilon)
-SACCADE_KERNEL(rmsNormForward) {
-  using namespace saccade;
+namespace saccade {
+namespace {
+
+typedef void (*NormRows)(const NormCall&, int64_t, int64_t);
+
+/// (x, scale, [shift,] y, rows, features, epsilon)
+void rowNormForward(const Arguments& arguments, bool centred, NormRows run) {
   NormCall call{};
-  call.x = arguments.floats(0);
-  call.scale = arguments.floats(1);
-  call.y = arguments.floats(2);
-  call.rows = arguments.integer(3);
-  call.features = arguments.integer(4);
-  call.epsilon = static_cast<float>(arguments.number(5));
-  const auto run = SACCADE_CALL(rmsNormForward);
+  size_t at = 0;
+  call.x = arguments.floats(at++);
+  call.scale = arguments.floats(at++);
+  if (centred) call.shift = arguments.floats(at++);
+  call.y = arguments.floats(at++);
+  call.rows = arguments.integer(at++);
+  call.features = arguments.integer(at++);
+  call.epsilon = static_cast<float>(arguments.number(at));
   parallelFor(call.rows, rowGrain(call), [&](int64_t begin, int64_t end) { run(call, begin, end); });
 }
 
-/// rmsNormBackward(x, scale, dY, dX, dScale, rows, features, epsilon)
-SACCADE_KERNEL(rmsNormBackward) {
-  using namespace saccade;
+/// (x, scale, dY, dX, dScale, [dShift,] rows, features, epsilon)
+void rowNormBackward(const Arguments& arguments, bool centred, NormRows run) {
   NormCall call{};
-  call.x = arguments.floats(0);
-  call.scale = arguments.floats(1);
-  call.dY = arguments.floats(2);
-  call.dX = arguments.floats(3);
-  float* dScale = arguments.floats(4);
-  call.rows = arguments.integer(5);
-  call.features = arguments.integer(6);
-  call.epsilon = static_cast<float>(arguments.number(7));
-  call.partial = scratch(15, call.pieces() * call.features);
-  const auto run = SACCADE_CALL(rmsNormBackward);
+  size_t at = 0;
+  call.x = arguments.floats(at++);
+  call.scale = arguments.floats(at++);
+  call.dY = arguments.floats(at++);
+  call.dX = arguments.floats(at++);
+  float* dScale = arguments.floats(at++);
+  float* dShift = centred ? arguments.floats(at++) : nullptr;
+  call.rows = arguments.integer(at++);
+  call.features = arguments.integer(at++);
+  call.epsilon = static_cast<float>(arguments.number(at));
+  const int64_t n = call.features, sums = centred ? 2 * n : n;
+  call.partial = scratch(15, call.pieces() * sums);
   parallelFor(call.pieces(), pieceGrain(call),
               [&](int64_t begin, int64_t end) { run(call, begin, end); });
-  for (int64_t f = 0; f < call.features; f++) {
+  for (int64_t i = 0; i < sums; i++) {
     double sum = 0;
-    for (int64_t piece = 0; piece < call.pieces(); piece++) {
-      sum += call.partial[piece * call.features + f];
-    }
-    dScale[f] = static_cast<float>(sum);
+    for (int64_t piece = 0; piece < call.pieces(); piece++) sum += call.partial[piece * sums + i];
+    (i < n ? dScale[i] : dShift[i - n]) = static_cast<float>(sum);
   }
+}
+
+}  // namespace
+}  // namespace saccade
+
+SACCADE_KERNEL(rmsNormForward) {
+  saccade::rowNormForward(arguments, false, SACCADE_CALL(rowNormForward<false>));
+}
+SACCADE_KERNEL(rmsNormBackward) {
+  saccade::rowNormBackward(arguments, false, SACCADE_CALL(rowNormBackward<false>));
+}
+SACCADE_KERNEL(layerNormForward) {
+  saccade::rowNormForward(arguments, true, SACCADE_CALL(rowNormForward<true>));
+}
+SACCADE_KERNEL(layerNormBackward) {
+  saccade::rowNormBackward(arguments, true, SACCADE_CALL(rowNormBackward<true>));
 }

@@ -15,6 +15,13 @@ static SACCADE_INLINE void storeUpTo(float* p, Vec v, int64_t lanes) {
   else storePart(p, v, lanes);
 }
 
+/// x in the first lanes, zeros after them.
+static SACCADE_INLINE Vec splatUpTo(float x, int64_t lanes) {
+  Vec v = splat(x);
+  for (int64_t i = lanes; i < width; i++) v[i] = 0;
+  return v;
+}
+
 /// Mean and squared deviations of each feature over each piece of rows.
 static void batchNormSums(const NormCall& call, int64_t begin, int64_t end) {
   const int64_t n = call.features;
@@ -92,50 +99,73 @@ static void batchNormGradient(const NormCall& call, int64_t begin, int64_t end) 
   }
 }
 
-static SACCADE_INLINE float inverseRoot(const NormCall& call, const float* x) {
+struct RowStatistics {
+  float mean, inverse;
+};
+
+/// Mean (0 where rows are not centred) and 1 / root of the mean square about it.
+template <bool centred>
+static SACCADE_INLINE RowStatistics rowStatistics(const NormCall& call, const float* x) {
+  float mean = 0;
+  if (centred) {
+    Vec sum{};
+    overVectors(call.features, [&](int64_t f, int64_t lanes) { sum = sum + loadUpTo(x + f, lanes); });
+    mean = sumOf(sum) / call.features;
+  }
   Vec squares{};
   overVectors(call.features, [&](int64_t f, int64_t lanes) {
-    const Vec v = loadUpTo(x + f, lanes);
+    // Lanes past the end must not count the mean.
+    const Vec v = loadUpTo(x + f, lanes) - (centred ? splatUpTo(mean, lanes) : Vec{});
     squares = squares + v * v;
   });
-  return 1 / sqrtf(sumOf(squares) / call.features + call.epsilon);
+  return {mean, 1 / sqrtf(sumOf(squares) / call.features + call.epsilon)};
 }
 
-static void rmsNormForward(const NormCall& call, int64_t begin, int64_t end) {
+template <bool centred>
+static void rowNormForward(const NormCall& call, int64_t begin, int64_t end) {
   const int64_t n = call.features;
   for (int64_t r = begin; r < end; r++) {
     const float* x = call.x + r * n;
     float* y = call.y + r * n;
-    const float inverse = inverseRoot(call, x);
+    const RowStatistics row = rowStatistics<centred>(call, x);
     overVectors(n, [&](int64_t f, int64_t lanes) {
-      storeUpTo(y + f, loadUpTo(x + f, lanes) * inverse * loadUpTo(call.scale + f, lanes), lanes);
+      const Vec normal = (loadUpTo(x + f, lanes) - row.mean) * row.inverse;
+      const Vec scaled = normal * loadUpTo(call.scale + f, lanes);
+      storeUpTo(y + f, centred ? scaled + loadUpTo(call.shift + f, lanes) : scaled, lanes);
     });
   }
 }
 
-static void rmsNormBackward(const NormCall& call, int64_t begin, int64_t end) {
+/// Σ dY · normal and, where rows are centred, Σ dY are left by piece: `[pieces, 1 or 2, features]`.
+template <bool centred>
+static void rowNormBackward(const NormCall& call, int64_t begin, int64_t end) {
   const int64_t n = call.features;
+  const int64_t sums = centred ? 2 * n : n;
   for (int64_t piece = begin; piece < end; piece++) {
-    float* dScale = call.partial + piece * n;
-    memset(dScale, 0, n * sizeof(float));
+    float* dScale = call.partial + piece * sums;
+    float* dShift = dScale + n;
+    memset(dScale, 0, sums * sizeof(float));
     const int64_t stop = std::min((piece + 1) * normRows, call.rows);
     for (int64_t r = piece * normRows; r < stop; r++) {
       const float* x = call.x + r * n;
       const float* dY = call.dY + r * n;
       float* dX = call.dX + r * n;
-      const float inverse = inverseRoot(call, x);
-      Vec overlap{};
+      const RowStatistics row = rowStatistics<centred>(call, x);
+      Vec sum{}, overlap{};
       overVectors(n, [&](int64_t f, int64_t lanes) {
         const Vec scaled = loadUpTo(dY + f, lanes) * loadUpTo(call.scale + f, lanes);
-        overlap = overlap + scaled * loadUpTo(x + f, lanes);
+        if (centred) sum = sum + scaled;
+        overlap = overlap + scaled * (loadUpTo(x + f, lanes) - row.mean);
       });
-      const float pull = sumOf(overlap) * inverse * inverse / n;
+      const float push = sumOf(sum) / n;
+      const float pull = sumOf(overlap) * row.inverse / n;
       overVectors(n, [&](int64_t f, int64_t lanes) {
-        const Vec v = loadUpTo(x + f, lanes);
+        const Vec normal = (loadUpTo(x + f, lanes) - row.mean) * row.inverse;
         const Vec gradient = loadUpTo(dY + f, lanes);
         const Vec scaled = gradient * loadUpTo(call.scale + f, lanes);
-        storeUpTo(dX + f, inverse * (scaled - v * pull), lanes);
-        storeUpTo(dScale + f, loadUpTo(dScale + f, lanes) + gradient * v * inverse, lanes);
+        storeUpTo(dX + f, row.inverse * (scaled - push - normal * pull), lanes);
+        storeUpTo(dScale + f, loadUpTo(dScale + f, lanes) + gradient * normal, lanes);
+        if (centred) storeUpTo(dShift + f, loadUpTo(dShift + f, lanes) + gradient, lanes);
       });
     }
   }

@@ -72,15 +72,14 @@ SACCADE_KERNEL(Prod) { saccade::reduce(arguments, SACCADE_CALL(rowProd), SACCADE
 SACCADE_KERNEL(Max) { saccade::reduce(arguments, SACCADE_CALL(rowMax), SACCADE_CALL(rowsMax)); }
 SACCADE_KERNEL(Min) { saccade::reduce(arguments, SACCADE_CALL(rowMin), SACCADE_CALL(rowsMin)); }
 
-/// softmax(x, y, rows, n, logarithmic)
+/// softmax(x, y, rows, n)
 SACCADE_KERNEL(softmax) {
   const float* x = arguments.floats(0);
   float* y = arguments.floats(1);
   const int64_t n = arguments.integer(3);
-  const bool logarithmic = arguments.flag(4);
   const auto run = SACCADE_CALL(softmaxRows);
   saccade::parallelFor(arguments.integer(2), 4096 / (n + 8) + 1, [=](int64_t begin, int64_t end) {
-    run(y + begin * n, x + begin * n, end - begin, n, logarithmic);
+    run(y + begin * n, x + begin * n, end - begin, n);
   });
 }
 

@@ -100,19 +100,14 @@ static double squaresRow(const float* x, int64_t n) {
   return sum;
 }
 
-static void softmaxRows(float* y, const float* x, int64_t rows, int64_t n, bool logarithmic) {
+static void softmaxRows(float* y, const float* x, int64_t rows, int64_t n) {
   for (int64_t r = 0; r < rows; r++, x += n, y += n) {
     const float most = reduceRow<MaximumOf>(x, n);
     const Vec shift = splat(most);
     mapVectors(y, x, n, [=](Vec v) { return exponential(v - shift); });
     const float sum = reduceRow<SumOf>(y, n);
-    if (logarithmic) {
-      const Vec all = splat(most + logf(sum));
-      mapVectors(y, x, n, [=](Vec v) { return v - all; });
-    } else {
-      const Vec factor = splat(1.0f / sum);
-      mapVectors(y, y, n, [=](Vec v) { return v * factor; });
-    }
+    const Vec factor = splat(1.0f / sum);
+    mapVectors(y, y, n, [=](Vec v) { return v * factor; });
   }
 }
 

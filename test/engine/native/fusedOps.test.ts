@@ -87,6 +87,7 @@ const nativeCases: Case[] = [
       title: `spikeMatMul ${binary ? 'binary' : 'graded'}`,
       definition: erase(spikeMatMulDefinition),
       attributes: { binary },
+      fixed: binary ? [0] : [],
       shapes: ({ b, c, d }) => [
         [3 * b, c],
         [c, 11 * d],
@@ -99,6 +100,7 @@ const nativeCases: Case[] = [
         title: `spikeConv2d ${binary ? 'binary' : 'graded'} ${padding} stride ${stride}`,
         definition: erase(spikeConv2dDefinition),
         attributes: { binary, padding, stride },
+        fixed: binary ? [0] : [],
         shapes: ({ a, b, c, d }) => [
           [a, 3 + (b % 6), 3 + (c % 5), 1 + (c % 40)],
           [3, 3, 1 + (c % 40), 11 * d],
@@ -109,6 +111,9 @@ const nativeCases: Case[] = [
     ),
   ]),
 ];
+
+/** Nothing but zeros, and large values; a power of two keeps what is exact exact. */
+const scales = fc.constantFrom(1, 1, 0, 1024);
 
 /** Beyond one vector, one tile and one chunk of steps in every direction. */
 const extents = fc.record({
@@ -139,10 +144,10 @@ describe.runIf(testedBackends.includes('native'))('native kernels of fused ops',
       addon.limitInstructionSet(instructionSet);
       const native = ops(addon.kernels);
       fc.assert(
-        fc.property(extents, fc.integer(), (extent, seed) => {
+        fc.property(extents, scales, fc.integer(), (extent, scale, seed) => {
           const { definition, attributes } = test;
           const shapes = test.shapes(extent);
-          const inputs = drawArrays(test, extent, seed).map((x) => Float32Array.from(x));
+          const inputs = drawArrays(test, extent, seed, scale).map((x) => Float32Array.from(x));
           const outputs = compare(definition, 'forward', inputs, shapes, attributes, native);
           if (definition.backward === undefined) return;
           const outputShapes = definition.forward.outputShapes(shapes, attributes);
@@ -160,7 +165,15 @@ describe.runIf(testedBackends.includes('native'))('native kernels of fused ops',
             native,
           );
         }),
-        { numRuns: 8 },
+        // One step of one clip, all zeros and all large, whatever else is drawn.
+        {
+          numRuns: 12,
+          examples: [
+            [{ a: 1, b: 1, c: 17, d: 3 }, 1, 1],
+            [{ a: 1, b: 5, c: 33, d: 2 }, 0, 2],
+            [{ a: 2, b: 7, c: 31, d: 5 }, 1024, 3],
+          ],
+        },
       );
     });
   });
