@@ -49,6 +49,7 @@ beforeAll(async () => {
 describe('saccade', () => {
   const commands = [
     'info',
+    'view',
     'convert',
     'represent',
     'simulate',
