@@ -2,6 +2,7 @@ import { InvalidArgumentError, Option } from 'commander';
 
 import type { SensorSize } from '../ingest/eventBatch.js';
 import { formats } from '../ingest/formats/index.js';
+import { dropPolicies, wireFormats } from '../ingest/sources/index.js';
 
 /** Values of options. Each parser throws commander's error, which names the option, and says what was expected. */
 type Parser<T> = (text: string) => T;
@@ -88,10 +89,45 @@ export function sensorOption(): Option {
   ).argParser(parseSensor);
 }
 
-/** An option that names an event format. */
-export function formatOption(flags: string, description: string): Option {
-  return new Option(flags, description).choices(formats.map(({ name }) => name));
+/** An option that names an event format, one of files or, for addresses, of the wire. */
+export function formatOption(
+  flags: string,
+  description: string,
+  { wire = false }: { readonly wire?: boolean } = {},
+): Option {
+  const names = formats.map(({ name }) => name);
+  return new Option(flags, description).choices(wire ? [...names, ...wireFormats] : names);
 }
+
+/** Options of commands that read files and live sources alike. */
+export function sourceOptions(): Option[] {
+  return [
+    new Option(
+      '--speed <k>',
+      'pace of a file that is replayed; 1 is real time (default: as fast as it is read)',
+    ).argParser(numberBetween(1e-6, 1e6)),
+    new Option(
+      '--drop <policy>',
+      'where events come faster than they are used: make the source wait, or drop and count the oldest or ' +
+        'newest (default: wait; by UDP oldest)',
+    ).choices(dropPolicies),
+    new Option(
+      '--queue <events>',
+      'events that wait before any is dropped (default: 4000000)',
+    ).argParser(integerBetween(1, 1e9)),
+  ];
+}
+
+/** What addresses look like, for the end of a help text. */
+export const addressHelp = `
+Sources and sinks, besides files and - (standard input or output):
+  tcp://HOST:PORT    ws://HOST:PORT/PATH    udp://HOST:PORT    file:PATH
+with options behind a ?, as in tcp://127.0.0.1:7777?format=es&sensor=346x260
+  format   of the stream: a format of files (es by TCP), dv (AEDAT4 as DV sends it), spif (words of AEStream)
+  sensor   WIDTHxHEIGHT, where the stream does not state it
+  listen   wait for the other side to connect
+  drop, queue, speed   as the options of these names
+Ctrl-C ends a live source; what came until then is kept.`;
 
 /** The text below a command's options. Each example is a command line and what it does. */
 export function examples(...lines: readonly (readonly [command: string, what: string])[]): string {

@@ -1,17 +1,21 @@
-import type { SensorSize } from '../../ingest/eventBatch.js';
 import { type Recording, type RecordingSummary, summarise } from '../../ingest/recording.js';
-import { damageFields, openInput, warnOfDamage } from '../input.js';
+import { damageFields, type InputOptions, openInput, warnOfDamage } from '../input.js';
 import { grouped, listing, print, printJson, type RegisterCommand } from '../io.js';
-import { examples, formatOption, jsonOption, sensorOption } from '../options.js';
+import {
+  addressHelp,
+  examples,
+  formatOption,
+  jsonOption,
+  sensorOption,
+  sourceOptions,
+} from '../options.js';
 
-interface Options {
+interface Options extends InputOptions {
   readonly json?: boolean;
-  readonly format?: string;
-  readonly sensor?: SensorSize;
 }
 
 export const registerInfo: RegisterCommand = (program, io) => {
-  program
+  const command = program
     .command('info')
     .summary('say what a recording holds')
     .description(
@@ -19,9 +23,11 @@ export const registerInfo: RegisterCommand = (program, io) => {
         'lists the damage; that is no failure. With --json: {format, width, height, events, tFirstUs, ' +
         'tLastUs, onEvents, offEvents, backwardSteps, sensorFrom, damageCount, damages, skipped}.',
     )
-    .argument('<file>', 'recording, or - for standard input')
+    .argument('<file>', 'recording, - for standard input, or an address')
     .addOption(
-      formatOption('--format <name>', 'format of the file (default: told from its content)'),
+      formatOption('--format <name>', 'format of the file (default: told from its content)', {
+        wire: true,
+      }),
     )
     .addOption(sensorOption())
     .addOption(jsonOption())
@@ -30,16 +36,23 @@ export const registerInfo: RegisterCommand = (program, io) => {
       examples(
         ['saccade info walk.aedat', 'format, size, counts and times'],
         ['saccade info events.csv --sensor 346x260 --json', 'for machines'],
+        [
+          "saccade info 'tcp://192.168.1.20:7777?format=dv'",
+          'what a live camera sends, until Ctrl-C',
+        ],
       ),
     )
-    .action(async (file: string, options: Options) => {
-      const recording = await openInput(io, file, options);
-      const summary = await summarise(recording, io);
-      const { sensorFrom, report } = recording;
-      if (options.json) printJson(io, { ...summary, sensorFrom, ...damageFields(report) });
-      else print(io, ...describe(recording, summary));
-      warnOfDamage(io, recording);
-    });
+    .addHelpText('after', addressHelp);
+  for (const option of sourceOptions()) command.addOption(option);
+  command.action(async (file: string, options: Options) => {
+    const recording = await openInput(io, file, options);
+    // A live source ends by itself on Ctrl-C.
+    const summary = await summarise(recording, { signal: io.signal });
+    const { sensorFrom, report } = recording;
+    if (options.json) printJson(io, { ...summary, sensorFrom, ...damageFields(report) });
+    else print(io, ...describe(recording, summary));
+    warnOfDamage(io, recording);
+  });
 };
 
 function describe({ format, sensorFrom, report }: Recording, summary: RecordingSummary): string[] {
