@@ -1,6 +1,9 @@
+import { basename } from 'node:path';
+import { EventRateCounter } from '../../ingest/eventRate.js';
+import { isSynthetic, originFile } from '../../ingest/simulator/origin.js';
 import { type Recording, type RecordingSummary, summarise } from '../../ingest/recording.js';
 import { damageFields, type InputOptions, openInput, warnOfDamage } from '../input.js';
-import { grouped, listing, print, printJson, type RegisterCommand } from '../io.js';
+import { grouped, listing, print, printJson, type RegisterCommand, terminalOf } from '../io.js';
 import {
   addressHelp,
   examples,
@@ -9,6 +12,7 @@ import {
   sensorOption,
   sourceOptions,
 } from '../options.js';
+import { ratePlot } from '../ratePlot.js';
 
 interface Options extends InputOptions {
   readonly json?: boolean;
@@ -19,9 +23,10 @@ export const registerInfo: RegisterCommand = (program, io) => {
     .command('info')
     .summary('say what a recording holds')
     .description(
-      'Reads a whole recording and says what it holds. Of a damaged one, it counts what is readable and ' +
+      'Reads a whole recording and says what it holds, with its rate over time. Of a damaged one, it counts what is readable and ' +
         'lists the damage; that is no failure. With --json: {format, width, height, events, tFirstUs, ' +
-        'tLastUs, onEvents, offEvents, backwardSteps, sensorFrom, damageCount, damages, skipped}.',
+        'tLastUs, onEvents, offEvents, backwardSteps, sensorFrom, synthetic, damageCount, damages, skipped, ' +
+        'rate: {fromUs, intervalUs, counts}}.',
     )
     .argument('<file>', 'recording, - for standard input, or an address')
     .addOption(
@@ -46,16 +51,30 @@ export const registerInfo: RegisterCommand = (program, io) => {
   for (const option of sourceOptions()) command.addOption(option);
   command.action(async (file: string, options: Options) => {
     const recording = await openInput(io, file, options);
+    const counter = new EventRateCounter();
     // A live source ends by itself on Ctrl-C.
-    const summary = await summarise(recording, { signal: io.signal });
-    const { sensorFrom, report } = recording;
-    if (options.json) printJson(io, { ...summary, sensorFrom, ...damageFields(report) });
-    else print(io, ...describe(recording, summary));
+    const summary = await summarise(recording, {
+      signal: io.signal,
+      onBatch: (batch) => counter.add(batch),
+    });
+    const { path, sensorFrom, report } = recording;
+    const synthetic = await isSynthetic(path);
+    const rate = counter.rate() ?? null;
+    if (options.json) {
+      printJson(io, { ...summary, sensorFrom, synthetic, ...damageFields(report), rate });
+    } else {
+      print(io, ...describe(recording, summary, synthetic));
+      if (rate !== null) print(io, '', ...ratePlot(rate, terminalOf(io)));
+    }
     warnOfDamage(io, recording);
   });
 };
 
-function describe({ format, sensorFrom, report }: Recording, summary: RecordingSummary): string[] {
+function describe(
+  { path, format, sensorFrom, report }: Recording,
+  summary: RecordingSummary,
+  synthetic: boolean,
+): string[] {
   const { width, height, events, tFirstUs, tLastUs, onEvents, backwardSteps } = summary;
   const origin = { file: 'stated by the file', inferred: 'inferred', option: 'as given' };
   const rows: [string, string][] = [
@@ -63,6 +82,7 @@ function describe({ format, sensorFrom, report }: Recording, summary: RecordingS
     ['sensor', `${width}x${height} (${origin[sensorFrom]})`],
     ['events', grouped(events)],
   ];
+  if (synthetic) rows.push(['origin', `synthetic (${basename(originFile(path))} says how)`]);
   if (tFirstUs !== null && tLastUs !== null) {
     const seconds = (tLastUs - tFirstUs) / 1e6;
     rows.push(
@@ -76,7 +96,10 @@ function describe({ format, sensorFrom, report }: Recording, summary: RecordingS
     );
   }
   for (const [what, count] of Object.entries(report.skipped)) {
-    rows.push([`skipped ${what}`, grouped(count)]);
+    const name = what.startsWith('dropped')
+      ? what.replace('dropped', 'dropped ')
+      : `skipped ${what}`;
+    rows.push([name, grouped(count)]);
   }
   rows.push(['damaged places', grouped(report.damageCount)]);
   return listing(rows);
