@@ -1,6 +1,8 @@
 import { InvalidArgumentError, Option } from 'commander';
 
+import { SaccadeError } from '../engine/support/errors.js';
 import type { SensorSize } from '../ingest/eventBatch.js';
+import type { LayoutOptions } from '../ingest/format.js';
 import { formats } from '../ingest/formats/index.js';
 import { dropPolicies, wireFormats } from '../ingest/sources/index.js';
 
@@ -116,6 +118,61 @@ export function sourceOptions(): Option[] {
       'events that wait before any is dropped (default: 4000000)',
     ).argParser(integerBetween(1, 1e9)),
   ];
+}
+
+/** Where the events are in a file, and in which order and unit; values of the options. */
+export interface LayoutChoice {
+  readonly columnOrder?: LayoutOptions['columns'];
+  readonly timeUnit?: keyof typeof usPerTimeUnit;
+  readonly eventsAt?: string;
+}
+
+const usPerTimeUnit = { s: 1e6, ms: 1e3, us: 1, ns: 1e-3 } as const;
+
+/** `x,y,p,t`: each of t, x, y and p once, and `-` for columns to pass over. Gives their numbers from 1 on. */
+export const parseColumnOrder: Parser<NonNullable<LayoutOptions['columns']>> = (text) => {
+  const names = text.split(',').map((name) => name.trim());
+  const roles = names.filter((name) => name !== '-');
+  if ([...roles].sort().join() !== 'p,t,x,y') {
+    throw new InvalidArgumentError(
+      'Expected t, x, y and p once each, for instance x,y,p,t or -,t,x,y,p.',
+    );
+  }
+  return Object.fromEntries(roles.map((role) => [role, String(names.indexOf(role) + 1)]));
+};
+
+/** Options of commands that read recordings whose layout cannot always be told. */
+export function layoutOptions(): Option[] {
+  return [
+    new Option(
+      '--column-order <t,x,y,p>',
+      'columns of a text recording, - for others (default: told from names or values)',
+    ).argParser(parseColumnOrder),
+    new Option(
+      '--time-unit <unit>',
+      'unit of the times of text, arrays and containers (default: told from names or values)',
+    ).choices(Object.keys(usPerTimeUnit)),
+    new Option(
+      '--events-at <name>',
+      'topic, group, variable or stream of a container that holds the events (default: the first)',
+    ),
+  ];
+}
+
+/** What the options say, with the format: an order of columns is one of text. */
+export function layoutInput(
+  { columnOrder, timeUnit, eventsAt }: LayoutChoice,
+  given: string | undefined,
+): { format: string | undefined; layout: LayoutOptions | undefined } {
+  const format = given ?? (columnOrder === undefined ? undefined : 'csv');
+  if (columnOrder !== undefined && format !== 'csv') {
+    const message = `is for text (csv), and the format is ${format}`;
+    throw new SaccadeError('usage', message, { field: '--column-order' });
+  }
+  const isGiven = [columnOrder, timeUnit, eventsAt].some((value) => value !== undefined);
+  const usPerUnit = timeUnit === undefined ? undefined : usPerTimeUnit[timeUnit];
+  const layout = isGiven ? { columns: columnOrder, path: eventsAt, usPerUnit } : undefined;
+  return { format, layout };
 }
 
 /** What addresses look like, for the end of a help text. */

@@ -22,13 +22,16 @@ import {
   examples,
   formatOption,
   jsonOption,
+  type LayoutChoice,
+  layoutInput,
+  layoutOptions,
   parseTimeUs,
   sensorOption,
   sourceOptions,
 } from '../options.js';
 import { checkOutput, writeChunk } from '../output.js';
 
-interface Options extends Omit<InputOptions, 'index'> {
+interface Options extends Omit<InputOptions, 'index'>, LayoutChoice {
   readonly from?: number;
   readonly to?: number;
   readonly filter?: readonly string[];
@@ -102,7 +105,7 @@ export const registerConvert: RegisterCommand = (program, io) => {
       ),
     )
     .addHelpText('after', addressHelp);
-  for (const option of sourceOptions()) command.addOption(option);
+  for (const option of [...layoutOptions(), ...sourceOptions()]) command.addOption(option);
   command.action((input: string, output: string, options: Options) =>
     convert(io, input, output, options),
   );
@@ -125,7 +128,7 @@ async function convert(
 
   const { sensor, speed, drop, queue } = options;
   const recording = await openInput(io, input, {
-    format: options.inFormat,
+    ...layoutInput(options, options.inFormat),
     sensor,
     speed,
     drop,

@@ -9,12 +9,15 @@ import {
   examples,
   formatOption,
   jsonOption,
+  type LayoutChoice,
+  layoutInput,
+  layoutOptions,
   sensorOption,
   sourceOptions,
 } from '../options.js';
 import { ratePlot } from '../ratePlot.js';
 
-interface Options extends InputOptions {
+interface Options extends InputOptions, LayoutChoice {
   readonly json?: boolean;
 }
 
@@ -48,9 +51,12 @@ export const registerInfo: RegisterCommand = (program, io) => {
       ),
     )
     .addHelpText('after', addressHelp);
-  for (const option of sourceOptions()) command.addOption(option);
+  for (const option of [...layoutOptions(), ...sourceOptions()]) command.addOption(option);
   command.action(async (file: string, options: Options) => {
-    const recording = await openInput(io, file, options);
+    const recording = await openInput(io, file, {
+      ...options,
+      ...layoutInput(options, options.format),
+    });
     const counter = new EventRateCounter();
     // A live source ends by itself on Ctrl-C.
     const summary = await summarise(recording, {

@@ -275,6 +275,23 @@ describe('saccade convert', () => {
     expect(await written()).toEqual(events);
   });
 
+  it('reads columns in the order and unit that are given', async () => {
+    // Nothing tells which is which: x, polarity, another column, y, time in ms.
+    const some = events.slice(0, 20).map((event) => ({ ...event, t: 1000 * event.t }));
+    const rows = some.map(({ t, x, y, p }) => `${x} ${p} 9 ${y} ${t / 1000}`);
+    await writeFile(place.path('odd.txt'), `${rows.join('\n')}\n`);
+    const args = ['convert', 'odd.txt', 'plain.csv', '--sensor', sensor];
+    await place.print(...args, '--column-order', 'x,p,-,y,t', '--time-unit', 'ms');
+    expect(fromCsv(await readFile(place.path('plain.csv'), 'utf8'))).toEqual(some);
+    await place.fails(
+      'usage',
+      [...args, '--column-order', 'x,y,t'],
+      [/--column-order/, /once each/],
+    );
+    const npy = [...args, '--in-format', 'npy', '--column-order', 't,x,y,p'];
+    await place.fails('usage', npy, [/--column-order/, /csv/]);
+  });
+
   it('makes an index beside the recording where asked to, and gives the same events with it', async () => {
     await place.print('convert', 'events.csv', 'indexed.raw', '--sensor', sensor);
     const slice = async (...more: string[]): Promise<Event[]> => {
