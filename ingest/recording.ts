@@ -285,14 +285,21 @@ export interface RecordingSummary {
 /** Reads a recording once and sums it up. */
 export async function summarise(
   recording: Recording,
-  options: { readonly signal?: AbortSignal } = {},
+  options: {
+    readonly signal?: AbortSignal;
+    /** Sees each batch, whose memory is used again. */
+    readonly onBatch?: (batch: EventBatch) => void;
+  } = {},
 ): Promise<RecordingSummary> {
   let events = 0;
   let onEvents = 0;
   let tFirstUs: number | null = null;
   let lastUs = -Infinity;
-  for await (const { length, tUs, polarity } of recording.batches({ ...options, reuse: true })) {
+  const { signal, onBatch } = options;
+  for await (const batch of recording.batches({ signal, reuse: true })) {
+    const { length, tUs, polarity } = batch;
     if (length === 0) continue;
+    onBatch?.(batch);
     tFirstUs ??= tUs[0];
     for (let i = 0; i < length; i++) {
       onEvents += polarity[i];

@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 export interface CommandIo {
   readonly stdin: AsyncIterable<Uint8Array>;
   /** Results only: with `--json`, one JSON document and nothing else. */
-  readonly stdout: NodeJS.WritableStream;
+  readonly stdout: NodeJS.WritableStream & { readonly isTTY?: boolean; readonly columns?: number };
   /** Progress, warnings and errors. */
   readonly stderr: NodeJS.WritableStream & { readonly isTTY?: boolean };
   /** Aborts on Ctrl-C; the command then cleans up and throws `interrupted`. */
@@ -18,6 +18,12 @@ export type RegisterCommand = (program: Command, io: CommandIo) => void;
 /** Prints lines on standard output. */
 export function print(io: CommandIo, ...lines: readonly string[]): void {
   io.stdout.write(`${lines.join('\n')}\n`);
+}
+
+/** How wide lines on standard output may be, and whether they may be coloured (`NO_COLOR` says no). */
+export function terminalOf({ stdout, env }: CommandIo): { width: number; colour: boolean } {
+  const width = stdout.columns ?? (Number(env.COLUMNS) || 80);
+  return { width, colour: stdout.isTTY === true && !env.NO_COLOR };
 }
 
 /** Prints the one JSON document of a command that was asked for `--json`. */

@@ -1,7 +1,10 @@
 import { InvalidArgumentError, Option } from 'commander';
 
+import { SaccadeError } from '../engine/support/errors.js';
 import type { SensorSize } from '../ingest/eventBatch.js';
+import type { LayoutOptions } from '../ingest/format.js';
 import { formats } from '../ingest/formats/index.js';
+import { dropPolicies, wireFormats } from '../ingest/sources/index.js';
 
 /** Values of options. Each parser throws commander's error, which names the option, and says what was expected. */
 type Parser<T> = (text: string) => T;
@@ -88,10 +91,100 @@ export function sensorOption(): Option {
   ).argParser(parseSensor);
 }
 
-/** An option that names an event format. */
-export function formatOption(flags: string, description: string): Option {
-  return new Option(flags, description).choices(formats.map(({ name }) => name));
+/** An option that names an event format, one of files or, for addresses, of the wire. */
+export function formatOption(
+  flags: string,
+  description: string,
+  { wire = false }: { readonly wire?: boolean } = {},
+): Option {
+  const names = formats.map(({ name }) => name);
+  return new Option(flags, description).choices(wire ? [...names, ...wireFormats] : names);
 }
+
+/** Options of commands that read files and live sources alike. */
+export function sourceOptions(): Option[] {
+  return [
+    new Option(
+      '--speed <k>',
+      'pace of a file that is replayed; 1 is real time (default: as fast as it is read)',
+    ).argParser(numberBetween(1e-6, 1e6)),
+    new Option(
+      '--drop <policy>',
+      'where events come faster than they are used: make the source wait, or drop and count the oldest or ' +
+        'newest (default: wait; by UDP oldest)',
+    ).choices(dropPolicies),
+    new Option(
+      '--queue <events>',
+      'events that wait before any is dropped (default: 4000000)',
+    ).argParser(integerBetween(1, 1e9)),
+  ];
+}
+
+/** Where the events are in a file, and in which order and unit; values of the options. */
+export interface LayoutChoice {
+  readonly columnOrder?: LayoutOptions['columns'];
+  readonly timeUnit?: keyof typeof usPerTimeUnit;
+  readonly eventsAt?: string;
+}
+
+const usPerTimeUnit = { s: 1e6, ms: 1e3, us: 1, ns: 1e-3 } as const;
+
+/** `x,y,p,t`: each of t, x, y and p once, and `-` for columns to pass over. Gives their numbers from 1 on. */
+export const parseColumnOrder: Parser<NonNullable<LayoutOptions['columns']>> = (text) => {
+  const names = text.split(',').map((name) => name.trim());
+  const roles = names.filter((name) => name !== '-');
+  if ([...roles].sort().join() !== 'p,t,x,y') {
+    throw new InvalidArgumentError(
+      'Expected t, x, y and p once each, for instance x,y,p,t or -,t,x,y,p.',
+    );
+  }
+  return Object.fromEntries(roles.map((role) => [role, String(names.indexOf(role) + 1)]));
+};
+
+/** Options of commands that read recordings whose layout cannot always be told. */
+export function layoutOptions(): Option[] {
+  return [
+    new Option(
+      '--column-order <t,x,y,p>',
+      'columns of a text recording, - for others (default: told from names or values)',
+    ).argParser(parseColumnOrder),
+    new Option(
+      '--time-unit <unit>',
+      'unit of the times of text, arrays and containers (default: told from names or values)',
+    ).choices(Object.keys(usPerTimeUnit)),
+    new Option(
+      '--events-at <name>',
+      'topic, group, variable or stream of a container that holds the events (default: the first)',
+    ),
+  ];
+}
+
+/** What the options say, with the format: an order of columns is one of text. */
+export function layoutInput(
+  { columnOrder, timeUnit, eventsAt }: LayoutChoice,
+  given: string | undefined,
+): { format: string | undefined; layout: LayoutOptions | undefined } {
+  const format = given ?? (columnOrder === undefined ? undefined : 'csv');
+  if (columnOrder !== undefined && format !== 'csv') {
+    const message = `is for text (csv), and the format is ${format}`;
+    throw new SaccadeError('usage', message, { field: '--column-order' });
+  }
+  const isGiven = [columnOrder, timeUnit, eventsAt].some((value) => value !== undefined);
+  const usPerUnit = timeUnit === undefined ? undefined : usPerTimeUnit[timeUnit];
+  const layout = isGiven ? { columns: columnOrder, path: eventsAt, usPerUnit } : undefined;
+  return { format, layout };
+}
+
+/** What addresses look like, for the end of a help text. */
+export const addressHelp = `
+Sources and sinks, besides files and - (standard input or output):
+  tcp://HOST:PORT    ws://HOST:PORT/PATH    udp://HOST:PORT    file:PATH
+with options behind a ?, as in tcp://127.0.0.1:7777?format=es&sensor=346x260
+  format   of the stream: a format of files (es by TCP), dv (AEDAT4 as DV sends it), spif (words of AEStream)
+  sensor   WIDTHxHEIGHT, where the stream does not state it
+  listen   wait for the other side to connect
+  drop, queue, speed   as the options of these names
+Ctrl-C ends a live source; what came until then is kept.`;
 
 /** The text below a command's options. Each example is a command line and what it does. */
 export function examples(...lines: readonly (readonly [command: string, what: string])[]): string {

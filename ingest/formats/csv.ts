@@ -67,7 +67,8 @@ export const csv: EventFormat = {
     decodeEvents(bytes, options, async (input) => {
       const whole = !(await input.require(sampleLength));
       const sampleEnd = Math.min(input.end, input.position + sampleLength);
-      const layout = guessCsvLayout(input.bytes.subarray(input.position, sampleEnd), whole);
+      const sample = input.bytes.subarray(input.position, sampleEnd);
+      const layout = guessCsvLayout(sample, whole, options.layout);
       if (layout === undefined) {
         const expected = 'a line with the names t, x, y, p, or four columns "t x y p", "x y p t"';
         throw new SaccadeError('input', `cannot tell the columns, expected ${expected}`, {

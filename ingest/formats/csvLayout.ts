@@ -1,3 +1,4 @@
+import type { LayoutOptions } from '../format.js';
 import { type ColumnRole, columnRoles, namedColumn } from './columns.js';
 
 /** Which column of a text recording is what. */
@@ -29,9 +30,16 @@ const flag = /^(true|false|on|off)$/i;
  * or the largest value.
  *
  * @param whole whether `sample` is the whole file, so that its last line is not cut.
+ * @param given what is known: each column by its number from 1 on, and the unit of the times. A first line that
+ *   is no data is passed over as names.
  * @returns undefined where the text does not look like events.
  */
-export function guessCsvLayout(sample: Uint8Array, whole: boolean): CsvLayout | undefined {
+export function guessCsvLayout(
+  sample: Uint8Array,
+  whole: boolean,
+  given: LayoutOptions = {},
+): CsvLayout | undefined {
+  const order = numberedColumns(given);
   let names: CsvNames | undefined;
   const rows: string[][] = [];
   let firstLine = byteOrderMark.every((byte, i) => sample[i] === byte) ? byteOrderMark.length : 0;
@@ -46,16 +54,24 @@ export function guessCsvLayout(sample: Uint8Array, whole: boolean): CsvLayout | 
       rows.push(row);
     } else if (rows.length === 0 && names === undefined) {
       names = columnNames(fields);
-      if (names !== undefined) firstLine = end;
+      if (names !== undefined || (order !== undefined && !comment)) firstLine = end;
       else if (!comment) return undefined;
     }
   }
-  const columns = names?.columns ?? guessColumns(rows);
+  const columns = order ?? names?.columns ?? guessColumns(rows);
   if (columns === undefined) return undefined;
   // Most lines, so that a damaged one does not change the unit of the others.
   const decimals = rows.filter((row) => /[.e]/i.test(row[columns.t] ?? '')).length;
   const decimal = 2 * decimals > rows.length;
-  return { columns, usPerUnit: names?.usPerUnit ?? (decimal ? 1e6 : 1), firstLine };
+  const usPerUnit = given.usPerUnit ?? names?.usPerUnit ?? (decimal ? 1e6 : 1);
+  return { columns, usPerUnit, firstLine };
+}
+
+/** The columns where they are given by their numbers from 1 on. */
+function numberedColumns({ columns = {} }: LayoutOptions): CsvLayout['columns'] | undefined {
+  const [t, x, y, p] = columnRoles.map((role) => Number(columns[role]) - 1);
+  const isColumn = (column: number): boolean => Number.isInteger(column) && column >= 0;
+  return [t, x, y, p].every(isColumn) ? { t, x, y, p } : undefined;
 }
 
 interface CsvNames {

@@ -1,4 +1,5 @@
 import { createRandom, type Random } from '../../engine/support/random.js';
+import { SaccadeError } from '../../engine/support/errors.js';
 import { createBatch, type EventBatch, type SensorSize } from '../eventBatch.js';
 
 /** What makes the simulated pixels unlike ideal ones. */
@@ -28,6 +29,29 @@ export const defaultSensorModel: SensorModel = {
   leakHz: 0.1,
   bandwidthHz: 0,
 };
+
+/** Least and greatest value of each parameter. */
+export const sensorModelRanges: Readonly<Record<keyof SensorModel, readonly [number, number]>> = {
+  onThreshold: [0.01, 10],
+  offThreshold: [0.01, 10],
+  thresholdMismatch: [0, 1],
+  refractoryUs: [0, 1e7],
+  shotNoiseHz: [0, 1000],
+  leakHz: [0, 1000],
+  bandwidthHz: [0, 1e6],
+};
+
+/** Fills in the defaults. Throws a `SaccadeError` (`usage`) that names a parameter out of its range. */
+export function checkSensorModel(given: Partial<SensorModel> = {}): SensorModel {
+  const model = { ...defaultSensorModel, ...given };
+  for (const [name, [low, high]] of Object.entries(sensorModelRanges)) {
+    const value = model[name as keyof SensorModel];
+    if (value >= low && value <= high) continue;
+    const message = `expected a number from ${low} to ${high}, got ${value}`;
+    throw new SaccadeError('usage', message, { field: `noise.${name}` });
+  }
+  return model;
+}
 
 /** All that a sensor remembers between two frames. */
 export interface SensorState {

@@ -10,7 +10,7 @@ import { gestures } from './gestures.js';
 import { resolveScene, type SceneOptions, simulateGesture } from './simulateGesture.js';
 
 /** Raised whenever the same options give other events, so that a half-made set is not continued. */
-const simulatorVersion = 1;
+export const simulatorVersion = 1;
 
 export interface SimulateDatasetOptions extends SceneOptions {
   /** Folder to write to; made where missing. */

@@ -4,7 +4,7 @@ import { BatchBuilder, type EventBatch, type SensorSize } from '../eventBatch.js
 import { type Capsule, poseFigure } from './figure.js';
 import { gestures } from './gestures.js';
 import { paintBackground, paintCapsules } from './render.js';
-import { createSensor, defaultSensorModel, type SensorModel, stepSensor } from './sensor.js';
+import { checkSensorModel, createSensor, type SensorModel, stepSensor } from './sensor.js';
 import { createSubject, type Subject, varySubject } from './subject.js';
 
 /** What is filmed and how; the same for all recordings of a set. */
@@ -44,7 +44,7 @@ export function resolveScene(options: SceneOptions): ResolvedScene {
     sensor: options.sensor ?? { width: 128, height: 128 },
     durationUs: options.durationUs ?? 1_500_000,
     framesPerSecond: options.framesPerSecond ?? 200,
-    noise: { ...defaultSensorModel, ...options.noise },
+    noise: checkSensorModel(options.noise),
     texture: options.texture ?? 0.3,
     boxes: options.boxes ?? 2,
     distractor: options.distractor ?? false,
@@ -67,13 +67,6 @@ export function resolveScene(options: SceneOptions): ResolvedScene {
   range('framesPerSecond', scene.framesPerSecond, 10, 10_000);
   range('texture', scene.texture, 0, 1);
   whole('boxes', scene.boxes, 0, 100);
-  range('noise.onThreshold', scene.noise.onThreshold, 0.01, 10);
-  range('noise.offThreshold', scene.noise.offThreshold, 0.01, 10);
-  range('noise.thresholdMismatch', scene.noise.thresholdMismatch, 0, 1);
-  range('noise.refractoryUs', scene.noise.refractoryUs, 0, 1e7);
-  range('noise.shotNoiseHz', scene.noise.shotNoiseHz, 0, 1000);
-  range('noise.leakHz', scene.noise.leakHz, 0, 1000);
-  range('noise.bandwidthHz', scene.noise.bandwidthHz, 0, 1e6);
   return scene;
 }
 

@@ -7,7 +7,7 @@ import { type DropPolicy, dropPolicies } from './boundedQueue.js';
 import { spif } from './spif.js';
 
 export type Scheme = 'file' | 'stdio' | 'tcp' | 'udp' | 'ws';
-const schemes: readonly Scheme[] = ['file', 'stdio', 'tcp', 'udp', 'ws'];
+export const schemes: readonly Scheme[] = ['file', 'stdio', 'tcp', 'udp', 'ws'];
 
 /** Where events come from or go to, taken apart. */
 export interface Address {
@@ -96,6 +96,22 @@ export function parseAddress(uri: string): Address {
     queue: number('queue', 1) ?? defaultQueue,
     speed: number('speed', 1e-6),
   };
+}
+
+/** Formats of the wire, besides those of files. */
+export const wireFormats = ['spif', 'dv'] as const;
+
+/** The address with options added, or in place of those that it has. Those that are undefined change nothing. */
+export function withOptions(
+  uri: string,
+  changes: Readonly<Record<string, string | number | undefined>>,
+): string {
+  const [place, query = ''] = splitOnce(uri, '?');
+  const given = new URLSearchParams(query);
+  for (const [name, value] of Object.entries(changes)) {
+    if (value !== undefined) given.set(name, String(value));
+  }
+  return given.size === 0 ? place : `${place}?${given.toString()}`;
 }
 
 function wireFormat(name: string | null): Pick<Address, 'format' | 'prefix'> {

@@ -1,4 +1,11 @@
-export { type Address, parseAddress } from './address.js';
+export {
+  type Address,
+  parseAddress,
+  type Scheme,
+  schemes,
+  wireFormats,
+  withOptions,
+} from './address.js';
 export { BoundedQueue, dropPolicies, type DropPolicy, type QueueOptions } from './boundedQueue.js';
 export { openSource, type SourceOptions } from './openSource.js';
 export { record } from './record.js';

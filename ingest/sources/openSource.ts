@@ -1,7 +1,7 @@
 import { deriveRecording } from '../derivedRecording.js';
 import type { EventBatch, SensorSize } from '../eventBatch.js';
 import { countSkipped, createReport, type DecodeReport, type LayoutOptions } from '../format.js';
-import { decodeStream, openRecording, type Recording } from '../recording.js';
+import { decodeStream, type OpenOptions, openRecording, type Recording } from '../recording.js';
 import { type Address, parseAddress } from './address.js';
 import { BoundedQueue } from './boundedQueue.js';
 import { connectionBytes, datagramBytes, type NetworkOptions } from './network.js';
@@ -11,10 +11,14 @@ export interface SourceOptions extends NetworkOptions {
   /** Where neither the address nor the bytes state it. */
   readonly sensor?: SensorSize;
   readonly layout?: LayoutOptions;
+  /** Of files: whether to use or make the time index beside it. */
+  readonly index?: OpenOptions['index'];
+  /** Default: that of the process. */
+  readonly stdin?: AsyncIterable<Uint8Array>;
 }
 
 /**
- * Opens a source of events by its address (see `parseAddress`): a file, standard input, TCP, UDP or
+ * Opens a source of events by its address (text as `parseAddress` takes it, or taken apart): a file, standard input, TCP, UDP or
  * WebSocket. It is read like a recording; a live one once, and its batches are as short as they come.
  *
  * Where the consumer is slower than the source, TCP, WebSockets and pipes make the other side wait, unless `drop` says
@@ -24,11 +28,14 @@ export interface SourceOptions extends NetworkOptions {
  * @throws SaccadeError (`usage`) for a wrong address, (`input`) for bytes of another format, or without a
  *   sensor size, (`environment`) where there is no connection, (`interrupted`) when the signal fires.
  */
-export async function openSource(uri: string, options: SourceOptions = {}): Promise<Recording> {
-  const address = parseAddress(uri);
+export async function openSource(
+  source: string | Address,
+  options: SourceOptions = {},
+): Promise<Recording> {
+  const address = typeof source === 'string' ? parseAddress(source) : source;
   const sensor = address.sensor ?? options.sensor;
   const recording = await openAddress(address, { ...options, sensor });
-  const { speed, drop, queue } = address;
+  const { uri, speed, drop, queue } = address;
   const paced =
     speed === undefined
       ? recording
@@ -36,14 +43,17 @@ export async function openSource(uri: string, options: SourceOptions = {}): Prom
           replay(recording.batches(read), { speed, signal: read.signal, file: uri }),
         );
   if (drop === 'wait') return paced;
-  return deriveRecording(paced, (read) => dropping(paced, paced.batches(read), drop, queue));
+  return deriveRecording(paced, (read) =>
+    // Batches wait in the queue, so their memory cannot be used again.
+    dropping(paced, paced.batches({ ...read, reuse: false }), drop, queue),
+  );
 }
 
 async function openAddress(address: Address, options: SourceOptions): Promise<Recording> {
   const { uri, scheme, format, prefix, path } = address;
-  const { sensor, layout, signal } = options;
+  const { sensor, layout, index, signal, stdin = process.stdin } = options;
   if (scheme === 'file') {
-    return openRecording(path, { format: format?.name, sensor, layout, signal });
+    return openRecording(path, { format: format?.name, sensor, layout, index, signal });
   }
   // Datagrams may be dropped before the sensor size is known.
   const opened: { recording?: Recording } = {};
@@ -51,7 +61,7 @@ async function openAddress(address: Address, options: SourceOptions): Promise<Re
   const reportOf = (): DecodeReport => opened.recording?.report ?? early;
   const bytes =
     scheme === 'stdio'
-      ? (process.stdin as AsyncIterable<Uint8Array>)
+      ? (stdin as AsyncIterable<Uint8Array>)
       : scheme === 'udp'
         ? datagramBytes(address, options, reportOf)
         : connectionBytes(address, options);

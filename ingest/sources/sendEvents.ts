@@ -3,7 +3,7 @@ import { SaccadeError } from '../../engine/support/errors.js';
 import { throwIfAborted } from '../bytes.js';
 import type { EventBatch, SensorSize } from '../eventBatch.js';
 import { writeRecording } from '../recording.js';
-import { parseAddress } from './address.js';
+import { type Address, parseAddress } from './address.js';
 import { type NetworkOptions, sendBytes, sendDatagrams } from './network.js';
 import { spif } from './spif.js';
 
@@ -12,21 +12,21 @@ export interface SendOptions extends NetworkOptions {
 }
 
 /**
- * Sends events to an address (see `parseAddress`): a file, standard output, TCP, UDP or WebSocket. The bytes of each
+ * Sends events to an address (text as `parseAddress` takes it, or taken apart): a file, standard output, TCP, UDP or WebSocket. The bytes of each
  * batch go out at once. Where the other side is slow, this waits, so that nothing is lost; by UDP
  * only SPIF words can be sent, and nobody says whether they arrive.
  *
- * @returns the number of events sent.
+ * @returns the number of events and of bytes sent.
  * @throws SaccadeError (`usage`) for a wrong address, (`input`) for an event that the format cannot hold,
  *   (`environment`) where there is no connection or it breaks, (`interrupted`) when the signal fires.
  */
 export async function sendEvents(
-  uri: string,
+  target: string | Address,
   batches: AsyncIterable<EventBatch>,
   options: SendOptions,
-): Promise<{ events: number }> {
-  const address = parseAddress(uri);
-  const { scheme, format, prefix, path } = address;
+): Promise<{ events: number; bytes: number }> {
+  const address = typeof target === 'string' ? parseAddress(target) : target;
+  const { uri, scheme, format, prefix, path } = address;
   const { sensor, signal } = options;
   if (scheme === 'file') {
     return writeRecording(path, batches, { sensor, signal, format: format?.name });
@@ -45,12 +45,21 @@ export async function sendEvents(
       yield batch;
     }
   };
+  let bytes = 0;
+  const countedBytes = async function* (
+    chunks: AsyncIterable<Uint8Array>,
+  ): AsyncGenerator<Uint8Array> {
+    for await (const chunk of chunks) {
+      bytes += chunk.length;
+      yield chunk;
+    }
+  };
   const encoded = format.encode(counted(), { file: uri, sensor, signal, live: true });
-  const bytes = prefix === undefined ? encoded : without(prefix.length, encoded);
-  if (scheme === 'udp') await sendDatagrams(address, bytes);
-  else if (scheme === 'stdio') await writeOut(bytes, signal);
-  else await sendBytes(address, bytes, options);
-  return { events };
+  const chunks = countedBytes(prefix === undefined ? encoded : without(prefix.length, encoded));
+  if (scheme === 'udp') await sendDatagrams(address, chunks);
+  else if (scheme === 'stdio') await writeOut(chunks, signal);
+  else await sendBytes(address, chunks, options);
+  return { events, bytes };
 }
 
 /** The bytes behind the first `length` ones. */

@@ -1,6 +1,16 @@
-import sharp from 'sharp';
+import {
+  blendColours,
+  type Colour,
+  createCanvas,
+  drawRotated,
+  drawText,
+  encodePng,
+  fill,
+  ink,
+  readableOn,
+} from '../../engine/support/canvas.js';
+import { fittedTextMask, textMask, type TextMask } from '../../engine/support/textMask.js';
 import type { ConfusionMatrix } from './metrics.js';
-import { fittedTextMask, textMask, type TextMask } from './textMask.js';
 
 export interface ConfusionPicture {
   readonly matrix: ConfusionMatrix;
@@ -9,10 +19,6 @@ export interface ConfusionPicture {
   readonly title: string;
 }
 
-type Colour = readonly [red: number, green: number, blue: number];
-
-const white: Colour = [255, 255, 255];
-const ink: Colour = [20, 28, 40];
 const faint: Colour = [165, 175, 188];
 const gridLine: Colour = [214, 221, 229];
 
@@ -120,9 +126,7 @@ export async function confusionPicture({
   }
   drawRotated(canvas, shareCaption, shareCaptionX, gridY + grid / 2, ink, 'centre');
 
-  return sharp(canvas.pixels, { raw: { width: canvas.width, height: canvas.height, channels: 3 } })
-    .png()
-    .toBuffer();
+  return encodePng(canvas);
 }
 
 /** Few classes get large cells, many still readable ones. */
@@ -141,100 +145,5 @@ async function countMasks(matrix: ConfusionMatrix): Promise<Map<number, TextMask
 }
 
 function shareColour(share: number): Colour {
-  const position = Math.min(1, Math.max(0, share)) * (shareColours.length - 1);
-  const below = Math.min(Math.floor(position), shareColours.length - 2);
-  const part = position - below;
-  const [from, to] = [shareColours[below], shareColours[below + 1]];
-  return [0, 1, 2].map((i) => Math.round(from[i] + (to[i] - from[i]) * part)) as unknown as Colour;
-}
-
-/** Of dark and white ink the one with more contrast (WCAG 2: ratio of relative luminances + 0.05). */
-function readableOn(background: Colour): Colour {
-  const paper = luminance(background) + 0.05;
-  return paper / (luminance(ink) + 0.05) >= 1.05 / paper ? ink : white;
-}
-
-function luminance(colour: Colour): number {
-  const [red, green, blue] = colour.map((value) => {
-    const share = value / 255;
-    return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
-  });
-  return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
-}
-
-interface Canvas {
-  readonly width: number;
-  readonly height: number;
-  /** RGB, row-major. */
-  readonly pixels: Uint8Array;
-}
-
-type Anchor = 'start' | 'centre' | 'end';
-
-function createCanvas(width: number, height: number): Canvas {
-  return { width, height, pixels: new Uint8Array(width * height * 3).fill(255) };
-}
-
-function fill(
-  canvas: Canvas,
-  x: number,
-  y: number,
-  width: number,
-  height: number,
-  colour: Colour,
-): void {
-  for (let row = y; row < y + height; row++) {
-    for (let column = x; column < x + width; column++) {
-      canvas.pixels.set(colour, (row * canvas.width + column) * 3);
-    }
-  }
-}
-
-/** Draws text along the row `y`, its start, centre or end at `x`. */
-function drawText(
-  canvas: Canvas,
-  mask: TextMask,
-  x: number,
-  y: number,
-  colour: Colour,
-  anchor: Anchor,
-): void {
-  const left = Math.round(x - anchorOffset(mask, anchor));
-  const top = Math.round(y) - mask.middle;
-  for (let row = 0; row < mask.height; row++) {
-    for (let column = 0; column < mask.width; column++) {
-      blend(canvas, left + column, top + row, mask.coverage[row * mask.width + column], colour);
-    }
-  }
-}
-
-/** Draws text upwards along the column `x` (a quarter turn to the left), its anchor at `y`. */
-function drawRotated(
-  canvas: Canvas,
-  mask: TextMask,
-  x: number,
-  y: number,
-  colour: Colour,
-  anchor: Anchor,
-): void {
-  const left = Math.round(x) - mask.middle;
-  const bottom = Math.round(y + anchorOffset(mask, anchor)) - 1;
-  for (let row = 0; row < mask.height; row++) {
-    for (let column = 0; column < mask.width; column++) {
-      blend(canvas, left + row, bottom - column, mask.coverage[row * mask.width + column], colour);
-    }
-  }
-}
-
-function anchorOffset({ width }: TextMask, anchor: Anchor): number {
-  return anchor === 'start' ? 0 : anchor === 'end' ? width : width / 2;
-}
-
-function blend(canvas: Canvas, x: number, y: number, coverage: number, colour: Colour): void {
-  if (coverage === 0 || x < 0 || y < 0 || x >= canvas.width || y >= canvas.height) return;
-  const at = (y * canvas.width + x) * 3;
-  for (let i = 0; i < 3; i++) {
-    const paper = canvas.pixels[at + i];
-    canvas.pixels[at + i] = Math.round(paper + ((colour[i] - paper) * coverage) / 255);
-  }
+  return blendColours(shareColours, share);
 }

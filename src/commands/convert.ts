@@ -1,29 +1,41 @@
 import { Option } from 'commander';
 import { throwIfAborted } from '../../ingest/bytes.js';
-import type { EventBatch, SensorSize } from '../../ingest/eventBatch.js';
+import type { EventBatch } from '../../ingest/eventBatch.js';
 import type { EventFormat } from '../../ingest/format.js';
-import { formatByExtension, formatByName } from '../../ingest/formats/index.js';
+import { formatByExtension } from '../../ingest/formats/index.js';
 import { type Recording, writeRecording } from '../../ingest/recording.js';
+import { type Address, sendEvents } from '../../ingest/sources/index.js';
 import { createEventProgress } from '../eventProgress.js';
-import { damageFields, openInput, standardStream, warnOfDamage } from '../input.js';
+import {
+  addressOf,
+  damageFields,
+  type InputOptions,
+  listeningNote,
+  openInput,
+  warnOfDamage,
+  workSignal,
+} from '../input.js';
 import { type CommandIo, grouped, note, print, printJson, type RegisterCommand } from '../io.js';
 import {
+  addressHelp,
   collected,
   examples,
   formatOption,
   jsonOption,
+  type LayoutChoice,
+  layoutInput,
+  layoutOptions,
   parseTimeUs,
   sensorOption,
+  sourceOptions,
 } from '../options.js';
 import { checkOutput, writeChunk } from '../output.js';
 
-interface Options {
+interface Options extends Omit<InputOptions, 'index'>, LayoutChoice {
   readonly from?: number;
   readonly to?: number;
   readonly filter?: readonly string[];
-  readonly format?: string;
   readonly inFormat?: string;
-  readonly sensor?: SensorSize;
   readonly sort?: boolean;
   readonly strict?: boolean;
   readonly index?: boolean;
@@ -31,18 +43,18 @@ interface Options {
 }
 
 export const registerConvert: RegisterCommand = (program, io) => {
-  program
+  const command = program
     .command('convert')
     .summary('write a recording in another format, cut or filtered')
     .description(
-      'Copies the events of a recording into another file, event by event, with bounded memory. OUT ' +
-        'appears whole or not at all; a file that is there is replaced, but never IN itself. An event ' +
+      'Copies the events of a recording, or of a live source, into another file or to a live sink, with bounded ' +
+        'memory. A file appears whole or not at all; a file that is there is replaced, but never IN itself. An event ' +
         'that the format of OUT cannot hold is an error. Times that go back are kept and counted. With ' +
         '--json: {from, to, events: {read, filtered, written}, backwardSteps, bytes, damageCount, ' +
         'damages, skipped}, on standard error where OUT is -.',
     )
-    .argument('<in>', 'recording, or - for standard input')
-    .argument('<out>', 'file to write, or - for standard output')
+    .argument('<in>', 'recording, - for standard input, or an address')
+    .argument('<out>', 'file to write, - for standard output, or an address')
     .option('--from <µs>', "first time to keep, in the recording's own time", parseTimeUs)
     .option('--to <µs>', 'first time not to keep any more', parseTimeUs)
     .option(
@@ -54,9 +66,14 @@ export const registerConvert: RegisterCommand = (program, io) => {
       formatOption(
         '--format <name>',
         'format of OUT (default: by its extension; for -, that of IN)',
+        { wire: true },
       ),
     )
-    .addOption(formatOption('--in-format <name>', 'format of IN (default: told from its content)'))
+    .addOption(
+      formatOption('--in-format <name>', 'format of IN (default: told from its content)', {
+        wire: true,
+      }),
+    )
     .addOption(sensorOption())
     .addOption(new Option('--sort', 'put the events in order of time').conflicts('strict'))
     .option('--strict', 'take a time that goes back for an error')
@@ -77,11 +94,21 @@ export const registerConvert: RegisterCommand = (program, io) => {
           'zcat events.txt.gz | saccade convert - - --sensor 346x260 --format evt2 > out.raw',
           'a pipe',
         ],
+        [
+          "saccade convert walk.aedat 'tcp://127.0.0.1:7777?format=es' --speed 1",
+          'plays a recording in real time to whoever listens there',
+        ],
+        [
+          "saccade convert 'udp://0.0.0.0:3333?format=spif&sensor=346x260' walk.raw",
+          'records a live camera until Ctrl-C; what was dropped is counted',
+        ],
       ),
     )
-    .action((input: string, output: string, options: Options) =>
-      convert(io, input, output, options),
-    );
+    .addHelpText('after', addressHelp);
+  for (const option of [...layoutOptions(), ...sourceOptions()]) command.addOption(option);
+  command.action((input: string, output: string, options: Options) =>
+    convert(io, input, output, options),
+  );
 };
 
 async function convert(
@@ -90,17 +117,22 @@ async function convert(
   output: string,
   options: Options,
 ): Promise<void> {
-  const { signal } = io;
-  const toStream = output === standardStream;
   // Mistakes are told before anything is read.
   const filter = await createFilter(options.filter ?? []);
-  const chosen = options.format === undefined ? undefined : formatByName(options.format);
-  const format = chosen ?? (toStream ? undefined : formatByExtension(output));
-  if (!toStream) await checkOutput(output, input);
+  const target = await addressOf(output, { format: options.format });
+  const toStream = target.scheme === 'stdio';
+  if (target.scheme === 'file') await checkOutput(target.path, input);
+  const byName =
+    target.scheme === 'file' ? (): EventFormat => formatByExtension(target.path) : undefined;
+  const format = target.format ?? byName?.();
 
+  const { sensor, speed, drop, queue } = options;
   const recording = await openInput(io, input, {
-    format: options.inFormat,
-    sensor: options.sensor,
+    ...layoutInput(options, options.inFormat),
+    sensor,
+    speed,
+    drop,
+    queue,
     index: options.index === true ? 'make' : 'use',
   });
   const order = options.sort ? 'sort' : options.strict ? 'strict' : 'keep';
@@ -113,16 +145,15 @@ async function convert(
   });
   let read = 0;
   const counted = tap(
-    recording.batches({ fromUs: options.from, toUs: options.to, order, reuse, signal }),
+    recording.batches({ fromUs: options.from, toUs: options.to, order, reuse, signal: io.signal }),
     (batch) => {
       read += batch.length;
       progress.add(batch.length);
     },
   );
-  const target = format ?? recording.format;
-  const written = await write(io, output, filter(counted), recording, target).finally(
-    progress.done,
-  );
+  const signal = workSignal(io, input);
+  const sink = { ...target, format: format ?? recording.format };
+  const written = await write(io, sink, filter(counted), recording, signal).finally(progress.done);
 
   const counts = { read, filtered: read - written.events, written: written.events };
   const document = {
@@ -163,14 +194,17 @@ async function createFilter(texts: readonly string[]): Promise<Transform> {
 
 async function write(
   io: CommandIo,
-  output: string,
+  target: Address & { readonly format: EventFormat },
   batches: AsyncIterable<EventBatch>,
   { sensor }: Recording,
-  format: EventFormat,
+  signal: AbortSignal,
 ): Promise<{ events: number; bytes: number }> {
-  const { signal } = io;
-  if (output !== standardStream) {
-    return writeRecording(output, batches, { sensor, format: format.name, signal });
+  const { scheme, path, format } = target;
+  if (scheme === 'file') {
+    return writeRecording(path, batches, { sensor, format: format.name, signal });
+  }
+  if (scheme !== 'stdio') {
+    return sendEvents(target, batches, { sensor, signal, onListening: listeningNote(io, target) });
   }
   const file = 'standard output';
   let events = 0;

@@ -11,10 +11,12 @@ import { registerRepresent } from './represent.js';
 import { registerSimulate } from './simulate.js';
 import { registerStream } from './stream.js';
 import { registerTrain } from './train.js';
+import { registerView } from './view.js';
 
 /** Every command, in the order of the help. One more is one line here. */
 export const commands: readonly RegisterCommand[] = [
   registerInfo,
+  registerView,
   registerConvert,
   registerRepresent,
   registerSimulate,

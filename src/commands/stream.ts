@@ -1,43 +1,55 @@
-import type { SensorSize } from '../../ingest/eventBatch.js';
+import { deriveRecording } from '../../ingest/derivedRecording.js';
 import type { Recording } from '../../ingest/recording.js';
+import { record } from '../../ingest/sources/index.js';
 import type { LoadedModel } from '../../workers/runs.js';
 import type { BinPrediction } from '../../workers/stream.js';
 import { backendOption } from '../experimentOptions.js';
-import { openInput, warnOfDamage } from '../input.js';
+import { type InputOptions, openInput, warnOfDamage, workSignal } from '../input.js';
 import { type CommandIo, grouped, note, print, type RegisterCommand } from '../io.js';
-import { examples, formatOption, integerBetween, jsonOption, sensorOption } from '../options.js';
+import {
+  addressHelp,
+  examples,
+  formatOption,
+  integerBetween,
+  jsonOption,
+  sensorOption,
+  sourceOptions,
+} from '../options.js';
+import { checkOutput } from '../output.js';
 import { windowLine } from './infer.js';
 
-interface Options {
+interface Options extends Omit<InputOptions, 'index' | 'layout'> {
+  readonly record?: string;
   readonly every?: boolean;
   readonly restart?: number;
   readonly backend?: string;
-  readonly format?: string;
-  readonly sensor?: SensorSize;
   readonly json?: boolean;
 }
 
 export const registerStream: RegisterCommand = (program, io) => {
-  program
+  const command = program
     .command('stream')
     .summary('recognise an action while it happens')
     .description(
       'Reads events as they come, runs the model once per time bin with the state of all bins before, and ' +
         'prints the prediction whenever it changes. Memory stays bounded however long the stream. A prediction ' +
-        'is drawn from all bins since the start, so give --restart for streams without end. With ' +
+        'is drawn from all bins since the start, so give --restart for streams without end. Ctrl-C ends a live source. With ' +
         '--json: one JSON document a line and bin, {bin, startUs, endUs, events, prediction, ' +
         'probabilities, frames}.',
     )
     .argument('<checkpoint>', 'checkpoint (.safetensors) or run folder of a causal model')
-    .argument('<source>', 'recording, or - for standard input')
+    .argument('<source>', 'recording, - for standard input, or an address')
     .option('--every', 'print every bin, not only changes')
     .option(
       '--restart <bins>',
       'forget all that was before after so many bins (default: never)',
       integerBetween(1, 1_000_000_000),
     )
+    .option('--record <file>', 'write the events on their way; what came is kept however it ends')
     .addOption(
-      formatOption('--format <name>', 'format of the source (default: told from its content)'),
+      formatOption('--format <name>', 'format of the source (default: told from its content)', {
+        wire: true,
+      }),
     )
     .addOption(sensorOption())
     .addOption(backendOption())
@@ -50,20 +62,53 @@ export const registerStream: RegisterCommand = (program, io) => {
           'camera | saccade stream runs/gestures - --format es --restart 24',
           'a live stream, beginning anew after 24 bins',
         ],
+        [
+          "saccade stream runs/gestures 'ws://localhost:8080/events?format=es' --drop oldest --record today.es",
+          'the latest events, and all that were taken in a file',
+        ],
+        ['saccade stream runs/gestures wave.es --speed 1', 'a recording in real time'],
       ),
     )
-    .action(async (checkpoint: string, source: string, options: Options) => {
-      const { backend, format, sensor } = options;
-      const [{ selectBackend }, { loadModel }] = await Promise.all([
-        import('../../engine/backend.js'),
-        import('../../workers/runs.js'),
-      ]);
-      await selectBackend(backend);
-      const loaded = await loadModel(checkpoint);
-      const recording = await openInput(io, source, { format, sensor });
-      await runStream(io, loaded, recording, options);
-    });
+    .addHelpText('after', addressHelp);
+  for (const option of sourceOptions()) command.addOption(option);
+  command.action(async (checkpoint: string, source: string, options: Options) => {
+    const { backend, record: file } = options;
+    if (file !== undefined) await checkOutput(file, source);
+    const [{ selectBackend }, { loadModel }] = await Promise.all([
+      import('../../engine/backend.js'),
+      import('../../workers/runs.js'),
+    ]);
+    await selectBackend(backend);
+    const loaded = await loadModel(checkpoint);
+    const opened = await openInput(io, source, options);
+    const recording = file === undefined ? opened : recorded(opened, file);
+    await runStream(io, loaded, recording, options, workSignal(io, source));
+  });
 };
+
+/** The same recording, written to a file on its way. */
+function recorded(recording: Recording, path: string): Recording {
+  const { sensor } = recording;
+  return deriveRecording(recording, (read) =>
+    record(recording.batches({ ...read, reuse: false }), path, { sensor }),
+  );
+}
+
+/** Drops are told while they happen, at most this often. */
+const dropNoteMs = 5000;
+
+/** Call it now and then: it says how many events were dropped so far, where there are more. */
+function dropNotes(io: CommandIo, recording: Recording): () => void {
+  let told = 0;
+  let toldMs = -Infinity;
+  return () => {
+    const count = recording.report.skipped.droppedEvents ?? 0;
+    const nowMs = performance.now();
+    if (count === told || nowMs - toldMs < dropNoteMs) return;
+    [told, toldMs] = [count, nowMs];
+    note(io, `${grouped(count)} events dropped so far`);
+  };
+}
 
 /** Streams a recording through a model and prints what it recognises. */
 export async function runStream(
@@ -71,16 +116,19 @@ export async function runStream(
   loaded: LoadedModel,
   recording: Recording,
   { every, restart, json }: Pick<Options, 'every' | 'restart' | 'json'>,
+  signal = io.signal,
 ): Promise<BinPrediction | undefined> {
   const { streamPredictions } = await import('../../workers/stream.js');
   const { classes } = loaded;
   const report = { lateEvents: 0, jumps: 0 };
-  const predictions = streamPredictions(loaded, recording.batches({ signal: io.signal }), {
+  const predictions = streamPredictions(loaded, recording.batches({ signal }), {
     restartBins: restart,
     report,
   });
   let last: BinPrediction | undefined;
+  const drops = dropNotes(io, recording);
   for await (const bin of predictions) {
+    drops();
     if (json) {
       print(io, JSON.stringify({ ...bin, prediction: classes[bin.prediction] }));
     } else if (every || bin.prediction !== last?.prediction) {

@@ -6,7 +6,7 @@ import sharp from 'sharp';
 import ts from 'typescript';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { confusionPicture } from '../../models/evaluation/confusionPicture.js';
-import { fittedTextMask, textMask } from '../../models/evaluation/textMask.js';
+import { fittedTextMask, textMask } from '../../engine/support/textMask.js';
 
 interface Picture {
   width: number;

@@ -49,6 +49,7 @@ beforeAll(async () => {
 describe('saccade', () => {
   const commands = [
     'info',
+    'view',
     'convert',
     'represent',
     'simulate',
@@ -161,6 +162,29 @@ describe('saccade info', () => {
   });
 });
 
+describe('the rate that info shows', () => {
+  it('counts every event, and is drawn without colour where there is no terminal', async () => {
+    const { rate } = (await place.json('info', 'events.csv', '--sensor', sensor)) as {
+      rate: { fromUs: number; intervalUs: number; counts: number[] };
+    };
+    expect(rate.counts.reduce((a, b) => a + b)).toBe(events.length);
+    const { fromUs, intervalUs } = rate;
+    expect(rate.counts[3]).toBe(
+      events.filter(({ t }) => Math.floor((t - fromUs) / intervalUs) === 3).length,
+    );
+    const { stdout } = await place.run(['info', 'events.csv', '--sensor', sensor], {
+      env: { COLUMNS: '50' },
+    });
+    expect(stdout).toMatch(/k\/s┤.*[▁▂▃▄▅▆▇█]/);
+    expect(stdout).not.toContain('\u001b');
+    const plot = stdout
+      .slice(stdout.indexOf('\n\n') + 2)
+      .trimEnd()
+      .split('\n');
+    for (const line of plot) expect(line.length).toBeLessThanOrEqual(50);
+  });
+});
+
 describe('saccade convert', () => {
   it('keeps every event from format to format', async () => {
     // Each format on the way holds these events.
@@ -229,6 +253,61 @@ describe('saccade convert', () => {
     // An event that the format cannot hold: times of Event Stream never go back.
     await place.fails('input', ['convert', 'late.csv', 'x.es'], [/x\.es/, /event 1/, /go back/]);
     expect(await readdir(place.folder)).toEqual(before);
+  });
+
+  it('keeps times that go back, or sorts them, or refuses them', async () => {
+    const swapped = [events[1], events[0], events[3], events[2], events[4]];
+    await writeFile(place.path('swapped.csv'), asCsv(swapped));
+    const args = ['convert', 'swapped.csv', 'order.csv', '--sensor', sensor];
+    const written = async (): Promise<Event[]> =>
+      fromCsv(await readFile(place.path('order.csv'), 'utf8'));
+    const kept = await place.run(args);
+    expect(kept.exitCode, kept.stderr).toBe(0);
+    expect(kept.stderr).toMatch(/time goes back 2 times; they were kept \(--sort and --strict/);
+    expect(await written()).toEqual(swapped);
+    const sorted = await place.run([...args, '--sort']);
+    expect(sorted.stderr).toMatch(/time goes back 2 times; events were sorted/);
+    expect(await written()).toEqual(events.slice(0, 5));
+    await place.fails('input', [...args, '--strict'], [/swapped\.csv/, /event 1/]);
+    await place.fails('usage', [...args, '--sort', '--strict'], [/--sort/, /--strict/]);
+    // Nothing is refused where there is nothing to refuse.
+    await place.print('convert', 'events.csv', 'order.csv', '--sensor', sensor, '--strict');
+    expect(await written()).toEqual(events);
+  });
+
+  it('reads columns in the order and unit that are given', async () => {
+    // Nothing tells which is which: x, polarity, another column, y, time in ms.
+    const some = events.slice(0, 20).map((event) => ({ ...event, t: 1000 * event.t }));
+    const rows = some.map(({ t, x, y, p }) => `${x} ${p} 9 ${y} ${t / 1000}`);
+    await writeFile(place.path('odd.txt'), `${rows.join('\n')}\n`);
+    const args = ['convert', 'odd.txt', 'plain.csv', '--sensor', sensor];
+    await place.print(...args, '--column-order', 'x,p,-,y,t', '--time-unit', 'ms');
+    expect(fromCsv(await readFile(place.path('plain.csv'), 'utf8'))).toEqual(some);
+    await place.fails(
+      'usage',
+      [...args, '--column-order', 'x,y,t'],
+      [/--column-order/, /once each/],
+    );
+    const npy = [...args, '--in-format', 'npy', '--column-order', 't,x,y,p'];
+    await place.fails('usage', npy, [/--column-order/, /csv/]);
+  });
+
+  it('makes an index beside the recording where asked to, and gives the same events with it', async () => {
+    await place.print('convert', 'events.csv', 'indexed.raw', '--sensor', sensor);
+    const slice = async (...more: string[]): Promise<Event[]> => {
+      const range = ['--from', `${events[100].t}`, '--to', `${events[200].t}`];
+      await place.print('convert', 'indexed.raw', 'slice.csv', ...range, ...more);
+      return fromCsv(await readFile(place.path('slice.csv'), 'utf8'));
+    };
+    expect(await slice()).toEqual(events.slice(100, 200));
+    expect(await readdir(place.folder)).not.toContain('indexed.raw.idx');
+    expect(await slice('--index')).toEqual(events.slice(100, 200));
+    expect(await readdir(place.folder)).toContain('indexed.raw.idx');
+    expect(await slice()).toEqual(events.slice(100, 200));
+    // An index of another recording is not used.
+    await place.print('convert', 'events.csv', 'indexed.raw', '--sensor', sensor, '--to', '6000');
+    const cut = events.filter(({ t }) => t < 6000 && t >= events[100].t);
+    expect(await slice()).toEqual(cut);
   });
 
   it('refuses wrong options before anything is read', async () => {
@@ -410,6 +489,55 @@ describe('saccade simulate', () => {
       'arm_roll',
       'dataset.json',
     ]);
+  });
+
+  it('makes events of a video, and says beside it that they are synthetic', async () => {
+    const frame = (column: number): Buffer =>
+      Buffer.from(Array.from({ length: 256 }, (_, i) => (i % 16 === column ? 220 : 40)));
+    const video = Buffer.concat([
+      Buffer.from('YUV4MPEG2 W16 H16 F100:1 Cmono\n'),
+      ...[2, 5, 8, 11].flatMap((column) => [Buffer.from('FRAME\n'), frame(column)]),
+    ]);
+    await writeFile(place.path('moves.y4m'), video);
+    const model = ['--mismatch', '0', '--shot-noise', '0', '--leak', '0', '--refractory', '0'];
+    const made = await place.json('simulate', 'moves.es', '--from', 'moves.y4m', ...model);
+    expect(made).toMatchObject({
+      synthetic: true,
+      frames: 4,
+      width: 16,
+      height: 16,
+      durationUs: 40_000,
+      noise: { onThreshold: 0.2, thresholdMismatch: 0, shotNoiseHz: 0 },
+    });
+    expect(made.events).toBeGreaterThan(0);
+    expect(await place.json('info', 'moves.es')).toMatchObject({
+      synthetic: true,
+      events: made.events,
+    });
+    expect(await place.print('info', 'moves.es')).toMatch(/origin +synthetic \(moves\.es\.json/);
+    const origin = JSON.parse(await readFile(place.path('moves.es.json'), 'utf8')) as unknown;
+    expect(origin).toMatchObject({ synthetic: true, from: 'moves.y4m', seed: 0 });
+
+    const piped = await place.run(
+      ['simulate', 'piped.es', '--from', '-', ...model, '--on-threshold', '0.5', '--json'],
+      { input: video },
+    );
+    expect(piped.exitCode, piped.stderr).toBe(0);
+    const fewer = JSON.parse(piped.stdout) as { events: number };
+    expect(fewer.events).toBeLessThan(made.events as number);
+  });
+
+  it('refuses videos that are none, and options that do not belong to them', async () => {
+    const from = ['simulate', 'x.es', '--from'];
+    await place.fails('input', [...from, 'gone.y4m'], [/gone\.y4m/, /no such file/]);
+    await place.fails('input', [...from, '.'], [/0 pictures/]);
+    await place.fails('usage', [...from, 'events.csv', '--gesture', 'arm_roll'], [/--gesture/]);
+    await place.fails('usage', [...from, 'events.csv', '--leak', '-1'], [/--leak/, /from 0/]);
+    await place.fails('usage', ['simulate', 'x.es', '--fps', '30'], [/--fps/, /--from/]);
+    // Without ffmpeg on the path, other videos are told what they need.
+    await place.fails('environment', [...from, 'events.csv'], [/ffmpeg/, /install it/], {
+      env: { PATH: '' },
+    });
   });
 
   it('refuses unknown gestures, and options of its other use', async () => {

@@ -20,6 +20,8 @@ export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Is called with all of standard error so far, and interrupts the process when it says so. */
   readonly interruptWhen?: (stderr: string) => boolean;
+  /** Interrupts the process after so long. */
+  readonly interruptAfterMs?: number;
 }
 
 /** A folder of its own for a test file, in which its processes run. */
@@ -41,7 +43,7 @@ export class Workplace {
 
   /** Runs `saccade` and waits for its end. */
   run(args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
-    const { input = '', env = {}, interruptWhen } = options;
+    const { input = '', env = {}, interruptWhen, interruptAfterMs } = options;
     return new Promise((done, reject) => {
       const child = spawn(process.execPath, [cli, ...args], {
         cwd: this.folder,
@@ -50,6 +52,7 @@ export class Workplace {
       let stdout = '';
       let stderr = '';
       let interrupted = false;
+      if (interruptAfterMs !== undefined) setTimeout(() => child.kill('SIGINT'), interruptAfterMs);
       child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
       child.stderr.setEncoding('utf8').on('data', (text: string) => {
         stderr += text;
