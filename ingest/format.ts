@@ -57,6 +57,8 @@ export interface DecodeOptions {
   readonly live?: boolean;
   /** Whether each batch is done with when the next one is asked for, so that its memory can be used again. */
   readonly reuse?: boolean;
+  /** Whether compiled loops may be used where they are built (default yes). The events do not depend on it. */
+  readonly compiled?: boolean;
   /** Called in front of each batch by decoders that can go on there later. */
   readonly onMark?: (mark: DecodeMark) => void;
   /** Where to go on behind the header; the bytes must be a `ByteSource` with `from`. */

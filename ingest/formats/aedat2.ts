@@ -1,5 +1,6 @@
 import { SaccadeError } from '../../engine/support/errors.js';
 import type { ByteReader, ByteWriter } from '../bytes.js';
+import { CompiledLoop } from '../compiledLoop.js';
 import type { BatchBuilder, EventBatch, SensorSize } from '../eventBatch.js';
 import { countSkipped, type DecodeMark, type DecodeReport, type EventFormat } from '../format.js';
 import { type BlockDecoder, decodeEvents, encodeEvents, type EventEncoder } from '../transcode.js';
@@ -85,7 +86,7 @@ export const aedat2: EventFormat = {
       }
       const chip = named ?? chipFor(options.sensor) ?? chips[0];
       const sensor = named?.sensor ?? options.sensor ?? chip.sensor;
-      return new Aedat2Decoder(chip.layout, sensor, options.report);
+      return new Aedat2Decoder(chip.layout, sensor, options.report, options.compiled);
     }),
 
   encode: (batches, options) => {
@@ -115,12 +116,16 @@ function chipFor(sensor: SensorSize | undefined): Chip | undefined {
 
 class Aedat2Decoder implements BlockDecoder {
   private readonly time = new TimeUnwrapper();
+  private readonly compiled: CompiledLoop | undefined;
 
   constructor(
     private readonly layout: Chip['layout'],
     readonly sensor: SensorSize,
     private readonly report: DecodeReport,
-  ) {}
+    compiled?: boolean,
+  ) {
+    this.compiled = CompiledLoop.of('decodeAedat2', 7, compiled);
+  }
 
   mark(input: ByteReader): DecodeMark {
     return { offset: input.offset, state: this.time.state };
@@ -131,8 +136,27 @@ class Aedat2Decoder implements BlockDecoder {
   }
 
   decode(input: ByteReader, events: BatchBuilder, full: number): void {
-    if (this.layout === 'davis') this.decodeDavis(input, events, full);
+    if (this.compiled !== undefined) this.runCompiled(this.compiled, input, events, full);
+    else if (this.layout === 'davis') this.decodeDavis(input, events, full);
     else this.decodeDvs128(input, events, full);
+  }
+
+  private runCompiled(
+    loop: CompiledLoop,
+    input: ByteReader,
+    events: BatchBuilder,
+    full: number,
+  ): void {
+    const { state } = loop;
+    const davis = this.layout === 'davis';
+    state.set([...this.time.state, 0, 0, 0, 0, davis ? 1 : 0]);
+    loop.decode(input, events, full, this.sensor);
+    const [last, offsetUs, outside, external, special, imu] = state;
+    this.time.state = [last, offsetUs];
+    countSkipped(this.report, 'external', external);
+    countSkipped(this.report, davis ? 'aps' : 'special', special);
+    countSkipped(this.report, 'imu', imu);
+    countSkipped(this.report, 'outsideSensor', outside);
   }
 
   /** Bit 0 OFF, bits 1-7 x, bits 8-14 y, bit 15 external input; higher bits are not used by events. */

@@ -1,6 +1,7 @@
 import { Builder, ByteBuffer } from 'flatbuffers';
 import { SaccadeError } from '../../engine/support/errors.js';
 import type { ByteReader, ByteWriter } from '../bytes.js';
+import { CompiledLoop } from '../compiledLoop.js';
 import type { BatchBuilder, EventBatch, SensorSize } from '../eventBatch.js';
 import {
   countSkipped,
@@ -115,7 +116,7 @@ export const aedat4: EventFormat = {
       }
       input.position += length;
       const sensor = stream.sensor ?? options.sensor ?? limits;
-      return new Aedat4Decoder(header, stream, sensor, options.report);
+      return new Aedat4Decoder(header, stream, sensor, options.report, options.compiled);
     }),
 
   encode: (batches, options) => {
@@ -215,13 +216,16 @@ class Aedat4Decoder implements BlockDecoder {
   /** Set behind the last packet. */
   private done = false;
   private readonly types: ReadonlyMap<number, string>;
+  private readonly compiled: CompiledLoop | undefined;
 
   constructor(
     private readonly header: Header,
     private readonly stream: Stream,
     readonly sensor: SensorSize,
     private readonly report: DecodeReport,
+    compiled?: boolean,
   ) {
+    this.compiled = CompiledLoop.of('decodeAedat4', 1, compiled);
     this.types = new Map(header.streams.map(({ id, type }) => [id, type]));
   }
 
@@ -293,6 +297,14 @@ class Aedat4Decoder implements BlockDecoder {
     return [...type].every((letter, i) => view.getUint8(identifier + i) === letter.charCodeAt(0));
   }
 
+  private runCompiled(loop: CompiledLoop, events: BatchBuilder, full: number): void {
+    const bytes = new Uint8Array(this.records.buffer);
+    const start = Int32Array.BYTES_PER_ELEMENT * this.next;
+    const stop = loop.decodeBytes(bytes, start, bytes.length, events, full, this.sensor);
+    this.next = stop / Int32Array.BYTES_PER_ELEMENT;
+    countSkipped(this.report, 'outsideSensor', loop.state[0]);
+  }
+
   private openPacket(payload: Uint8Array, offset: number): void {
     this.packetOffset = offset;
     this.next = this.readBefore * recordWords;
@@ -318,6 +330,7 @@ class Aedat4Decoder implements BlockDecoder {
   }
 
   private readRecords(events: BatchBuilder, full: number): void {
+    if (this.compiled !== undefined) this.runCompiled(this.compiled, events, full);
     const { records } = this;
     const { tUs, x, y, polarity } = events;
     const { width, height } = this.sensor;

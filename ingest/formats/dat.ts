@@ -1,5 +1,6 @@
 import { SaccadeError } from '../../engine/support/errors.js';
 import type { ByteReader, ByteWriter } from '../bytes.js';
+import { CompiledLoop } from '../compiledLoop.js';
 import type { BatchBuilder, EventBatch, SensorSize } from '../eventBatch.js';
 import { countSkipped, type DecodeMark, type DecodeReport, type EventFormat } from '../format.js';
 import { type BlockDecoder, decodeEvents, encodeEvents, type EventEncoder } from '../transcode.js';
@@ -72,7 +73,8 @@ export const dat: EventFormat = {
         if (!hasVersion1Words(input.bytes.subarray(input.position, input.end))) {
           throw fail('not DAT: expected header lines "% …", or records of version 1', 0);
         }
-        return new DatDecoder(layout1, options.sensor ?? layout2.limits, options.report);
+        const sensor = options.sensor ?? layout2.limits;
+        return new DatDecoder(layout1, sensor, options.report, options.compiled);
       }
       if (!(await input.require(2))) {
         throw fail('ends in front of the two bytes for event type and length', input.offset);
@@ -89,7 +91,7 @@ export const dat: EventFormat = {
       input.position += 2;
       const layout = versionOf(lines) === 1 ? layout1 : layout2;
       const sensor = sensorOfLines(lines) ?? options.sensor ?? layout2.limits;
-      return new DatDecoder(layout, sensor, options.report);
+      return new DatDecoder(layout, sensor, options.report, options.compiled);
     }),
 
   encode: (batches, options) => {
@@ -145,12 +147,16 @@ function firstRecords(head: Uint8Array): (readonly [tUs: number, word: number])[
 
 class DatDecoder implements BlockDecoder {
   private readonly time = new TimeUnwrapper();
+  private readonly compiled: CompiledLoop | undefined;
 
   constructor(
     private readonly layout: Layout,
     readonly sensor: SensorSize,
     private readonly report: DecodeReport,
-  ) {}
+    compiled?: boolean,
+  ) {
+    this.compiled = CompiledLoop.of('decodeDat', 7, compiled);
+  }
 
   mark(input: ByteReader): DecodeMark {
     return { offset: input.offset, state: this.time.state };
@@ -161,6 +167,7 @@ class DatDecoder implements BlockDecoder {
   }
 
   decode(input: ByteReader, events: BatchBuilder, full: number): void {
+    if (this.compiled !== undefined) return this.runCompiled(this.compiled, input, events, full);
     input.align(recordLength);
     const { words } = input;
     const { tUs, x, y, polarity } = events;
@@ -196,6 +203,20 @@ class DatDecoder implements BlockDecoder {
     events.length = count;
     input.position = at << 2;
     countSkipped(this.report, 'outsideSensor', outside);
+  }
+
+  private runCompiled(
+    loop: CompiledLoop,
+    input: ByteReader,
+    events: BatchBuilder,
+    full: number,
+  ): void {
+    const { state } = loop;
+    const { yShift, polarityShift, limits } = this.layout;
+    state.set([...this.time.state, 0, limits.width, limits.height, yShift, polarityShift]);
+    loop.decode(input, events, full, this.sensor);
+    this.time.state = [state[0], state[1]];
+    countSkipped(this.report, 'outsideSensor', state[2]);
   }
 }
 

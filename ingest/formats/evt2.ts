@@ -1,4 +1,5 @@
 import type { ByteReader, ByteWriter } from '../bytes.js';
+import { CompiledLoop } from '../compiledLoop.js';
 import type { BatchBuilder, EventBatch, SensorSize } from '../eventBatch.js';
 import {
   countSkipped,
@@ -31,6 +32,10 @@ const otherTypes: Readonly<Record<number, string>> = {
   0xf: 'continued',
 };
 
+/** What the compiled loop tells: three values of the times, two counts, and the words of each type. */
+const typesInState = 5;
+const compiledStateLength = typesInState + 16;
+
 /**
  * Prophesee EVT 2.0 (`.raw`): header lines `% key value`, then little-endian 32-bit words. Change events
  * hold the low 6 bits of the time, TIME_HIGH words the 28 bits above.
@@ -59,7 +64,8 @@ export const evt2: EventFormat = {
   decode: (bytes, options) =>
     decodeEvents(bytes, options, async (input) => {
       const lines = await readEvtHeader(input, '2.0', options.file);
-      return new Evt2Decoder(evtSensorOf(lines) ?? options.sensor ?? evtLimits, options.report);
+      const sensor = evtSensorOf(lines) ?? options.sensor ?? evtLimits;
+      return new Evt2Decoder(sensor, options.report, options.compiled);
     }),
 
   encode: (batches, options) => {
@@ -70,11 +76,15 @@ export const evt2: EventFormat = {
 
 class Evt2Decoder implements BlockDecoder {
   private readonly time = new TimeHighReader();
+  private readonly compiled: CompiledLoop | undefined;
 
   constructor(
     readonly sensor: SensorSize,
     private readonly report: DecodeReport,
-  ) {}
+    compiled?: boolean,
+  ) {
+    this.compiled = CompiledLoop.of('decodeEvt2', compiledStateLength, compiled);
+  }
 
   mark(input: ByteReader): DecodeMark {
     return { offset: input.offset, state: this.time.state };
@@ -85,6 +95,8 @@ class Evt2Decoder implements BlockDecoder {
   }
 
   decode(input: ByteReader, events: BatchBuilder, full: number): void {
+    if (this.compiled !== undefined) this.runCompiled(this.compiled, input, events, full);
+    if (events.length >= full || input.available < wordLength) return;
     input.align(wordLength);
     const { words } = input;
     const { tUs, x, y, polarity } = events;
@@ -126,6 +138,24 @@ class Evt2Decoder implements BlockDecoder {
     input.position = at * wordLength;
     countSkipped(this.report, 'outsideSensor', outside);
     countSkipped(this.report, 'beforeTimeHigh', early);
+  }
+
+  private runCompiled(
+    loop: CompiledLoop,
+    input: ByteReader,
+    events: BatchBuilder,
+    full: number,
+  ): void {
+    const { state } = loop;
+    state.set(this.time.state);
+    loop.decode(input, events, full, this.sensor);
+    const [last, loops, us, outside, early] = state;
+    this.time.state = [last, loops, us];
+    countSkipped(this.report, 'outsideSensor', outside);
+    countSkipped(this.report, 'beforeTimeHigh', early);
+    for (const type in otherTypes) {
+      countSkipped(this.report, otherTypes[type], state[typesInState + Number(type)]);
+    }
   }
 }
 

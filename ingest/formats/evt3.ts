@@ -1,4 +1,5 @@
 import type { ByteReader, ByteWriter } from '../bytes.js';
+import { CompiledLoop } from '../compiledLoop.js';
 import type { BatchBuilder, EventBatch, SensorSize } from '../eventBatch.js';
 import {
   countSkipped,
@@ -52,6 +53,9 @@ const maxLoops = 2 ** 18;
 /** From so many events within 12 pixels on, a vector is shorter than single words. */
 const vectorEvents = 3;
 
+/** What the compiled loop tells: the nine values of the state, and the events outside the sensor. */
+const compiledStateLength = 10;
+
 /**
  * Prophesee EVT 3.0 (`.raw`): header lines `% key value`, then little-endian 16-bit words, each of which
  * sets a part of the state (time, row, column, polarity); ADDR_X gives an event, VECT_12 and VECT_8 one for
@@ -82,7 +86,8 @@ export const evt3: EventFormat = {
   decode: (bytes, options) =>
     decodeEvents(bytes, options, async (input) => {
       const lines = await readEvtHeader(input, '3.0', options.file);
-      return new Evt3Decoder(evtSensorOf(lines) ?? options.sensor ?? evtLimits, options.report);
+      const sensor = evtSensorOf(lines) ?? options.sensor ?? evtLimits;
+      return new Evt3Decoder(sensor, options.report, options.compiled);
     }),
 
   encode: (batches, options) => {
@@ -104,18 +109,18 @@ export class Evt3Decoder implements BlockDecoder {
   /** Bits of a vector that did not fit into the last batch: bit i is an event at `maskX + i`. */
   private mask = 0;
   private maskX = 0;
+  private readonly compiled: CompiledLoop | undefined;
 
   constructor(
     readonly sensor: SensorSize,
     private readonly report: DecodeReport,
-  ) {}
+    compiled?: boolean,
+  ) {
+    this.compiled = CompiledLoop.of('decodeEvt3', compiledStateLength, compiled);
+  }
 
   mark(input: ByteReader): DecodeMark {
-    const { high, loops, highUs, lowUs, row, baseX, on, mask, maskX } = this;
-    return {
-      offset: input.offset,
-      state: [high, loops, highUs, lowUs, row, baseX, on, mask, maskX],
-    };
+    return { offset: input.offset, state: this.state };
   }
 
   resume(state: readonly number[]): void {
@@ -123,7 +128,16 @@ export class Evt3Decoder implements BlockDecoder {
     [this.baseX, this.on, this.mask, this.maskX] = state.slice(5);
   }
 
+  private get state(): number[] {
+    const { high, loops, highUs, lowUs, row, baseX, on, mask, maskX } = this;
+    return [high, loops, highUs, lowUs, row, baseX, on, mask, maskX];
+  }
+
   decode(input: ByteReader, events: BatchBuilder, full: number): void {
+    if (this.compiled !== undefined && this.highUs >= 0) {
+      this.runCompiled(this.compiled, input, events, full);
+    }
+    if (events.length >= full || (input.available < wordLength && this.mask === 0)) return;
     input.align(wordLength);
     const { halfWords } = input;
     const { tUs, x, y, polarity } = events;
@@ -211,6 +225,19 @@ export class Evt3Decoder implements BlockDecoder {
     events.length = count;
     input.position = at * wordLength;
     this.countDropped(dropped);
+  }
+
+  private runCompiled(
+    loop: CompiledLoop,
+    input: ByteReader,
+    events: BatchBuilder,
+    full: number,
+  ): void {
+    const { state } = loop;
+    state.set(this.state);
+    loop.decode(input, events, full, this.sensor);
+    this.resume([...state]);
+    countSkipped(this.report, 'outsideSensor', state[compiledStateLength - 1]);
   }
 
   private passOver(type: number, offset: number): void {

@@ -1,0 +1,309 @@
+// Event camera words to events, for the decoders in ingest/formats, whose own loops say what is computed. Each
+// loop stops in front of what is out of the ordinary (words to report); the decoder goes on from there.
+//
+// Arguments: bytes, position, end, tUs, x, y, polarity, count, full, width, height, state. The state's first two
+// values are where the loop stopped, in bytes and events; the others belong to the format.
+#include <algorithm>
+#include <cstring>
+
+#include "registry.h"
+
+namespace {
+
+constexpr double wrapUs = 4294967296.0;  // 2^32
+constexpr double halfWrapUs = wrapUs / 2;
+
+/// What all loops read and write, within the bounds of the arrays.
+struct Task {
+  const uint8_t* bytes;
+  int64_t position, end;
+  double* tUs;
+  uint16_t* x;
+  uint16_t* y;
+  uint8_t* polarity;
+  int64_t count, full;
+  int64_t width, height;
+  double* state;
+
+  explicit Task(const saccade::Arguments& arguments)
+      : bytes(arguments.bytes(0)),
+        position(std::max<int64_t>(0, arguments.integer(1))),
+        end(std::min(arguments.integer(2), arguments.length(0))),
+        tUs(arguments.doubles(3)),
+        x(arguments.shorts(4)),
+        y(arguments.shorts(5)),
+        polarity(arguments.bytes(6)),
+        count(std::max<int64_t>(0, arguments.integer(7))),
+        full(std::min({arguments.integer(8), arguments.length(3), arguments.length(4),
+                       arguments.length(5), arguments.length(6)})),
+        width(arguments.integer(9)),
+        height(arguments.integer(10)),
+        state(arguments.doubles(11)) {}
+
+  void stop(int64_t at, int64_t events) const {
+    state[0] = static_cast<double>(at);
+    state[1] = static_cast<double>(events);
+  }
+};
+
+template <typename Word>
+inline Word load(const uint8_t* bytes) {
+  Word word;
+  memcpy(&word, bytes, sizeof(Word));
+  return word;
+}
+
+inline int32_t loadBigEndian(const uint8_t* bytes) {
+  return static_cast<int32_t>(__builtin_bswap32(load<uint32_t>(bytes)));
+}
+
+/// Continues 32-bit times over their wraps (timeUnwrapper.ts).
+struct TimeUnwrapper {
+  double last, offsetUs;
+
+  inline double next(double raw) {
+    const double step = raw - last;
+    if (__builtin_expect(step < -halfWrapUs || step > halfWrapUs, 0)) {
+      if (step < 0) offsetUs += wrapUs;
+      else if (offsetUs > 0) offsetUs -= wrapUs;
+    }
+    last = raw;
+    return raw + offsetUs;
+  }
+};
+
+/// Writes one event and says whether it is inside the sensor; outside, the next one takes its place.
+#define SACCADE_PUT(time, column, row, on) \
+  (tUs[count] = (time), x[count] = static_cast<uint16_t>(column), \
+   y[count] = static_cast<uint16_t>(row), polarity[count] = static_cast<uint8_t>(on), \
+   static_cast<int64_t>((column) < width) & static_cast<int64_t>((row) < height))
+
+#define SACCADE_OUTPUT(task) \
+  double* __restrict tUs = (task).tUs; \
+  uint16_t* __restrict x = (task).x; \
+  uint16_t* __restrict y = (task).y; \
+  uint8_t* __restrict polarity = (task).polarity; \
+  const int64_t width = (task).width, height = (task).height, full = (task).full; \
+  int64_t count = (task).count
+
+}  // namespace
+
+/// EVT 2.0. State: last, loops, us of the times (evtTimeHigh.ts); outside, early; words of the 16 types.
+SACCADE_KERNEL(decodeEvt2) {
+  const Task task(arguments);
+  SACCADE_OUTPUT(task);
+  double* state = task.state;
+  double last = state[2], loops = state[3], us = state[4];
+  int64_t outside = 0, early = 0;
+  int64_t others[16] = {};
+  int64_t at = task.position;
+  for (; at + 4 <= task.end && count < full; at += 4) {
+    const uint32_t word = load<uint32_t>(task.bytes + at);
+    const uint32_t type = word >> 28;
+    if (type <= 1) {
+      if (us < 0) {
+        early++;
+        continue;
+      }
+      const int64_t column = (word >> 11) & 0x7ff, row = word & 0x7ff;
+      const int64_t inside = SACCADE_PUT(us + static_cast<int32_t>((word >> 22) & 0x3f), column, row, type);
+      count += inside;
+      outside += 1 - inside;
+    } else if (type == 0x8) {
+      const double value = word & 0xfffffff;
+      constexpr double wrapJump = (1 << 28) - (1 << 22);
+      if (last >= 0) {
+        const double step = value - last;
+        if (step <= -wrapJump) loops++;
+        else if (step >= wrapJump && loops > 0) loops--;
+      }
+      last = value;
+      us = loops * 17179869184.0 + value * 64;
+    } else if (type == 0xa || type >= 0xd) {
+      others[type]++;
+    } else {
+      break;
+    }
+  }
+  task.stop(at, count);
+  state[2] = last;
+  state[3] = loops;
+  state[4] = us;
+  state[5] = static_cast<double>(outside);
+  state[6] = static_cast<double>(early);
+  for (int type = 0; type < 16; type++) state[7 + type] = static_cast<double>(others[type]);
+}
+
+/// EVT 3.0, from the first TIME_HIGH on. State: high, loops, highUs, lowUs, row, baseX, on, mask, maskX; outside.
+SACCADE_KERNEL(decodeEvt3) {
+  const Task task(arguments);
+  SACCADE_OUTPUT(task);
+  double* state = task.state;
+  double high = state[2], loops = state[3], highUs = state[4], lowUs = state[5];
+  int64_t row = static_cast<int64_t>(state[6]), baseX = static_cast<int64_t>(state[7]);
+  int64_t on = static_cast<int64_t>(state[8]);
+  uint32_t mask = static_cast<uint32_t>(state[9]);
+  int64_t maskX = static_cast<int64_t>(state[10]);
+  double timeUs = highUs + lowUs;
+  int64_t outside = 0;
+  int64_t at = task.position;
+  for (;;) {
+    // The lowest bit of a vector first. Most vectors have up to four, which need no branch that is hard to foresee.
+    if (mask != 0 && count + 4 <= full) {
+      for (int i = 0; i < 4; i++) {
+        const int64_t is = mask != 0;
+        const int64_t column = maskX + __builtin_ctz(mask | 0x80000000);
+        mask &= mask - is;
+        const int64_t inside = SACCADE_PUT(timeUs, column, row, on);
+        count += is & inside;
+        outside += is & (1 - inside);
+      }
+    }
+    while (mask != 0 && count < full) {
+      const int64_t column = maskX + __builtin_ctz(mask);
+      mask &= mask - 1;
+      const int64_t inside = SACCADE_PUT(timeUs, column, row, on);
+      count += inside;
+      outside += 1 - inside;
+    }
+    if (count >= full || at + 2 > task.end) break;
+    const int64_t word = load<uint16_t>(task.bytes + at);
+    const int64_t type = word >> 12;
+    const int64_t low = word & 0x7ff, bit = (word >> 11) & 1;
+    // Rows, columns and low times come in no order that a processor could foresee: so without branches.
+    if (((1 << type) & 0b1001101) != 0) {
+      const bool isX = type == 2;
+      row = type == 0 ? low : row;
+      baseX = type == 3 ? low : baseX;
+      on = (type & 2) != 0 && type != 6 ? bit : on;
+      const double newUs = highUs + static_cast<int32_t>(word & 0xfff);
+      timeUs = type == 6 ? newUs : timeUs;
+      const int64_t inside = SACCADE_PUT(timeUs, low, row, on);
+      count += isX & inside;
+      outside += isX & (1 - inside);
+    } else if (type == 4) {
+      mask = word & 0xfff;
+      maskX = baseX;
+      baseX += 12;
+    } else if (type == 5) {
+      mask = word & 0xff;
+      maskX = baseX;
+      baseX += 8;
+    } else if (type == 8) {
+      const double value = static_cast<double>(word & 0xfff);
+      if (value != high) {
+        const double step = value - high;
+        if (step <= -2304) loops++;
+        else if (step >= 4032 && loops > 0) loops--;
+        high = value;
+        highUs = loops * 16777216.0 + value * 4096;
+        timeUs = highUs;
+      }
+    } else {
+      break;
+    }
+    at += 2;
+  }
+  task.stop(at, count);
+  const double values[] = {high, loops, highUs, timeUs - highUs, static_cast<double>(row),
+                           static_cast<double>(baseX), static_cast<double>(on),
+                           static_cast<double>(mask), static_cast<double>(maskX),
+                           static_cast<double>(outside)};
+  std::copy(std::begin(values), std::end(values), state + 2);
+}
+
+/// DAT. State: last, offsetUs of the times; outside; width and height of the layout's fields, shifts of y and polarity.
+SACCADE_KERNEL(decodeDat) {
+  const Task task(arguments);
+  SACCADE_OUTPUT(task);
+  double* state = task.state;
+  TimeUnwrapper time{state[2], state[3]};
+  const uint32_t xMask = static_cast<uint32_t>(state[5]) - 1;
+  const uint32_t yMask = static_cast<uint32_t>(state[6]) - 1;
+  const int yShift = static_cast<int>(state[7]) & 31, polarityShift = static_cast<int>(state[8]) & 31;
+  int64_t outside = 0;
+  int64_t at = task.position;
+  for (; at + 8 <= task.end && count < full; at += 8) {
+    const double t = time.next(load<uint32_t>(task.bytes + at));
+    const uint32_t word = load<uint32_t>(task.bytes + at + 4);
+    const int64_t column = word & xMask, row = (word >> yShift) & yMask;
+    const int64_t inside = SACCADE_PUT(t, column, row, (word >> polarityShift) & 1);
+    count += inside;
+    outside += 1 - inside;
+  }
+  task.stop(at, count);
+  state[2] = time.last;
+  state[3] = time.offsetUs;
+  state[4] = static_cast<double>(outside);
+}
+
+/// AEDAT 2.0. State: last, offsetUs of the times; outside, external, special or frames, IMU; whether of a DAVIS.
+SACCADE_KERNEL(decodeAedat2) {
+  const Task task(arguments);
+  SACCADE_OUTPUT(task);
+  double* state = task.state;
+  TimeUnwrapper time{state[2], state[3]};
+  const bool davis = state[8] != 0;
+  int64_t outside = 0, external = 0, special = 0, imu = 0;
+  int64_t at = task.position;
+  for (; at + 8 <= task.end && count < full; at += 8) {
+    const int32_t address = loadBigEndian(task.bytes + at);
+    const uint32_t word = static_cast<uint32_t>(address);
+    int64_t column, row;
+    uint32_t on;
+    if (davis) {
+      if (address < 0) {
+        if ((word & 0xc00) == 0xc00) imu++;
+        else special++;
+        continue;
+      }
+      if ((word & 0x400) != 0) {
+        external++;
+        continue;
+      }
+      column = (word >> 12) & 0x3ff;
+      row = word >> 22;
+      on = (word >> 11) & 1;
+    } else {
+      if (word >> 15 != 0) {
+        if (word >> 16 == 0) external++;
+        else special++;
+        continue;
+      }
+      column = (word >> 1) & 0x7f;
+      row = word >> 8;
+      on = (word & 1) ^ 1;
+    }
+    const double t = time.next(loadBigEndian(task.bytes + at + 4));
+    const int64_t inside = SACCADE_PUT(t, column, row, on);
+    count += inside;
+    outside += 1 - inside;
+  }
+  task.stop(at, count);
+  state[2] = time.last;
+  state[3] = time.offsetUs;
+  state[4] = static_cast<double>(outside);
+  state[5] = static_cast<double>(external);
+  state[6] = static_cast<double>(special);
+  state[7] = static_cast<double>(imu);
+}
+
+/// The records of AEDAT 4.0, up to a time out of range. State: outside.
+SACCADE_KERNEL(decodeAedat4) {
+  const Task task(arguments);
+  SACCADE_OUTPUT(task);
+  constexpr int64_t mostUs = int64_t{1} << 53;
+  int64_t outside = 0;
+  int64_t at = task.position;
+  for (; at + 16 <= task.end && count < full; at += 16) {
+    const int64_t t = load<int64_t>(task.bytes + at);
+    if (t >= mostUs || t < -mostUs) break;
+    const int64_t column = load<uint16_t>(task.bytes + at + 8);
+    const int64_t row = load<uint16_t>(task.bytes + at + 10);
+    const int64_t inside = SACCADE_PUT(static_cast<double>(t), column, row, task.bytes[at + 12] & 1);
+    count += inside;
+    outside += 1 - inside;
+  }
+  task.stop(at, count);
+  task.state[2] = static_cast<double>(outside);
+}

@@ -1,0 +1,71 @@
+import { loadAddon, type NativeFunction } from '../engine/native/addon.js';
+import type { ByteReader } from './bytes.js';
+import type { BatchBuilder, SensorSize } from './eventBatch.js';
+
+/** The loops of the native addon (`engine/native/src/events.cc`). */
+export type CompiledLoopName =
+  'decodeEvt2' | 'decodeEvt3' | 'decodeDat' | 'decodeAedat2' | 'decodeAedat4';
+
+/** Values of the state in front of the format's own: where the loop stopped, in bytes and events. */
+const ownState = 2;
+
+/**
+ * The fast way of a decoder: a compiled loop over its words, which does as the decoder's own loop does and
+ * stops in front of what that must report.
+ */
+export class CompiledLoop {
+  /** What the loop is told and tells of the format's state. */
+  readonly state: Float64Array;
+  private readonly values: Float64Array;
+
+  private constructor(
+    private readonly run: NativeFunction,
+    stateLength: number,
+  ) {
+    this.values = new Float64Array(ownState + stateLength);
+    this.state = this.values.subarray(ownState);
+  }
+
+  /**
+   * The loop, where it is built and wanted.
+   *
+   * @param stateLength number of values that the format's state takes.
+   * @param wanted see `DecodeOptions.compiled`.
+   */
+  static of(name: CompiledLoopName, stateLength: number, wanted = true): CompiledLoop | undefined {
+    if (!wanted) return undefined;
+    try {
+      // An addon from before the loop was written may not have it.
+      const run = loadAddon().kernels[name] as NativeFunction | undefined;
+      return run && new CompiledLoop(run, stateLength);
+    } catch {
+      return undefined;
+    }
+  }
+
+  /**
+   * Decodes records from `input.position` on, and moves that and `events.length`.
+   *
+   * @param full number of events to stop at.
+   */
+  decode(input: ByteReader, events: BatchBuilder, full: number, sensor: SensorSize): void {
+    const { bytes, position, end } = input;
+    input.position = this.decodeBytes(bytes, position, end, events, full, sensor);
+  }
+
+  /** The same with bytes that are not the reader's; returns where it stopped. */
+  decodeBytes(
+    bytes: Uint8Array,
+    position: number,
+    end: number,
+    events: BatchBuilder,
+    full: number,
+    { width, height }: SensorSize,
+  ): number {
+    const { tUs, x, y, polarity, length } = events;
+    const { values } = this;
+    this.run(bytes, position, end, tUs, x, y, polarity, length, full, width, height, values);
+    events.length = values[1];
+    return values[0];
+  }
+}
