@@ -5,11 +5,11 @@ import { Evt3Decoder } from '../evt3.js';
 import type { FieldReader } from './message.js';
 
 /** Codecs of `event_camera_msgs/EventPacket`, by the name in its field `encoding`. */
-const codecs: Readonly<Record<string, () => PacketCodec>> = {
+const codecs: Readonly<Record<string, (state: readonly number[]) => PacketCodec>> = {
   evt3: createEvt3Codec,
-  libcaer: () => decodeLibcaer,
-  libcaer_cmp: () => decodeLibcaerCompressed,
-  mono: () => decodeMono,
+  libcaer: () => ({ decode: decodeLibcaer }),
+  libcaer_cmp: () => ({ decode: decodeLibcaerCompressed }),
+  mono: () => ({ decode: decodeMono }),
 };
 
 interface Packet {
@@ -20,12 +20,13 @@ interface Packet {
   readonly baseNs: number;
 }
 
-/** Adds the events of a packet. A codec is made once per recording: it may keep state between packets. */
-type PacketCodec = (
-  packet: Packet,
-  events: BatchBuilder,
-  report: DecodeReport,
-) => void | Promise<void>;
+/** A codec is made once per recording: it may keep state between packets. */
+interface PacketCodec {
+  /** Adds the events of a packet. */
+  decode(packet: Packet, events: BatchBuilder, report: DecodeReport): void | Promise<void>;
+  /** What it keeps, from which a new one can go on. */
+  state?(): readonly number[];
+}
 
 /**
  * Reads `event_camera_msgs/EventPacket` (`event_array_msgs/EventArray`) messages of one topic behind
@@ -40,6 +41,15 @@ type PacketCodec = (
 export class EventPacketReader {
   private readonly made = new Map<string, PacketCodec>();
 
+  /** @param resumed what `state` gave in front of the packet that is read first. */
+  constructor(private readonly resumed: readonly number[] = []) {}
+
+  /** What packets to come depend on. */
+  state(): readonly number[] {
+    for (const codec of this.made.values()) if (codec.state !== undefined) return codec.state();
+    return [];
+  }
+
   async read(reader: FieldReader, events: BatchBuilder, report: DecodeReport): Promise<void> {
     reader.uint64(); // sequence number
     const timeBase = reader.uint64();
@@ -53,18 +63,18 @@ export class EventPacketReader {
         const known = Object.keys(codecs).join(', ');
         throw new RangeError(`encoding "${encoding.slice(0, 40)}", expected one of ${known}`);
       }
-      codec = make();
+      codec = make(this.resumed);
       this.made.set(encoding, codec);
     }
     const view = new DataView(data.buffer, data.byteOffset, data.length);
     const baseUs = Number(timeBase / 1000n);
     const baseNs = Number(timeBase % 1000n);
-    await codec({ view, littleEndian, baseUs, baseNs }, events, report);
+    await codec.decode({ view, littleEndian, baseUs, baseNs }, events, report);
   }
 }
 
 /** Feeds the packets' words, one after the other, to the decoder of `.raw` files. */
-function createEvt3Codec(): PacketCodec {
+function createEvt3Codec(resumed: readonly number[]): PacketCodec {
   let words = new Uint8Array(0);
   const input = new ByteReader(
     (async function* () {
@@ -74,9 +84,13 @@ function createEvt3Codec(): PacketCodec {
   );
   let decoder: Evt3Decoder | undefined;
   let decoded: BatchBuilder | undefined;
-  return async ({ view, littleEndian }, events, report) => {
+  const state = (): readonly number[] => decoder?.mark(input).state ?? [];
+  const decode: PacketCodec['decode'] = async ({ view, littleEndian }, events, report) => {
     decoded ??= new BatchBuilder(events.sensor, defaultBatchLength);
-    decoder ??= new Evt3Decoder(events.sensor, report);
+    if (decoder === undefined) {
+      decoder = new Evt3Decoder(events.sensor, report);
+      if (resumed.length > 0) decoder.resume(resumed);
+    }
     words = new Uint8Array(view.byteLength & ~1);
     for (let at = 0; at < words.length; at += 2) {
       new DataView(words.buffer).setUint16(at, view.getUint16(at, littleEndian), true);
@@ -93,6 +107,7 @@ function createEvt3Codec(): PacketCodec {
       } while (count === defaultBatchLength);
     }
   };
+  return { decode, state };
 }
 
 function decodeLibcaer(packet: Packet, events: BatchBuilder, report: DecodeReport): void {

@@ -4,6 +4,7 @@ import { createReport, type DecodeReport } from '../../../ingest/format.js';
 import { evt3 } from '../../../ingest/formats/evt3.js';
 import type { RosMessage } from '../../../ingest/formats/ros/message.js';
 import { decodeRosEvents } from '../../../ingest/formats/ros/rosEvents.js';
+import { type Decode, makeTimeIndex } from '../../../ingest/timeIndex.js';
 import { batchOf, collect, encodeRows, type EventRow, rowsOf, streamOf } from '../streams.js';
 import { cdrPacket, type PacketFields } from './rosMessages.js';
 
@@ -23,6 +24,7 @@ const messageOf = (fields: Partial<PacketFields>, topic = '/events'): RosMessage
     ...fields,
   }),
   offset: 7,
+  mark: { offset: 0, state: [] },
 });
 
 async function read(
@@ -31,9 +33,45 @@ async function read(
 ): Promise<{ rows: EventRow[]; report: DecodeReport }> {
   const report = createReport();
   const options = { file: 'bag', report, layout: { path } };
-  const batches = await collect(decodeRosEvents(streamOf(messages), options));
+  const batches = await collect(decodeRosEvents(() => streamOf(messages), options));
   return { rows: rowsOf(concatBatches([batchOf(sensor, []), ...batches])), report };
 }
+
+it('goes on in the middle: the state of evt3 carries over packets, and other topics lie between', async () => {
+  const rows = Array.from({ length: 300 }, (_, i): EventRow => [
+    40 * i - 7 * (i % 5),
+    (i * 7) % 640,
+    (i >> 3) % 480,
+    i & 1,
+  ]);
+  const recorded = await encodeRows(evt3, sensor, rows);
+  const start = Buffer.from(recorded).indexOf('% end\n') + 6;
+  const messages: RosMessage[] = [];
+  for (let at = start; at < recorded.length; at += 34) {
+    messages.push(messageOf({ encoding: 'evt3', events: recorded.slice(at, at + 34) }));
+    messages.push(messageOf({}, '/other'));
+  }
+  const marked = messages.map((message, i) => ({ ...message, mark: { offset: i, state: [8, i] } }));
+  const first: number[] = [];
+  const decode: Decode = (options) =>
+    decodeRosEvents(
+      (from) => {
+        first.push(from?.offset ?? 0);
+        expect(from?.state ?? [8, 0]).toEqual([8, from?.offset ?? 0]);
+        return streamOf(marked.slice(from?.offset));
+      },
+      { ...options, file: 'bag' },
+    );
+  const all = rowsOf(concatBatches(await collect(decode({ report: createReport() }))));
+  expect(all.length).toBe(300);
+  const index = (await makeTimeIndex(decode, sensor, { blockLength: 16 }))!;
+  for (const fromUs of [0, 900, 4_321, 11_000]) {
+    const inside = ([tUs]: EventRow): boolean => tUs >= fromUs && tUs < fromUs + 800;
+    const slice = index.read(decode, fromUs, fromUs + 800, { sensor, report: createReport() });
+    expect((await collect(slice)).flatMap(rowsOf).filter(inside)).toEqual(all.filter(inside));
+  }
+  expect(Math.max(...first)).toBeGreaterThan(messages.length / 2);
+});
 
 const words = (values: number[]): Uint8Array =>
   new Uint8Array(Uint16Array.from(values).buffer.slice(0));
