@@ -57,6 +57,11 @@ export interface DecodeOptions {
   readonly live?: boolean;
   /** Whether each batch is done with when the next one is asked for, so that its memory can be used again. */
   readonly reuse?: boolean;
+  /**
+   * Times that are asked for, µs: a container with a time index of its own may leave out events outside them. Others give
+   * all events, so what comes still has to be filtered.
+   */
+  readonly wanted?: { readonly fromUs: number; readonly toUs: number };
   /** Called in front of each batch by decoders that can go on there later. */
   readonly onMark?: (mark: DecodeMark) => void;
   /** Where to go on behind the header; the bytes must be a `ByteSource` with `from`. */

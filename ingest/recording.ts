@@ -195,7 +195,7 @@ class DecodedRecording implements Recording {
     const read =
       isSlice && this.index !== undefined
         ? this.index.read(this.decode, fromUs, toUs, decodeOptions)
-        : this.decode(decodeOptions);
+        : this.decode(isSlice ? { ...decodeOptions, wanted: { fromUs, toUs } } : decodeOptions);
     let lastUs = -Infinity;
     for await (const batch of read) {
       const cut = cutTime(batch, fromUs, toUs);

@@ -49,8 +49,7 @@ export const mcap: EventFormat = {
 
   detect: ({ head }) => (magic.every((byte, i) => head[i] === byte) ? 1 : 0),
 
-  decode: (bytes, options) =>
-    decodeRosEvents((from) => readMcap(bytes, options, from), options),
+  decode: (bytes, options) => decodeRosEvents((from) => readMcap(bytes, options, from), options),
 
   encode: encodeMcap,
 };
@@ -156,7 +155,12 @@ async function* readMcap(
         return;
       }
       try {
-        for (const message of messagesOf(await insideOf(record), known, offset, from !== undefined)) {
+        for (const message of messagesOf(
+          await insideOf(record),
+          known,
+          offset,
+          from !== undefined,
+        )) {
           if (offset === from?.offset && message.mark.state[0] < first) continue;
           yield message;
         }

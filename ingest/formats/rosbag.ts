@@ -51,8 +51,7 @@ export const rosbag: EventFormat = {
 
   detect: ({ head }) => (startsWith(head, magic) ? 1 : 0),
 
-  decode: (bytes, options) =>
-    decodeRosEvents((from) => readBag(bytes, options, from), options),
+  decode: (bytes, options) => decodeRosEvents((from) => readBag(bytes, options, from), options),
 
   encode: encodeBag,
 };
@@ -136,7 +135,12 @@ async function* readBag(
       const record = await readRecord(input, report);
       if (record === undefined) return;
       try {
-        const messages = messagesOf(await insideOf(record), connections, offset, from !== undefined);
+        const messages = messagesOf(
+          await insideOf(record),
+          connections,
+          offset,
+          from !== undefined,
+        );
         for (const message of messages) {
           if (offset === from?.offset && message.mark.state[0] < first) continue;
           yield message;
