@@ -100,6 +100,8 @@ export interface EventFormat {
   readonly extensions: readonly string[];
   /** Whether the bytes usually hold the sensor size. Otherwise it comes from `DecodeOptions.sensor`. */
   readonly holdsSensorSize: boolean;
+  /** Whether the bytes say how many events there are: no stream of them goes on for ever. */
+  readonly finite?: boolean;
   /** Sensor sizes common for this format, smallest first: the first that holds all events is inferred. */
   readonly usualSensors: readonly SensorSize[];
   /** Confidence 0 … 1 that the bytes are of this format: 1 for a magic number, below 0.5 for a guess. */

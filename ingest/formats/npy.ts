@@ -41,6 +41,7 @@ export const npy: EventFormat = {
   title: 'NumPy array (.npy)',
   extensions: ['npy'],
   holdsSensorSize: false,
+  finite: true,
   usualSensors: [
     { width: 128, height: 128 },
     { width: 240, height: 180 },
