@@ -107,7 +107,8 @@ describe('event packets', () => {
     const events = words([0x0002, 0x1003, 0x2010, 0x3814, 0x3015, 0x4820, 0x5081, 0x5001]);
     const packet = messageOf({ encoding: 'libcaer_cmp', events });
     const late = messageOf({ encoding: 'libcaer_cmp', events: words([0x2001, 0x3802, 0x7000]) });
-    const { rows, report } = await read([packet, late]);
+    const last = messageOf({ encoding: 'libcaer_cmp', events: words([0x3005]) });
+    const { rows, report } = await read([packet, late, last]);
     const tUs = baseUs + 2 * 4096 + 3;
     expect(rows).toEqual([
       [tUs, 16, 20, 1],
@@ -116,8 +117,15 @@ describe('event packets', () => {
       [tUs, 16, 39, 1],
       [tUs, 16, 40, 1],
       [baseUs, 1, 2, 1],
+      [baseUs, 1, 5, 0], // the column carries over
     ]);
     expect(report.skipped).toEqual({ unknownWord: 1 });
+  });
+
+  it('counts triggers', async () => {
+    const trigger = messageOf({ encoding: 'trigger', events: new Uint8Array(24) });
+    const { rows, report } = await read([trigger]);
+    expect([rows, report]).toEqual([[], { damages: [], damageCount: 0, skipped: { trigger: 3 } }]);
   });
 
   it('reads evt3 as one stream, wherever it is cut into packets', async () => {
