@@ -60,7 +60,6 @@ class Hdf5Thread {
       `Promise.all([import('node:worker_threads'), import(${JSON.stringify(library)})])` +
       `.then(([threads, hdf5]) => (${answerCalls.toString()})(threads, hdf5, ${JSON.stringify(plugins)}));`;
     this.worker = new Worker(code, { eval: true });
-    this.worker.unref();
     this.worker.on(
       'message',
       ({ id, answer, error }: { id: number; answer: never; error?: string }) => {
@@ -72,6 +71,8 @@ class Hdf5Thread {
     );
     this.worker.on('error', (error) => this.fail(error));
     this.worker.on('exit', () => this.fail(new Error('HDF5 has ended')));
+    // Behind the listeners: one for messages keeps the process alive again.
+    this.worker.unref();
   }
 
   /** Throws what HDF5 says, or that it does not answer. */
