@@ -77,8 +77,9 @@ if (first === 'convert') {
   console.log(`open with the index: ${secondsSince(opened)} s`);
   const slices = 100;
   const sliced = performance.now();
+  const lastUs = Number(paths[1]);
   for (let i = 0; i < slices; i++) {
-    const fromUs = 500_000 * i;
+    const fromUs = Math.floor(((lastUs - 10_000) * i) / slices);
     await count(again.batches({ fromUs, toUs: fromUs + 10_000, reuse: true }));
   }
   const each = ((performance.now() - sliced) / slices).toFixed(1);
@@ -95,7 +96,7 @@ if (first === 'convert') {
       `${format}: ${size} bytes, written in ${secondsSince(start)} s, ${residentMegabytes()} MB resident at most`,
     );
     inOwnProcess('convert', path, join(folder, 'long.raw'));
-    inOwnProcess('slice', path);
+    inOwnProcess('slice', path, String(Math.floor(events / 4)));
   } finally {
     await rm(folder, { recursive: true });
   }
