@@ -5,11 +5,19 @@ import { join } from 'node:path';
 import { createBatch, type EventBatch } from '../ingest/eventBatch.js';
 import { openRecording, writeRecording } from '../ingest/recording.js';
 
-// Writes a synthetic DAT recording of 2 GB, converts it to EVT 2.0 in a process of its own, takes slices with
-// an index, and prints the most memory that was resident: `npm run bench:long -- [GIGABYTES]`.
+// Writes a synthetic recording of 2 GB, converts it to EVT 2.0 in a process of its own, takes slices with
+// an index, and prints the most memory that was resident: `npm run bench:long -- [GIGABYTES] [FORMAT]`, DAT by default.
 
 const sensor = { width: 640, height: 480 };
 const batchLength = 65_536;
+/** About, as they are written; 8 for others. */
+const bytesPerEvent: Readonly<Record<string, number>> = {
+  npy: 13,
+  hdf5: 9,
+  bag: 13,
+  mcap: 16,
+  db3: 16,
+};
 
 async function* synthetic(events: number): AsyncGenerator<EventBatch> {
   let state = 1;
@@ -69,8 +77,9 @@ if (first === 'convert') {
   console.log(`open with the index: ${secondsSince(opened)} s`);
   const slices = 100;
   const sliced = performance.now();
+  const lastUs = Number(paths[1]);
   for (let i = 0; i < slices; i++) {
-    const fromUs = 500_000 * i;
+    const fromUs = Math.floor(((lastUs - 10_000) * i) / slices);
     await count(again.batches({ fromUs, toUs: fromUs + 10_000, reuse: true }));
   }
   const each = ((performance.now() - sliced) / slices).toFixed(1);
@@ -78,12 +87,16 @@ if (first === 'convert') {
 } else {
   const folder = await mkdtemp(join(tmpdir(), 'saccade-bench-'));
   try {
-    const path = join(folder, 'long.dat');
-    await writeRecording(path, synthetic(Math.floor((Number(first) * 1e9) / 8)), { sensor });
+    const [format = 'dat'] = paths;
+    const path = join(folder, `long.${format}`);
+    const events = Math.floor((Number(first) * 1e9) / (bytesPerEvent[format] ?? 8));
+    await writeRecording(path, synthetic(events), { sensor, format });
     const { size } = await stat(path);
-    console.log(`recording of ${size} bytes, written in ${secondsSince(start)} s`);
+    console.log(
+      `${format}: ${size} bytes, written in ${secondsSince(start)} s, ${residentMegabytes()} MB resident at most`,
+    );
     inOwnProcess('convert', path, join(folder, 'long.raw'));
-    inOwnProcess('slice', path);
+    inOwnProcess('slice', path, String(Math.floor(events / 4)));
   } finally {
     await rm(folder, { recursive: true });
   }

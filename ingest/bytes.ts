@@ -42,7 +42,7 @@ export class ByteReader {
   private waiting = false;
 
   constructor(
-    private source: ByteSource,
+    private readonly source: ByteSource,
     readonly file: string,
     private readonly signal?: AbortSignal,
   ) {
@@ -101,7 +101,6 @@ export class ByteReader {
       });
     }
     await this.close();
-    this.source = source;
     this.iterator = source[Symbol.asyncIterator]();
     this.chunk = new Uint8Array(0);
     this.windowOffset = offset;

@@ -59,6 +59,11 @@ export interface DecodeOptions {
   readonly reuse?: boolean;
   /** Whether compiled loops may be used where they are built (default yes). The events do not depend on it. */
   readonly compiled?: boolean;
+  /**
+   * Times that are asked for, µs: a container with a time index of its own may leave out events outside them. Others give
+   * all events, so what comes still has to be filtered.
+   */
+  readonly wanted?: { readonly fromUs: number; readonly toUs: number };
   /** Called in front of each batch by decoders that can go on there later. */
   readonly onMark?: (mark: DecodeMark) => void;
   /** Where to go on behind the header; the bytes must be a `ByteSource` with `from`. */
@@ -97,6 +102,8 @@ export interface EventFormat {
   readonly extensions: readonly string[];
   /** Whether the bytes usually hold the sensor size. Otherwise it comes from `DecodeOptions.sensor`. */
   readonly holdsSensorSize: boolean;
+  /** Whether the bytes say how many events there are: no stream of them goes on for ever. */
+  readonly finite?: boolean;
   /** Sensor sizes common for this format, smallest first: the first that holds all events is inferred. */
   readonly usualSensors: readonly SensorSize[];
   /** Confidence 0 … 1 that the bytes are of this format: 1 for a magic number, below 0.5 for a guess. */

@@ -12,6 +12,8 @@ import {
   type TimeIndex,
   writeTimeIndex,
 } from './timeIndex.js';
+import { Spool } from './spool.js';
+import { fileOfStream } from './temporaryFile.js';
 import { requireOrder, sortEvents, type TimeOrder } from './timeOrder.js';
 
 /** What format detection sees of a file. */
@@ -115,6 +117,9 @@ export interface StreamOptions extends Omit<OpenOptions, 'format'> {
  * A recording that comes as a stream of bytes, from a pipe for instance. Reads up to 64 KiB to tell the
  * format and the size, unless the format is given and never states a size. Its `batches` can be called once.
  *
+ * Containers state the size with their events, so where it is not given they are read up to the first of these. Those that
+ * must be read out of order, and arrays that have no size, are kept in a temporary file until they are whole.
+ *
  * @throws SaccadeError (`input`) where the stream is of no known format, or neither it nor
  *   `options.sensor` states the sensor size.
  */
@@ -141,21 +146,85 @@ export async function decodeStream(
   const head = headOf();
   const fileSize = whole ? head.length : undefined;
   const format = givenFormat ?? detectFormat({ head, fileSize }, file);
-  let batches: AsyncIterable<EventBatch> | undefined;
-  const decode: Decode = (given) => {
-    if (batches !== undefined)
-      throw new SaccadeError('input', 'a stream can be read only once', { file });
-    batches = format.decode(restOf(reader), { ...given, file, live, layout: options.layout });
-    return batches;
-  };
   const stated = format.sensorOf?.(head);
-  const sensor = stated ?? options.sensor;
+  const known = stated ?? options.sensor;
+  if (
+    live !== true &&
+    (format.decodeFile !== undefined || (known === undefined && format.finite))
+  ) {
+    return openSpooled(restOf(reader), format, options);
+  }
+  let rest: AsyncIterable<Uint8Array> = restOf(reader);
+  let found: SensorSize | undefined;
+  const inEvents = known === undefined || format.sensorOf === undefined;
+  if (stated === undefined && format.holdsSensorSize && inEvents) {
+    const seen = new Spool();
+    const keep = async function* (): AsyncGenerator<Uint8Array> {
+      for await (const chunk of filledChunks(reader)) {
+        await seen.write(chunk);
+        yield chunk;
+      }
+    };
+    const first: Decode = (given) =>
+      format.decode(keep(), { ...given, file, live, layout: options.layout });
+    try {
+      found = await sensorOfFirstBatch(format, first, signal);
+    } catch (error) {
+      await seen.close();
+      await reader.close();
+      throw error;
+    }
+    rest = seenAndRest(seen, reader);
+  }
+  const sensor = found ?? known;
   if (sensor === undefined) {
     await reader.close();
     const message = `${format.title} does not state the sensor size here, so it must be given`;
     throw new SaccadeError('input', message, { file, field: 'sensor' });
   }
-  return new DecodedRecording(file, format, sensor, stated ? 'file' : 'option', decode);
+  let started = false;
+  const decode: Decode = (given) => {
+    if (started) throw readOnce(file);
+    started = true;
+    return format.decode(rest, { ...given, file, live, layout: options.layout });
+  };
+  const sensorFrom = (found ?? stated) ? 'file' : 'option';
+  return new DecodedRecording(file, format, sensor, sensorFrom, decode);
+}
+
+const readOnce = (file: string): SaccadeError =>
+  new SaccadeError('input', 'a stream can be read only once', { file });
+
+/** Keeps the stream in a file, which is removed once its events were read (or the process ends). */
+async function openSpooled(
+  bytes: AsyncIterable<Uint8Array>,
+  format: EventFormat,
+  { file, layout, sensor, signal }: StreamOptions,
+): Promise<Recording> {
+  const temporary = await fileOfStream(bytes, { file, signal });
+  const { path } = temporary;
+  const decodeFile: Decode = (given) =>
+    format.decodeFile?.(path, { ...given, file, layout }) ??
+    format.decode(readFileBytes(path, given.signal), { ...given, file, layout });
+  let started = false;
+  const decode: Decode = async function* (given) {
+    if (started) throw readOnce(file);
+    started = true;
+    try {
+      yield* decodeFile(given);
+    } finally {
+      await temporary.remove();
+    }
+  };
+  try {
+    const stated = await sensorOfFirstBatch(format, decodeFile, signal);
+    const known = stated ?? sensor ?? (await inferSensor(format, decodeFile, signal));
+    const sensorFrom = stated ? 'file' : sensor ? 'option' : 'inferred';
+    return new DecodedRecording(file, format, known, sensorFrom, decode);
+  } catch (error) {
+    await temporary.remove();
+    throw error;
+  }
 }
 
 class DecodedRecording implements Recording {
@@ -195,7 +264,7 @@ class DecodedRecording implements Recording {
     const read =
       isSlice && this.index !== undefined
         ? this.index.read(this.decode, fromUs, toUs, decodeOptions)
-        : this.decode(decodeOptions);
+        : this.decode(isSlice ? { ...decodeOptions, wanted: { fromUs, toUs } } : decodeOptions);
     let lastUs = -Infinity;
     for await (const batch of read) {
       const cut = cutTime(batch, fromUs, toUs);
@@ -364,14 +433,30 @@ async function* tap<T>(items: AsyncIterable<T>, look: (item: T) => void): AsyncG
   }
 }
 
+/** What is at hand and what comes, without closing the reader at the end. */
+async function* filledChunks(reader: ByteReader): AsyncGenerator<Uint8Array> {
+  while (reader.available > 0 || (await reader.fill())) {
+    const chunk = reader.bytes.slice(reader.position, reader.end);
+    reader.position = reader.end;
+    yield chunk;
+  }
+}
+
 async function* restOf(reader: ByteReader): AsyncGenerator<Uint8Array> {
   try {
-    while (reader.available > 0 || (await reader.fill())) {
-      const chunk = reader.bytes.slice(reader.position, reader.end);
-      reader.position = reader.end;
-      yield chunk;
-    }
+    yield* filledChunks(reader);
   } finally {
+    await reader.close();
+  }
+}
+
+async function* seenAndRest(seen: Spool, reader: ByteReader): AsyncGenerator<Uint8Array> {
+  try {
+    yield* seen.read();
+    await seen.close();
+    yield* filledChunks(reader);
+  } finally {
+    await seen.close();
     await reader.close();
   }
 }

@@ -30,12 +30,11 @@ export async function createTemporaryFile(): Promise<TemporaryFile> {
   };
 }
 
-/** Keeps a stream in a temporary file while `use` reads that. Throws a `SaccadeError` where it is empty. */
-export async function* throughFile<T>(
+/** Writes a stream into a temporary file. Throws a `SaccadeError` where it is empty. */
+export async function fileOfStream(
   bytes: AsyncIterable<Uint8Array>,
-  options: DecodeOptions,
-  use: (path: string) => AsyncIterable<T>,
-): AsyncGenerator<T> {
+  options: Pick<DecodeOptions, 'file' | 'signal'>,
+): Promise<TemporaryFile> {
   const input = new ByteReader(bytes, options.file, options.signal);
   const temporary = await createTemporaryFile();
   try {
@@ -51,9 +50,25 @@ export async function* throughFile<T>(
     if (input.offset === 0) {
       throw new SaccadeError('input', 'empty, expected an event recording', { file: options.file });
     }
-    yield* use(temporary.path);
+    return temporary;
+  } catch (error) {
+    await temporary.remove();
+    throw error;
   } finally {
     await input.close();
+  }
+}
+
+/** Keeps a stream in a temporary file while `use` reads that. Throws a `SaccadeError` where it is empty. */
+export async function* throughFile<T>(
+  bytes: AsyncIterable<Uint8Array>,
+  options: DecodeOptions,
+  use: (path: string) => AsyncIterable<T>,
+): AsyncGenerator<T> {
+  const temporary = await fileOfStream(bytes, options);
+  try {
+    yield* use(temporary.path);
+  } finally {
     await temporary.remove();
   }
 }

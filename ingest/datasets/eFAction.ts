@@ -4,7 +4,7 @@ import { listLayout } from './layout.js';
  * E-FAction, on which the SpikMamba paper reports results. Read as lists of train, validation and test where there are
  * any, else as one folder per action.
  *
- * Its published layout and its number of classes are not known to us, so nothing of this was checked.
+ * No repository of its authors was found, so its layout and its number of classes are assumptions.
  */
 export const eFAction = listLayout({
   name: 'e-faction',

@@ -127,7 +127,7 @@ async function listFolders(folder: string): Promise<string[]> {
 }
 
 /** The ids of all recordings below a folder. Links that lead back up are not followed again. */
-async function listRecordings(
+export async function listRecordings(
   root: string,
   id: string,
   extensions: ReadonlySet<string>,
@@ -138,7 +138,7 @@ async function listRecordings(
   if (above.includes(real)) return [];
   const ids: string[] = [];
   for (const entry of await visibleEntries(folder)) {
-    const entryId = `${id}/${entry.name}`;
+    const entryId = id === '' ? entry.name : `${id}/${entry.name}`;
     const kind = await kindOf(folder, entry);
     if (kind === 'folder') {
       ids.push(...(await listRecordings(root, entryId, extensions, [...above, real])));

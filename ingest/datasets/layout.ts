@@ -3,7 +3,7 @@ import { basename, join } from 'node:path';
 import { SaccadeError } from '../../engine/support/errors.js';
 import { extensionOf } from '../formats/index.js';
 import { compareText, type Dataset, type LabelledRecording, type SplitName } from './dataset.js';
-import { openFolderDataset } from './folder.js';
+import { listRecordings, openFolderDataset } from './folder.js';
 
 /** How the authors of a data set lay out its folder. */
 export interface DatasetLayout {
@@ -60,19 +60,28 @@ function missingClasses(found: number, expected: number | undefined): string[] {
 export interface Lists extends Description {
   readonly extensions: readonly string[];
   readonly classCount?: number;
+  /** Names of the classes in the order of their labels, where they are known. */
+  readonly classes?: readonly string[];
   /** Names of the lists of each part; of several, the first that is there counts. */
   readonly lists: Readonly<Partial<Record<SplitName, readonly string[]>>>;
-  readonly subjectOf?: (fileName: string) => string | undefined;
+  /** Where else than at the path in a list a recording may be, relative to the root. */
+  readonly pathsOf?: (listed: string) => readonly string[];
+  /** The label (from 0 on) that a recording's path says, where lists have none and where there are no lists. */
+  readonly labelOf?: (id: string) => number | undefined;
+  readonly subjectOf?: (id: string) => string | undefined;
+  /** The part that a subject officially belongs to, for folders without lists. */
+  readonly splitOf?: (subject: string) => SplitName | undefined;
 }
 
 /**
  * Lists of recordings for each part of the split, as MMAction has them: a line is `PATH LABEL` or
- * `PATH COUNT LABEL`, separated by blanks, tabs or commas; the label is a whole number from 0 or from 1 on. Without
- * lists, one folder per class.
+ * `PATH COUNT LABEL`, separated by blanks, tabs or commas; the label is a whole number from 0 or from 1 on. A line is the path
+ * alone where the path says the label. Paths of another machine are found by their end. Without lists, one folder per class,
+ * or recordings at any depth where their paths say the label.
  */
 export function listLayout(about: Lists): DatasetLayout {
-  const { name, title, source } = about;
-  const folders = classFolderLayout(about);
+  const { name, title, source, labelOf } = about;
+  const folders = classFolderLayout({ ...about, subjectOf: undefined });
   return {
     name,
     title,
@@ -86,9 +95,10 @@ export function listLayout(about: Lists): DatasetLayout {
           break;
         }
       }
-      if (entries.length === 0) return folders.open(root);
+      if (entries.length === 0 && labelOf === undefined) return folders.open(root);
+      if (entries.length === 0) entries.push(...(await labelledFiles(root, about)));
       const labels = entries.map(({ label }) => label);
-      const first = Math.min(...labels) === 0 ? 0 : 1;
+      const first = labelOf !== undefined || Math.min(...labels) === 0 ? 0 : 1;
       const highest = Math.max(...labels) - first;
       const classCount = about.classCount ?? highest + 1;
       if (highest >= classCount) {
@@ -102,7 +112,7 @@ export function listLayout(about: Lists): DatasetLayout {
       }
       const recordings = entries
         .map(({ id, label, split }): LabelledRecording => {
-          const subject = about.subjectOf?.(basename(id));
+          const subject = about.subjectOf?.(id);
           const recording = { id, path: join(root, id), label: label - first, split };
           return subject === undefined ? recording : { ...recording, subject };
         })
@@ -112,7 +122,8 @@ export function listLayout(about: Lists): DatasetLayout {
         name,
         root,
         synthetic: false,
-        classes: Array.from({ length: classCount }, (_, label) => String(label + first)),
+        classes:
+          about.classes ?? Array.from({ length: classCount }, (_, label) => String(label + first)),
         recordings,
         notes: missingClasses(present.size, classCount),
       };
@@ -123,32 +134,63 @@ export function listLayout(about: Lists): DatasetLayout {
 interface Entry {
   readonly id: string;
   readonly label: number;
-  readonly split: SplitName;
+  readonly split?: SplitName;
   readonly there: boolean;
+}
+
+/** All recordings below the root whose path says a label. */
+async function labelledFiles(
+  root: string,
+  { extensions, labelOf, subjectOf, splitOf }: Lists,
+): Promise<Entry[]> {
+  const entries: Entry[] = [];
+  for (const id of await listRecordings(root, '', new Set(extensions))) {
+    const label = labelOf?.(id);
+    const subject = subjectOf?.(id);
+    const split = subject === undefined ? undefined : splitOf?.(subject);
+    if (label !== undefined) entries.push({ id, label, split, there: true });
+  }
+  if (entries.length > 0) return entries;
+  const message = `found no lists, and no recordings (.${extensions.join(', .')}) with names that say their class`;
+  throw new SaccadeError('input', message, { file: root });
 }
 
 async function readList(
   root: string,
   list: string,
   split: SplitName,
-  { extensions }: Lists,
+  { extensions, labelOf, pathsOf }: Lists,
 ): Promise<Entry[]> {
   const file = join(root, list);
   const entries: Entry[] = [];
+  /** Leading folders of the list that are not below the root; the same for all lines. */
+  let dropped = 0;
   for (const [index, line] of (await readText(file)).split('\n').entries()) {
-    const fields = line.trim().split(/[\s,]+/);
-    if (fields[0] === '') continue;
-    const label = Number(fields.at(-1));
-    const named = fields[0].replaceAll('\\', '/').replace(/^\.?\/+/, '');
-    if (fields.length < 2 || !Number.isInteger(label) || label < 0 || named.includes('..')) {
-      const message = `line ${index + 1}: expected a path in the folder and a label, got "${line.trim()}"`;
+    const text = line.trim();
+    if (text === '') continue;
+    const [, path = text, digits] = /^(.+?)(?:[\s,]+\d+)?[\s,]+(\d+)$/.exec(text) ?? [];
+    const named = path.replaceAll('\\', '/').replace(/^\.?\/+/, '');
+    const label = labelOf?.(named) ?? (digits === undefined ? NaN : Number(digits));
+    if (!Number.isInteger(label) || named.split('/').includes('..')) {
+      const message = `line ${index + 1}: expected a path in the folder and a label, got "${text}"`;
       throw new SaccadeError('input', message, { file });
     }
-    const known = extensions.includes(extensionOf(named));
-    const candidates = known ? [named] : extensions.map((extension) => `${named}.${extension}`);
-    const found: string[] = [];
-    for (const id of candidates) if (await exists(join(root, id))) found.push(id);
-    entries.push({ id: found[0] ?? named, label, split, there: found.length > 0 });
+    const find = async (from: number): Promise<string | undefined> => {
+      const id = named.split('/').slice(from).join('/');
+      const known = extensions.includes(extensionOf(id));
+      const listed = known ? [id] : extensions.map((extension) => `${id}.${extension}`);
+      for (const one of [...listed, ...(pathsOf?.(id) ?? [])]) {
+        if (await exists(join(root, one))) return one;
+      }
+      return undefined;
+    };
+    let found = await find(dropped);
+    const depth = named.split('/').length;
+    for (let from = 0; found === undefined && entries.length === 0 && from < depth; from++) {
+      found = await find(from);
+      if (found !== undefined) dropped = from;
+    }
+    entries.push({ id: found ?? named, label, split, there: found !== undefined });
   }
   return entries;
 }

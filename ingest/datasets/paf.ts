@@ -1,10 +1,12 @@
 import { classFolderLayout } from './layout.js';
 
 /**
- * PAF, its part for action recognition (Miao et al., 2019): 450 recordings of 10 actions by a DAVIS346. Read as one folder per
- * action; there is no official split.
+ * PAF, its part for action recognition (Miao et al., 2019): 10 actions by a DAVIS346, `ACTION/PERSON_N.M.aedat` (AEDAT 2.0), N being the
+ * number of the action and M that of the performance. There is no official split; subjects are known, so whole subjects
+ * are drawn. (Lists that others publish have the same subjects in both parts.)
  *
- * The names of folders and files were not checked on the published set; files do not say the subject for sure.
+ * Verified: names of folders and files in the lists `PAF_*.txt` of jiazhou-garland/ExACT, the layout of addresses in its
+ * `PAF_dataset.py`. CrystalMiaoshu/PAFBenchmark itself does not describe the files.
  */
 export const paf = classFolderLayout({
   name: 'paf',
@@ -12,4 +14,5 @@ export const paf = classFolderLayout({
   source: 'https://github.com/CrystalMiaoshu/PAFBenchmark',
   extensions: ['aedat'],
   classCount: 10,
+  subjectOf: (fileName) => /^(.+)_[\d.]+\.aedat$/.exec(fileName)?.[1],
 });

@@ -5,15 +5,19 @@ import { throwIfAborted } from '../bytes.js';
 import { BatchBuilder, type EventBatch, type SensorSize } from '../eventBatch.js';
 import {
   type DecodeOptions,
+  type DecodeReport,
   type EncodeOptions,
   type EventFormat,
   reportDamage,
 } from '../format.js';
-import { checkEvents, rebatch } from '../rebatch.js';
+import { checkEvents, type MarkedBatch, markOfPart, rebatch, rebatchMarked } from '../rebatch.js';
 import { bytesOfFile, throughFile } from '../temporaryFile.js';
 import { type ColumnRole, columnRoles, namedColumn, pushRows } from './columns.js';
 import { guessColumns } from './csvLayout.js';
-import { type Hdf5Dataset, Hdf5File } from './hdf5Reader.js';
+import { decodeEcf } from './ecf.js';
+import { listChunks, type StoredChunk } from './hdf5Chunks.js';
+import { type OwnTimeIndex, readOwnTimeIndex } from './hdf5Index.js';
+import { type Hdf5Dataset, Hdf5File, type Hdf5Filter } from './hdf5Reader.js';
 import { npy, readColumn } from './npy.js';
 import { type NpyField, scalarOf } from './npyHeader.js';
 
@@ -26,20 +30,29 @@ const minRunLength = 16_384;
 const maxRunLength = 1 << 20;
 /** Most bytes that a byte of deflated data gives. */
 const maxDeflation = 1_032;
+/** Bytes of a chunk of ECF: 65,535 events, each with the longest of steps, or 16 bytes of each where it was not used. */
+const maxEcfLength = 65_535 * 24;
 /** Rows per chunk that is written, as Prophesee's writer has it. */
 const chunkLength = 16_384;
-/** Filters that the library has; it gives wrong values without a word where one is missing. */
-const knownFilters = [1, 2, 3, 5, 6];
+/** Filters that the library or its plugins have; it gives wrong values without a word where one is missing. */
+const knownFilters = [1, 2, 3, 5, 6, 307, 32000, 32001, 32004, 32008, 32015, 32026];
+/** Prophesee's event compression, which we decode. */
+const ecfFilter = 36559;
+const bloscFilter = 32001;
 const filterNames: Readonly<Record<number, string>> = {
   4: 'szip',
+  307: 'bzip2',
   32000: 'LZF',
   32001: 'Blosc',
   32004: 'LZ4',
   32008: 'bitshuffle',
+  32013: 'ZFP',
   32015: 'Zstandard',
   32026: 'Blosc2',
   36559: 'ECF (Prophesee)',
 };
+/** Compressors in Blosc that its plugin does not have, by the seventh value of the filter. */
+const missingInBlosc: Readonly<Record<number, string>> = { 3: 'Snappy', 4: 'zlib' };
 /** Classes of HDF5 types. */
 const integerClass = 0;
 const floatClass = 1;
@@ -58,9 +71,13 @@ const enumClass = 8;
  * integers and seconds in floats, unless a name or `layout.usPerUnit` says the unit. Prophesee's files state the sensor
  * size in the attribute `geometry`.
  *
- * HDF5 reads a chunk at a time from the file; it is not loaded whole. Of filters, deflate, shuffle,
- * Fletcher32, nbit and scale-offset can be read; a dataset with another one (Blosc in DSEC's own files, ECF) is
- * an error that names it: `h5repack -f GZIP=1` makes it readable.
+ * HDF5 reads a chunk at a time from the file; it is not loaded whole. Read are the filters deflate, shuffle, Fletcher32, nbit and
+ * scale-offset; Blosc (BloscLZ, LZ4 and Zstandard inside, as in DSEC's files), Blosc2, bitshuffle, LZ4, LZF, Zstandard and bzip2; and
+ * Prophesee's ECF (`ecf.ts`) where it is the only filter of a dataset. A dataset with another one (szip, ZFP, Blosc with zlib or
+ * Snappy) is an error that names it: `h5repack -f GZIP=1`, where it has that filter, makes the file readable.
+ *
+ * Slices of the time use the index of the file itself where it has one: Prophesee's `/CD/indexes`, DSEC's `/ms_to_idx`
+ * (`hdf5Index.ts`); it is taken at its word that times rise, and not used where the times of the rows that it names are others.
  *
  * A file on which HDF5's library does not come to an end is given up after 10 s.
  *
@@ -86,7 +103,7 @@ export const hdf5: EventFormat = {
   decode: (bytes, options) =>
     throughFile(bytes, options, (path) => hdf5.decodeFile!(path, options)),
 
-  decodeFile: (path, options) => rebatch(decodeHdf5(path, options), options.batchLength),
+  decodeFile: (path, options) => rebatchMarked(decodeHdf5(path, options), options),
 
   encode: (batches, options) => bytesOfFile((path) => writeHdf5(path, batches, options)),
 };
@@ -184,7 +201,8 @@ function findTable(
   return (layout?.columns ? apart : undefined) ?? records ?? apart ?? tables[0];
 }
 
-async function* decodeHdf5(path: string, options: DecodeOptions): AsyncGenerator<EventBatch> {
+/** A mark is a row; its state is the order of the columns. */
+async function* decodeHdf5(path: string, options: DecodeOptions): AsyncGenerator<MarkedBatch> {
   const { file: name, report, signal, layout } = options;
   await requireMagic(path, name);
   let file: Hdf5File;
@@ -199,12 +217,12 @@ async function* decodeHdf5(path: string, options: DecodeOptions): AsyncGenerator
     let paths: string[] = [];
     let tOffset = 0;
     let sensor: SensorSize | undefined;
-    let datasets: [string, Hdf5Dataset][];
+    let listed: [string, Hdf5Dataset][];
     try {
-      ({ paths, datasets } = await file.list());
-      table = findTable(datasets, options);
+      ({ paths, datasets: listed } = await file.list());
+      table = findTable(listed, options);
       sensor = sensorOfGeometry(await file.attribute('geometry'));
-      tOffset = table === undefined ? 0 : await timeOffset(file, datasets, table.columns[0]);
+      tOffset = table === undefined ? 0 : await timeOffset(file, listed, table.columns[0]);
     } catch (error) {
       reportDamage(report, 0, `HDF5 cannot list its datasets: ${reasonOf(error)}`);
       return;
@@ -216,7 +234,8 @@ async function* decodeHdf5(path: string, options: DecodeOptions): AsyncGenerator
       const there = paths.slice(0, 40).join(', ') || 'nothing';
       throw new SaccadeError('input', `expected ${wanted}; there is ${there}`, { file: name });
     }
-    checkFilters(new Map(datasets), table, name);
+    const datasets = new Map(listed);
+    checkFilters(datasets, table, name);
     const rowCounts = table.columns.map(({ metadata }) => rowsOf(metadata));
     const rows = Math.min(...rowCounts);
     const { size } = await stat(path);
@@ -228,18 +247,41 @@ async function* decodeHdf5(path: string, options: DecodeOptions): AsyncGenerator
       const message = `datasets of different lengths (${rowCounts.join(', ')}), read to the shortest`;
       reportDamage(report, 0, message);
     }
+    let readRows: RowReader;
+    try {
+      readRows = await rowReader(path, file, datasets, table);
+    } catch (error) {
+      reportDamage(report, 0, `the chunks of ${table.columns[0].path}: ${reasonOf(error)}`);
+      return;
+    }
     const chunk = Math.max(...table.columns.map(({ metadata }) => metadata.chunks?.[0] ?? 0));
-    const runLength = Math.max(minRunLength, Math.min(maxRunLength, chunk));
-    const values = table.columns.map(() => new Float64Array(runLength));
-    const events = new BatchBuilder(sensor ?? options.sensor ?? limits, runLength);
-    let order = table.named ? [0, 1, 2, 3] : undefined;
+    // Whole chunks, so that none is unpacked twice.
+    const wholeChunks = chunk * Math.ceil(minRunLength / Math.max(1, chunk));
+    const runLength = chunk > 0 ? Math.min(maxRunLength, wholeChunks) : minRunLength;
+    const values = table.columns.map(
+      () => new Float64Array(Math.max(1, Math.min(runLength, rows))),
+    );
+    const events = new BatchBuilder(sensor ?? options.sensor ?? limits, values[0].length);
     let usPerUnit = layout?.usPerUnit ?? table.columns[0].usPerUnit;
     usPerUnit ??= table.columns[0].field.scalar?.startsWith('f') ? 1e6 : 1;
-    for (let done = 0; done < rows; done += runLength) {
+    const resume = markOfPart(options.resume);
+    let order = resume?.state ?? (table.named ? [0, 1, 2, 3] : undefined);
+    let first = resume?.offset ?? 0;
+    let end = rows;
+    if (options.wanted !== undefined && resume === undefined && usPerUnit === 1) {
+      const index = await readOwnTimeIndex(file, datasets, table.columns[0].path, tOffset).catch(
+        () => undefined,
+      );
+      if (index !== undefined) {
+        [first, end] = await rowsWithin(index, options.wanted, rows, values, readRows, report);
+        first -= first % runLength;
+      }
+    }
+    for (let done = first; done < end; done += runLength) {
       throwIfAborted(signal, name);
       const run = Math.min(runLength, rows - done);
       try {
-        await readRun(file, table, done, run, values);
+        await readRows(done, run, values);
       } catch (error) {
         const message = `events ${done} to ${done + run - 1} cannot be read: ${reasonOf(error)}`;
         reportDamage(report, 0, message);
@@ -253,11 +295,49 @@ async function* decodeHdf5(path: string, options: DecodeOptions): AsyncGenerator
       const [t, x, y, p] = order.map((column) => values[column]);
       if (tOffset !== 0) for (let i = 0; i < run; i++) t[i] += tOffset;
       pushRows({ t, x, y, p }, run, usPerUnit, events, report, () => 0);
-      if (events.length > 0) yield events.take();
+      const mark = { offset: done, state: order };
+      if (events.length > 0) yield { batch: events.take(), mark };
     }
   } finally {
     await file.close();
   }
+}
+
+/**
+ * The rows that hold the wanted times, by the file's own index: `[first, end)`. All of them where the times that the
+ * index says of its rows are not theirs, which is reported.
+ */
+async function rowsWithin(
+  index: OwnTimeIndex,
+  { fromUs, toUs }: { readonly fromUs: number; readonly toUs: number },
+  rows: number,
+  values: readonly Float64Array[],
+  readRows: RowReader,
+  report: DecodeReport,
+): Promise<[first: number, end: number]> {
+  const found = await index.find(fromUs, toUs);
+  const { first } = found;
+  const end = Math.min(found.end, rows);
+  const whole: [number, number] = [0, rows];
+  const wrong = (): [number, number] => {
+    reportDamage(report, 0, 'its own time index does not fit the events, so it is not used');
+    return whole;
+  };
+  if (!(first >= 0 && first <= rows && end >= 0)) return wrong();
+  try {
+    // The event in front of the slice, and the first behind it.
+    if (first > 0) {
+      await readRows(first - 1, 1, values);
+      if (values[0][0] + index.offsetUs >= fromUs) return wrong();
+    }
+    if (end < rows) {
+      await readRows(end, 1, values);
+      if (values[0][0] + index.offsetUs < toUs) return wrong();
+    }
+  } catch {
+    return whole;
+  }
+  return [first, end];
 }
 
 function reasonOf(error: unknown): string {
@@ -285,13 +365,25 @@ function checkFilters(
   name: string,
 ): void {
   for (const { path } of table.columns) {
-    const missing = datasets.get(path)!.filters.find(({ id }) => !knownFilters.includes(id));
-    if (missing === undefined) continue;
-    const filter = filterNames[missing.id] ?? missing.name;
-    const message = `${path} is compressed with ${filter} (filter ${missing.id}), which cannot be read; repack it: h5repack -f GZIP=1`;
+    const { filters } = datasets.get(path)!;
+    if (isEcf(filters)) continue;
+    const missing = filters.find(({ id }) => !knownFilters.includes(id));
+    const blosc = filters.find(({ id }) => id === bloscFilter);
+    const inside = blosc === undefined ? undefined : missingInBlosc[blosc.cd_values[6]];
+    let filter: string | undefined;
+    if (missing !== undefined) {
+      filter = `${filterNames[missing.id] ?? missing.name} (filter ${missing.id})`;
+    } else if (inside !== undefined) {
+      filter = `Blosc with ${inside} (filter ${bloscFilter})`;
+    }
+    if (filter === undefined) continue;
+    const message = `${path} is compressed with ${filter}, which cannot be read; repack it: h5repack -f GZIP=1`;
     throw new SaccadeError('input', message, { file: name });
   }
 }
+
+const isEcf = (filters: readonly Hdf5Filter[]): boolean =>
+  filters.length === 1 && filters[0].id === ecfFilter;
 
 /** Prophesee's files: `geometry` is `1280x720`. */
 function sensorOfGeometry(geometry: string | undefined): SensorSize | undefined {
@@ -331,6 +423,61 @@ async function timeOffset(
     return value[0];
   }
   return 0;
+}
+
+/** Reads rows `start` to `start + count` into the front of an array for each column. */
+type RowReader = (start: number, count: number, values: readonly Float64Array[]) => Promise<void>;
+
+async function rowReader(
+  path: string,
+  file: Hdf5File,
+  datasets: ReadonlyMap<string, Hdf5Dataset>,
+  table: Table,
+): Promise<RowReader> {
+  const [first] = table.columns;
+  if (!isEcf(datasets.get(first.path)!.filters)) {
+    return (start, count, values) => readRun(file, table, start, count, values);
+  }
+  const chunks = await listChunks(path, first.path);
+  const chunkRows = first.metadata.chunks?.[0] ?? 0;
+  const byFirst = new Map(chunks.map((chunk) => [chunk.first, chunk]));
+  return async (start, count, values) => {
+    for (let done = 0; done < count;) {
+      const inChunk = (start + done) % chunkRows;
+      const chunk = byFirst.get(start + done - inChunk);
+      if (chunk === undefined) throw new Error(`no chunk for event ${start + done}`);
+      const columns = await readEcfChunk(path, chunk, table);
+      const run = Math.min(count - done, columns[0].length - inChunk);
+      if (run <= 0) throw new Error(`a chunk of ${columns[0].length} events, expected more`);
+      columns.forEach((column, i) => {
+        for (let row = 0; row < run; row++) values[i][done + row] = column[inChunk + row];
+      });
+      done += run;
+    }
+  };
+}
+
+/** Columns t, x, y and p of a chunk. */
+async function readEcfChunk(
+  path: string,
+  { offset, length, unfiltered }: StoredChunk,
+  { columns }: Table,
+): Promise<ArrayLike<number>[]> {
+  if (length > maxEcfLength) throw new Error(`a chunk of ${length} bytes, more than ECF makes`);
+  const bytes = new Uint8Array(length);
+  const file = await open(path, 'r');
+  const { bytesRead } = await file.read(bytes, 0, length, offset).finally(() => file.close());
+  if (bytesRead < length) throw new Error('a chunk ends behind the file');
+  if ((unfiltered & 1) === 0) {
+    const { tUs, x, y, polarity } = decodeEcf(bytes);
+    return [tUs, x, y, polarity];
+  }
+  const view = new DataView(bytes.buffer);
+  return columns.map(({ field, metadata: { size } }) => {
+    const values = new Float64Array(Math.floor(length / size));
+    readColumn(view, field.offset, size, values.length, field, values);
+    return values;
+  });
 }
 
 /** Reads rows `start` to `start + count` of all columns; each dataset once. */

@@ -1,3 +1,7 @@
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import type { Metadata } from 'h5wasm/node';
 
@@ -7,14 +11,21 @@ const patienceMs = 10_000;
 /** A dataset as HDF5 describes it. */
 export interface Hdf5Dataset {
   readonly metadata: Metadata;
-  readonly filters: readonly { readonly id: number; readonly name: string }[];
+  readonly filters: readonly Hdf5Filter[];
+}
+
+export interface Hdf5Filter {
+  readonly id: number;
+  readonly name: string;
+  /** What the filter keeps with the dataset. */
+  readonly cd_values: readonly number[];
 }
 
 /** What is asked of the thread, and what it answers. */
 interface Calls {
   open: { ask: { path: string }; answer: number };
   list: { ask: { file: number }; answer: { paths: string[]; datasets: [string, Hdf5Dataset][] } };
-  attribute: { ask: { file: number; name: string }; answer: string | undefined };
+  attribute: { ask: { file: number; path: string; name: string }; answer: string | undefined };
   read: {
     ask: { file: number; path: string; counts: number[]; offsets: number[]; length: number };
     answer: Uint8Array;
@@ -40,15 +51,15 @@ class Hdf5Thread {
   dead = false;
 
   constructor() {
-    const library = import.meta.resolve('h5wasm/node');
+    const library = pathToFileURL(packagePath('h5wasm', 'dist/node/hdf5_hl.js')).href;
+    const plugins = packagePath('h5wasm-plugins', 'plugins');
     // The function comes compiled: what compilers put in place of imports, and the helper by which `tsx` names
     // functions, are not there.
     const code =
       'const __name = (it) => it;' +
       `Promise.all([import('node:worker_threads'), import(${JSON.stringify(library)})])` +
-      `.then(([threads, hdf5]) => (${answerCalls.toString()})(threads, hdf5));`;
+      `.then(([threads, hdf5]) => (${answerCalls.toString()})(threads, hdf5, ${JSON.stringify(plugins)}));`;
     this.worker = new Worker(code, { eval: true });
-    this.worker.unref();
     this.worker.on(
       'message',
       ({ id, answer, error }: { id: number; answer: never; error?: string }) => {
@@ -60,6 +71,8 @@ class Hdf5Thread {
     );
     this.worker.on('error', (error) => this.fail(error));
     this.worker.on('exit', () => this.fail(new Error('HDF5 has ended')));
+    // Behind the listeners: one for messages keeps the process alive again.
+    this.worker.unref();
   }
 
   /** Throws what HDF5 says, or that it does not answer. */
@@ -88,6 +101,17 @@ class Hdf5Thread {
   }
 }
 
+/**
+ * A file or folder of an installed package, which need not export it (nor be resolvable for CommonJS). The thread has no
+ * place of its own that it could import packages from.
+ */
+function packagePath(name: string, inside: string): string {
+  const folders = createRequire(import.meta.url).resolve.paths(name) ?? [];
+  const folder = folders.find((one) => existsSync(join(one, name, 'package.json')));
+  if (folder === undefined) throw new Error(`the package ${name} is not installed`);
+  return join(folder, name, inside);
+}
+
 let thread: Hdf5Thread | undefined;
 
 /** An HDF5 file that is open for reading. */
@@ -107,9 +131,9 @@ export class Hdf5File {
     return this.thread.call('list', { file: this.file });
   }
 
-  /** A text attribute of the root. */
-  attribute(name: string): Promise<string | undefined> {
-    return this.thread.call('attribute', { file: this.file, name });
+  /** A text attribute of the root, or of another object. */
+  attribute(name: string, path = '/'): Promise<string | undefined> {
+    return this.thread.call('attribute', { file: this.file, path, name });
   }
 
   /** The bytes of a block of a dataset, `counts` elements from `offsets` on in each dimension; `length` bytes in all. */
@@ -128,9 +152,11 @@ export class Hdf5File {
 async function answerCalls(
   { parentPort }: typeof import('node:worker_threads'),
   { File, ready }: typeof import('h5wasm/node'),
+  plugins: string,
 ): Promise<void> {
   const module = await ready;
   module.activate_throwing_error_handler();
+  module.insert_plugin_search_path(plugins, 0);
   const files = new Map<number, InstanceType<typeof File>>();
   let opened = 0;
   const answers: { [N in CallName]: (ask: Calls[N]['ask']) => Calls[N]['answer'] } = {
@@ -150,9 +176,10 @@ async function answerCalls(
         });
       return { paths, datasets };
     },
-    attribute({ file, name }) {
-      const { attrs } = files.get(file)!;
-      return Object.hasOwn(attrs, name) ? String(attrs[name].value) : undefined;
+    attribute({ file, path, name }) {
+      const object = files.get(file)!.get(path);
+      if (object === null || !('attrs' in object) || !Object.hasOwn(object.attrs, name)) return;
+      return String(object.attrs[name].value);
     },
     read({ file, path, counts, offsets, length }) {
       const pointer = module._malloc(length);

@@ -69,6 +69,7 @@ export const mat: EventFormat = {
   title: 'MATLAB MAT-file 5 / 7 (.mat)',
   extensions: ['mat'],
   holdsSensorSize: false,
+  finite: true,
   usualSensors: npy.usualSensors,
   limits,
 

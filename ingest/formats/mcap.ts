@@ -5,12 +5,13 @@ import { ByteReader } from '../bytes.js';
 import { type Compression, decompressBlock, maxBlockLength } from '../decompress.js';
 import type { EventBatch } from '../eventBatch.js';
 import {
+  type DecodeMark,
   type DecodeOptions,
+  type DecodeReport,
   type EncodeOptions,
   type EventFormat,
   reportDamage,
 } from '../format.js';
-import { rebatch } from '../rebatch.js';
 import { eventArrayType, writeEventArrays } from './ros/eventArray.js';
 import { plainType, type RosMessage } from './ros/message.js';
 import { decodeRosEvents, rosLimits } from './ros/rosEvents.js';
@@ -48,8 +49,7 @@ export const mcap: EventFormat = {
 
   detect: ({ head }) => (magic.every((byte, i) => head[i] === byte) ? 1 : 0),
 
-  decode: (bytes, options) =>
-    rebatch(decodeRosEvents(readMcap(bytes, options), options), options.batchLength),
+  decode: (bytes, options) => decodeRosEvents((from) => readMcap(bytes, options, from), options),
 
   encode: encodeMcap,
 };
@@ -97,24 +97,34 @@ class Cursor {
   }
 }
 
+interface Schema {
+  readonly name: string;
+  /** Offset of the record (or of the chunk) that says so first. */
+  readonly offset: number;
+}
+
 interface Channel {
   readonly topic: string;
   readonly schema: number;
   readonly encoding: string;
+  readonly offset: number;
 }
 
 /** What the records so far have said. */
 interface Known {
-  readonly schemas: Map<number, string>;
+  readonly schemas: Map<number, Schema>;
   readonly channels: Map<number, Channel>;
 }
 
+/** A mark is the place of a record; its state is the message in that record, and where its channel and schema are. */
 async function* readMcap(
   bytes: AsyncIterable<Uint8Array>,
   { file, signal, report }: DecodeOptions,
+  from?: DecodeMark,
 ): AsyncGenerator<RosMessage> {
   const input = new ByteReader(bytes, file, signal);
   const known: Known = { schemas: new Map(), channels: new Map() };
+  const [first = 0, ...definitions] = from?.state ?? [];
   try {
     await input.require(magic.length);
     if (!magic.every((byte, i) => input.bytes[input.position + i] === byte)) {
@@ -122,40 +132,38 @@ async function* readMcap(
       throw new SaccadeError('input', message, { file, offset: 0 });
     }
     input.position += magic.length;
+    for (const place of definitions) {
+      await input.seek(place);
+      const record = await readRecord(input, report);
+      try {
+        for (const one of record === undefined ? [] : await insideOf(record)) {
+          define(one, known, place);
+        }
+      } catch {
+        // Damage, which is reported where the record is read for its messages.
+      }
+    }
+    if (from !== undefined) await input.seek(from.offset);
     for (;;) {
       const { offset } = input;
-      if (!(await input.require(recordHead))) {
-        const message = `ends early, with ${input.available} bytes of a record and without an end mark`;
-        reportDamage(report, offset, message);
-        return;
-      }
-      const code = input.bytes[input.position];
-      const length =
-        input.view.getUint32(input.position + 1, true) +
-        input.view.getUint32(input.position + 5, true) * 2 ** 32;
-      if (code === op.dataEnd || code === op.footer) {
+      const record = await readRecord(input, report);
+      if (record === undefined) return;
+      if (record.code === op.dataEnd || record.code === op.footer) {
         // What follows is a summary of what was read.
         do input.position = input.end;
         while (await input.fill());
         return;
       }
-      if (length > maxBlockLength) {
-        const most = `expected at most ${maxBlockLength}`;
-        reportDamage(report, offset, `record of ${length} bytes, ${most}; the rest is not read`);
-        return;
-      }
-      if (!(await input.require(recordHead + length))) {
-        const there = `${input.available} of ${recordHead + length} bytes`;
-        reportDamage(report, offset, `ends inside a record (${there})`);
-        return;
-      }
-      const start = input.position + recordHead;
-      const content = input.bytes.slice(start, start + length);
-      input.position = start + length;
       try {
-        if (code === op.chunk)
-          yield* messagesOf(recordsOf(await openChunk(content)), known, offset);
-        else yield* messagesOf([{ code, content }], known, offset);
+        for (const message of messagesOf(
+          await insideOf(record),
+          known,
+          offset,
+          from !== undefined,
+        )) {
+          if (offset === from?.offset && message.mark.state[0] < first) continue;
+          yield message;
+        }
       } catch (error) {
         if (error instanceof SaccadeError || !(error instanceof Error)) throw error;
         reportDamage(report, offset, `record passed over: ${error.message}`);
@@ -164,6 +172,44 @@ async function* readMcap(
   } finally {
     await input.close();
   }
+}
+
+/** The next record as a copy; undefined where there is no whole one, which is reported. */
+async function readRecord(
+  input: ByteReader,
+  report: DecodeReport,
+): Promise<McapRecord | undefined> {
+  const { offset } = input;
+  if (!(await input.require(recordHead))) {
+    const message = `ends early, with ${input.available} bytes of a record and without an end mark`;
+    reportDamage(report, offset, message);
+    return undefined;
+  }
+  const code = input.bytes[input.position];
+  // Its content may be cut, and does not matter.
+  if (code === op.dataEnd || code === op.footer) return { code, content: new Uint8Array(0) };
+  const length =
+    input.view.getUint32(input.position + 1, true) +
+    input.view.getUint32(input.position + 5, true) * 2 ** 32;
+  if (length > maxBlockLength) {
+    const most = `expected at most ${maxBlockLength}`;
+    reportDamage(report, offset, `record of ${length} bytes, ${most}; the rest is not read`);
+    return undefined;
+  }
+  if (!(await input.require(recordHead + length))) {
+    const there = `${input.available} of ${recordHead + length} bytes`;
+    reportDamage(report, offset, `ends inside a record (${there})`);
+    return undefined;
+  }
+  const start = input.position + recordHead;
+  const content = input.bytes.slice(start, start + length);
+  input.position = start + length;
+  return { code, content };
+}
+
+/** The records in a chunk, or the record itself where it is none. */
+async function insideOf(record: McapRecord): Promise<Iterable<McapRecord>> {
+  return record.code === op.chunk ? recordsOf(await openChunk(record.content)) : [record];
 }
 
 async function openChunk(content: Uint8Array): Promise<Uint8Array> {
@@ -195,28 +241,48 @@ function* recordsOf(chunk: Uint8Array): Generator<McapRecord> {
   }
 }
 
+/** Keeps what a schema or channel says. */
+function define({ code, content }: McapRecord, { schemas, channels }: Known, offset: number): void {
+  const cursor = new Cursor(content);
+  if (code === op.schema) {
+    const id = cursor.uint16();
+    const name = plainType(cursor.text());
+    schemas.set(id, { name, offset: schemas.get(id)?.offset ?? offset });
+  } else if (code === op.channel) {
+    const id = cursor.uint16();
+    const schema = cursor.uint16();
+    const topic = cursor.text();
+    const encoding = cursor.text();
+    channels.set(id, { topic, schema, encoding, offset: channels.get(id)?.offset ?? offset });
+  }
+}
+
+/** @param resumed whether channels may be defined in front of what is read, those of other topics. */
 function* messagesOf(
   records: Iterable<McapRecord>,
-  { schemas, channels }: Known,
+  known: Known,
   offset: number,
+  resumed: boolean,
 ): Generator<RosMessage> {
-  for (const { code, content } of records) {
-    const cursor = new Cursor(content);
-    if (code === op.schema) {
-      schemas.set(cursor.uint16(), cursor.text());
-    } else if (code === op.channel) {
-      const id = cursor.uint16();
-      const schema = cursor.uint16();
-      const channelTopic = cursor.text();
-      channels.set(id, { schema, topic: channelTopic, encoding: cursor.text() });
-    } else if (code === op.message) {
-      const channel = channels.get(cursor.uint16());
-      if (channel === undefined) throw new RangeError('message of an unknown channel');
-      cursor.take(20); // sequence number, two times
-      const serialization = channel.encoding === 'ros1' ? 'ros1' : 'cdr';
-      const type = plainType(schemas.get(channel.schema) ?? '');
-      yield { topic: channel.topic, type, serialization, data: cursor.take(cursor.left), offset };
-    }
+  const { schemas, channels } = known;
+  let index = -1;
+  for (const record of records) {
+    define(record, known, offset);
+    if (record.code !== op.message) continue;
+    index++;
+    const cursor = new Cursor(record.content);
+    const channel = channels.get(cursor.uint16());
+    if (channel === undefined && resumed) continue;
+    if (channel === undefined) throw new RangeError('message of an unknown channel');
+    cursor.take(20); // sequence number, two times
+    const { topic } = channel;
+    const serialization = channel.encoding === 'ros1' ? 'ros1' : 'cdr';
+    const type = schemas.get(channel.schema)?.name ?? '';
+    const definitions = [...channels.values()]
+      .filter((one) => one.topic === topic)
+      .flatMap((one) => [one.offset, schemas.get(one.schema)?.offset ?? one.offset]);
+    const mark = { offset, state: [index, ...new Set(definitions)] };
+    yield { topic, type, serialization, data: cursor.take(cursor.left), offset, mark };
   }
 }
 

@@ -11,6 +11,7 @@ import {
 import { Spool } from '../spool.js';
 import { type BlockDecoder, decodeEvents, encodeEvents, type EventEncoder } from '../transcode.js';
 import { type ColumnRole, columnRoles, namedColumn, pushRows } from './columns.js';
+import { guessColumns } from './csvLayout.js';
 import { npyFileHeader } from './npyFileHeader.js';
 import { type NpyField, type NpyHeader, parseNpyHeader } from './npyHeader.js';
 
@@ -19,13 +20,16 @@ const maxHeaderLength = 1 << 20;
 const limits: SensorSize = { width: 65_536, height: 65_536 };
 /** Records that are decoded column by column at a time. */
 const runLength = 4_096;
+/** Rows by which the columns of a plain array are told. */
+const sampleRows = 500;
 const writtenRecordLength = 13;
 const writtenFields = `[('t', '<i8'), ('x', '<u2'), ('y', '<u2'), ('p', '|u1')]`;
 
 /**
  * NumPy arrays (`.npy`, header versions 1 to 3): structured ones with fields for t, x, y and p, of any
  * integer, float or boolean type and in any order, other fields being passed over; or plain ones of
- * shape [N, 4] with the columns t, x, y, p.
+ * shape [N, 4], their columns told by the values of the first rows ([t x y p], [x y t p], [x y p t] or [p x y t]; t, x, y, p where these
+ * do not tell).
  *
  * Convention: x and y as stored; polarity 1 = ON, 0 and -1 = OFF. Times are µs in integer types and seconds in
  * float types, unless the field's name states the unit (`t_us`).
@@ -41,6 +45,7 @@ export const npy: EventFormat = {
   title: 'NumPy array (.npy)',
   extensions: ['npy'],
   holdsSensorSize: false,
+  finite: true,
   usualSensors: [
     { width: 128, height: 128 },
     { width: 240, height: 180 },
@@ -56,7 +61,8 @@ export const npy: EventFormat = {
   decode: (bytes, options) =>
     decodeEvents(bytes, options, async (input) => {
       const header = await readNpyHeader(input, options.file);
-      return new NpyDecoder(header, options.sensor ?? limits, options.file, options.report);
+      const order = header.structured ? columnRoles : await orderOf(input, header);
+      return new NpyDecoder(header, order, options.sensor ?? limits, options.file, options.report);
     }),
 
   encode: encodeNpy,
@@ -100,8 +106,37 @@ interface Column {
   readonly usPerUnit: number;
 }
 
-/** Where t, x, y and p are in a record; throws where they are not. */
-function findColumns(header: NpyHeader, file: string): Record<ColumnRole, Column> {
+/** The order of the columns of a plain array, from its first rows; the window must not move on. */
+async function orderOf(input: ByteReader, header: NpyHeader): Promise<readonly ColumnRole[]> {
+  const [field] = header.fields;
+  if (field.scalar === undefined || header.shape[1] !== 4) return columnRoles;
+  const rowLength = 4 * header.itemLength;
+  await input.require(Math.min(sampleRows, header.shape[0]) * rowLength);
+  const rows = Math.min(sampleRows, Math.floor(input.available / rowLength));
+  const columns = columnRoles.map((_, i) => {
+    const values = new Float64Array(rows);
+    const start = input.position + i * field.length;
+    readColumn(input.view, start, rowLength, rows, field, values);
+    return values;
+  });
+  const sample = Array.from({ length: rows }, (_, row) =>
+    columns.map((values) => String(values[row])),
+  );
+  const found = guessColumns(sample);
+  if (found === undefined) return columnRoles;
+  return [...columnRoles].sort((a, b) => found[a] - found[b]);
+}
+
+/**
+ * Where t, x, y and p are in a record; throws where they are not.
+ *
+ * @param order of the columns of a plain array.
+ */
+function findColumns(
+  header: NpyHeader,
+  order: readonly ColumnRole[],
+  file: string,
+): Record<ColumnRole, Column> {
   const fail = (message: string): SaccadeError =>
     new SaccadeError('input', message, { file, offset: 0 });
   const columns: Partial<Record<ColumnRole, Column>> = {};
@@ -129,7 +164,7 @@ function findColumns(header: NpyHeader, file: string): Record<ColumnRole, Column
     if (header.columnMajor) {
       throw fail('column-major array, which cannot be streamed; save it in row-major (C) order');
     }
-    columnRoles.forEach((role, i) => add(role, { ...element, offset: i * element.length }));
+    order.forEach((role, i) => add(role, { ...element, offset: i * element.length }));
   }
   const { t, x, y, p } = columns;
   if (t === undefined || x === undefined || y === undefined || p === undefined) {
@@ -151,11 +186,12 @@ class NpyDecoder implements BlockDecoder {
 
   constructor(
     header: NpyHeader,
+    order: readonly ColumnRole[],
     readonly sensor: SensorSize,
     file: string,
     private readonly report: DecodeReport,
   ) {
-    this.columns = findColumns(header, file);
+    this.columns = findColumns(header, order, file);
     this.recordLength = header.structured ? header.itemLength : 4 * header.itemLength;
     this.count = header.shape[0];
   }

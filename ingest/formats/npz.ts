@@ -3,7 +3,7 @@ import { Readable } from 'node:stream';
 import yauzl from 'yauzl';
 import yazl from 'yazl';
 import { SaccadeError } from '../../engine/support/errors.js';
-import { ByteReader, throwIfAborted } from '../bytes.js';
+import { ByteReader, type ByteSource, throwIfAborted } from '../bytes.js';
 import { BatchBuilder, type EventBatch, type SensorSize } from '../eventBatch.js';
 import {
   type DecodeOptions,
@@ -11,7 +11,7 @@ import {
   type EventFormat,
   reportDamage,
 } from '../format.js';
-import { rebatch } from '../rebatch.js';
+import { type MarkedBatch, markOfPart, rebatch, rebatchMarked } from '../rebatch.js';
 import { spoolColumns } from '../spoolColumns.js';
 import { throughFile } from '../temporaryFile.js';
 import { type ColumnRole, columnRoles, namedColumn, pushRows } from './columns.js';
@@ -34,7 +34,8 @@ const tableNames = ['events', 'event', 'data', 'arr_0'];
  * - one array of events as in `.npy` (structured, or of shape [N, 4]), named `events`, `event`, `data` or `arr_0`, the
  *   only one (as tonic and NumPy save it), or named by `layout.path`.
  *
- * The arrays are read side by side, a part at a time. Conventions are those of `.npy`: polarity 1 = ON, times in µs
+ * The arrays are read side by side, a part at a time. Where they are stored as they are (`np.savez`), slices with a time index
+ * read their own part; deflated ones (`np.savez_compressed`) have to be inflated up to there. Conventions are those of `.npy`: polarity 1 = ON, times in µs
  * in integers and seconds in floats, unless a name or `layout.usPerUnit` says the unit.
  *
  * Written are deflated arrays t `<i8` in µs, x and y `<u2`, p `|u1`. As their headers state how many events follow,
@@ -59,7 +60,7 @@ export const npz: EventFormat = {
 
   decode: (bytes, options) => throughFile(bytes, options, (path) => npz.decodeFile!(path, options)),
 
-  decodeFile: (path, options) => rebatch(decodeNpz(path, options), options.batchLength),
+  decodeFile: decodeNpz,
 
   encode: encodeNpz,
 };
@@ -117,7 +118,7 @@ async function* decodeNpz(path: string, options: DecodeOptions): AsyncGenerator<
   try {
     const columns = layout?.path === undefined ? findColumns(entries, options) : undefined;
     if (columns !== undefined) {
-      yield* decodeColumns(zip, columns, options);
+      yield* rebatchMarked(decodeColumns(zip, columns, options), options);
       return;
     }
     const names = layout?.path === undefined ? tableNames : [layout.path];
@@ -128,8 +129,7 @@ async function* decodeNpz(path: string, options: DecodeOptions): AsyncGenerator<
       const message = `expected arrays t, x, y, p (or usual names of them) or one array of events, found ${there}`;
       throw new SaccadeError('input', message, { file });
     }
-    const bytes = reportingErrors(await openEntry(zip, table), options, table);
-    yield* npy.decode(bytes, options);
+    yield* rebatch(npy.decode(entrySource(zip, table, options), options), options.batchLength);
   } finally {
     zip.close();
   }
@@ -172,20 +172,41 @@ function findColumns(
   return t && x && y && p ? { t, x, y, p } : undefined;
 }
 
-function openEntry(zip: yauzl.ZipFile, entry: yauzl.Entry): Promise<Readable> {
-  return new Promise((done, fail) =>
-    zip.openReadStream(entry, (error, stream) => (error === null ? done(stream) : fail(error))),
-  );
+/** @param start where in a stored entry to begin. */
+function openEntry(zip: yauzl.ZipFile, entry: yauzl.Entry, start: number): Promise<Readable> {
+  return new Promise((done, fail) => {
+    const opened = (error: Error | null, stream: Readable): void =>
+      error === null ? done(stream) : fail(error);
+    if (start === 0) zip.openReadStream(entry, opened);
+    else zip.openReadStream(entry, { start: Math.min(start, entry.uncompressedSize) }, opened);
+  });
 }
 
-/** Ends where the stream fails, which is reported with the place of its entry. */
-async function* reportingErrors(
-  stream: Readable,
-  { report }: DecodeOptions,
+/** The bytes of an array. They end where the archive is damaged, which is reported with the place of the entry. */
+function entrySource(zip: yauzl.ZipFile, entry: yauzl.Entry, options: DecodeOptions): ByteSource {
+  return {
+    [Symbol.asyncIterator]: () => entryBytes(zip, entry, options, 0),
+    from: (offset) => ({
+      [Symbol.asyncIterator]: () => entryBytes(zip, entry, options, offset),
+    }),
+  };
+}
+
+async function* entryBytes(
+  zip: yauzl.ZipFile,
   entry: yauzl.Entry,
+  { report }: DecodeOptions,
+  start: number,
 ): AsyncGenerator<Uint8Array> {
+  const stored = entry.compressionMethod === 0 && start > 0;
+  let passed = stored ? 0 : start;
   try {
-    for await (const chunk of stream) yield chunk as Uint8Array;
+    const stream = await openEntry(zip, entry, stored ? start : 0);
+    for await (const chunk of stream as AsyncIterable<Uint8Array>) {
+      const rest = chunk.subarray(Math.min(passed, chunk.length));
+      passed -= chunk.length - rest.length;
+      if (rest.length > 0) yield rest;
+    }
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     reportDamage(report, entry.relativeOffsetOfLocalHeader, `${entry.fileName}: ${reason}`);
@@ -203,16 +224,14 @@ async function* decodeColumns(
   zip: yauzl.ZipFile,
   columns: Record<ColumnRole, Column>,
   options: DecodeOptions,
-): AsyncGenerator<EventBatch> {
+): AsyncGenerator<MarkedBatch> {
   const { file, report, signal } = options;
+  const first = markOfPart(options.resume)?.offset ?? 0;
   const inputs: ByteReader[] = [];
   const openColumn = async (role: ColumnRole): Promise<OpenColumn> => {
     const { entry } = columns[role];
     const place = `${file}, ${entry.fileName}`;
-    const stream = await openEntry(zip, entry).catch((error: unknown) => {
-      throw new SaccadeError('input', 'cannot be read', { file: place }, error);
-    });
-    const input = new ByteReader(reportingErrors(stream, options, entry), place, signal);
+    const input = new ByteReader(entrySource(zip, entry, options), place, signal);
     inputs.push(input);
     const header = await readNpyHeader(input, place);
     const [field] = header.fields;
@@ -239,7 +258,10 @@ async function* decodeColumns(
     const usPerUnit = columns.t.usPerUnit ?? (isFloat ? 1e6 : 1);
     const events = new BatchBuilder(options.sensor ?? limits, runLength);
     const { t, x, y, p } = opened;
-    for (let done = 0; done < count;) {
+    if (first > 0) {
+      for (const { input, field } of all) await input.seek(input.offset + first * field.length);
+    }
+    for (let done = first; done < count;) {
       throwIfAborted(signal, file);
       let run = Math.min(runLength, count - done);
       for (const { input, field } of all) {
@@ -258,8 +280,9 @@ async function* decodeColumns(
       const read = { t: t.values, x: x.values, y: y.values, p: p.values };
       const { offset } = t.input;
       pushRows(read, run, usPerUnit, events, report, () => offset);
+      const mark = { offset: done, state: [] };
       done += run;
-      if (events.length > 0) yield events.take();
+      if (events.length > 0) yield { batch: events.take(), mark };
     }
   } finally {
     for (const input of inputs) await input.close();

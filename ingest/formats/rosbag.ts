@@ -3,13 +3,13 @@ import { ByteReader, ByteWriter } from '../bytes.js';
 import type { EventBatch } from '../eventBatch.js';
 import { type Compression, decompressBlock, maxBlockLength } from '../decompress.js';
 import {
+  type DecodeMark,
   type DecodeOptions,
   type DecodeReport,
   type EncodeOptions,
   type EventFormat,
   reportDamage,
 } from '../format.js';
-import { rebatch } from '../rebatch.js';
 import { Spool } from '../spool.js';
 import { eventArrayType, type WrittenMessage, writeEventArrays } from './ros/eventArray.js';
 import { plainType, type RosMessage } from './ros/message.js';
@@ -51,8 +51,7 @@ export const rosbag: EventFormat = {
 
   detect: ({ head }) => (startsWith(head, magic) ? 1 : 0),
 
-  decode: (bytes, options) =>
-    rebatch(decodeRosEvents(readBag(bytes, options), options), options.batchLength),
+  decode: (bytes, options) => decodeRosEvents((from) => readBag(bytes, options, from), options),
 
   encode: encodeBag,
 };
@@ -94,14 +93,24 @@ interface BagRecord {
   readonly data: Uint8Array;
 }
 
-type Connections = Map<number, { readonly topic: string; readonly type: string }>;
+interface Connection {
+  readonly topic: string;
+  readonly type: string;
+  /** Offset of the record (or of the chunk) that says so first. */
+  readonly offset: number;
+}
 
+type Connections = Map<number, Connection>;
+
+/** A mark is the place of a record; its state is the message in that record, and where connections are defined. */
 async function* readBag(
   bytes: AsyncIterable<Uint8Array>,
   { file, signal, report }: DecodeOptions,
+  from?: DecodeMark,
 ): AsyncGenerator<RosMessage> {
   const input = new ByteReader(bytes, file, signal);
   const connections: Connections = new Map();
+  const [first = 0, ...definitions] = from?.state ?? [];
   try {
     await input.require(magic.length);
     if (!startsWith(input.bytes.subarray(input.position, input.end), magic)) {
@@ -109,22 +118,32 @@ async function* readBag(
       throw new SaccadeError('input', message, { file, offset: 0 });
     }
     input.position += magic.length;
+    for (const place of definitions) {
+      await input.seek(place);
+      const record = await readRecord(input, report);
+      try {
+        for (const one of record === undefined ? [] : await insideOf(record)) {
+          if (one.code === op.connection) define(one, connections, place);
+        }
+      } catch {
+        // Damage, which is reported where the record is read for its messages.
+      }
+    }
+    if (from !== undefined) await input.seek(from.offset);
     for (;;) {
       const offset = input.offset;
       const record = await readRecord(input, report);
       if (record === undefined) return;
       try {
-        if (record.code === op.chunk) {
-          const name = text(record.fields.get('compression'));
-          const method = Object.hasOwn(compressions, name) ? compressions[name] : undefined;
-          if (method === undefined) {
-            throw new RangeError(`chunk with compression "${name}", expected none, lz4 or bz2`);
-          }
-          const length = uint32(record.fields, 'size');
-          const chunk = await decompressBlock(method, record.data, length);
-          yield* messagesOf(recordsOf(chunk), connections, offset);
-        } else {
-          yield* messagesOf([record], connections, offset);
+        const messages = messagesOf(
+          await insideOf(record),
+          connections,
+          offset,
+          from !== undefined,
+        );
+        for (const message of messages) {
+          if (offset === from?.offset && message.mark.state[0] < first) continue;
+          yield message;
         }
       } catch (error) {
         if (error instanceof SaccadeError || !(error instanceof Error)) throw error;
@@ -197,20 +216,46 @@ function* recordsOf(chunk: Uint8Array): Generator<BagRecord> {
   }
 }
 
+/** The records in a chunk, or the record itself where it is none. */
+async function insideOf(record: BagRecord): Promise<Iterable<BagRecord>> {
+  if (record.code !== op.chunk) return [record];
+  const name = text(record.fields.get('compression'));
+  const method = Object.hasOwn(compressions, name) ? compressions[name] : undefined;
+  if (method === undefined) {
+    throw new RangeError(`chunk with compression "${name}", expected none, lz4 or bz2`);
+  }
+  return recordsOf(await decompressBlock(method, record.data, uint32(record.fields, 'size')));
+}
+
+function define({ fields, data }: BagRecord, connections: Connections, offset: number): void {
+  const id = uint32(fields, 'conn');
+  const type = plainType(text(parseFields(data).get('type')));
+  const known = connections.get(id);
+  connections.set(id, { topic: text(fields.get('topic')), type, offset: known?.offset ?? offset });
+}
+
+/** @param resumed whether connections may be defined in front of what is read, those of other topics. */
 function* messagesOf(
   records: Iterable<BagRecord>,
   connections: Connections,
   offset: number,
+  resumed: boolean,
 ): Generator<RosMessage> {
-  for (const { code, fields, data } of records) {
-    if (code === op.connection) {
-      const type = text(parseFields(data).get('type'));
-      connections.set(uint32(fields, 'conn'), { topic: text(fields.get('topic')), type });
-    } else if (code === op.message) {
-      const connection = connections.get(uint32(fields, 'conn'));
+  let index = -1;
+  for (const record of records) {
+    if (record.code === op.connection) {
+      define(record, connections, offset);
+    } else if (record.code === op.message) {
+      index++;
+      const connection = connections.get(uint32(record.fields, 'conn'));
+      if (connection === undefined && resumed) continue;
       if (connection === undefined) throw new RangeError('message of an unknown connection');
-      const type = plainType(connection.type);
-      yield { topic: connection.topic, type, serialization: 'ros1', data, offset };
+      const { topic, type } = connection;
+      const definitions = [...connections.values()]
+        .filter((known) => known.topic === topic)
+        .map((known) => known.offset);
+      const mark = { offset, state: [index, ...new Set(definitions)] };
+      yield { topic, type, serialization: 'ros1', data: record.data, offset, mark };
     }
   }
 }

@@ -7,12 +7,12 @@ import sqlite from 'node-sqlite3-wasm';
 import { SaccadeError } from '../../engine/support/errors.js';
 import type { EventBatch } from '../eventBatch.js';
 import {
+  type DecodeMark,
   type DecodeOptions,
   type EncodeOptions,
   type EventFormat,
   reportDamage,
 } from '../format.js';
-import { rebatch } from '../rebatch.js';
 import { bytesOfFile, throughFile } from '../temporaryFile.js';
 import { eventArrayType, writeEventArrays } from './ros/eventArray.js';
 import { plainType, type RosMessage } from './ros/message.js';
@@ -46,8 +46,7 @@ export const rosbag2: EventFormat = {
   decode: (bytes, options) =>
     throughFile(bytes, options, (path) => rosbag2.decodeFile!(path, options)),
 
-  decodeFile: (path, options) =>
-    rebatch(decodeRosEvents(readBag(path, options), options), options.batchLength),
+  decodeFile: (path, options) => decodeRosEvents((from) => readBag(path, options, from), options),
 
   encode: (batches, options) => bytesOfFile((path) => writeBag(path, batches, options)),
 };
@@ -93,7 +92,12 @@ async function openDatabase(
   }
 }
 
-async function* readBag(path: string, { file, report }: DecodeOptions): AsyncGenerator<RosMessage> {
+/** A mark is the number of a message. */
+async function* readBag(
+  path: string,
+  { file, report }: DecodeOptions,
+  from?: DecodeMark,
+): AsyncGenerator<RosMessage> {
   const fail = (error: unknown): SaccadeError => {
     const reason = error instanceof Error ? error.message : String(error);
     return new SaccadeError('input', `not a ROS 2 bag: ${reason}`, { file, offset: 0 }, error);
@@ -115,16 +119,19 @@ async function* readBag(path: string, { file, report }: DecodeOptions): AsyncGen
     }
     let last = 0;
     try {
-      const statement = database.prepare('SELECT id, topic_id, data FROM messages ORDER BY id');
+      const statement = database.prepare(
+        'SELECT id, topic_id, data FROM messages WHERE id >= ? ORDER BY id',
+      );
       try {
-        for (const row of statement.iterate()) {
+        for (const row of statement.iterate(from?.offset ?? Number.MIN_SAFE_INTEGER)) {
           last = Number(row.id);
           const topic = topics.get(Number(row.topic_id));
           if (topic === undefined || !(row.data instanceof Uint8Array)) {
             reportDamage(report, 0, `message ${last} is of no known topic or has no data`);
           } else {
             const place = `message ${last}`;
-            yield { ...topic, serialization: 'cdr', data: row.data, offset: 0, place };
+            const mark = { offset: last, state: [] };
+            yield { ...topic, serialization: 'cdr', data: row.data, offset: 0, place, mark };
           }
         }
       } finally {

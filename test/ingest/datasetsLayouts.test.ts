@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   checkDataset,
+  type Dataset,
   datasetLayouts,
   openDataset,
   openLabelled,
@@ -111,6 +112,9 @@ describe('SL-Animals-DVS', () => {
     );
     const { name, recordings, classes } = await openDataset(root);
     expect([name, classes.length]).toEqual(['sl-animals-dvs', 19]);
+    expect(classes[1]).toBe('sign2');
+    await text('SL-Animals-DVS_gestures_definitions.csv', 'number,name\r\n1,Cat\r\n2,Dog\r\n');
+    expect((await openDataset(root)).classes.slice(0, 3)).toEqual(['Cat', 'Dog', 'sign3']);
     expect(recordings.map(({ label, subject }) => [label, subject])).toEqual([
       [0, 'user00'],
       [1, 'user00'],
@@ -138,7 +142,7 @@ describe('folders of classes', () => {
     ],
     ['cifar10-dvs', 'aedat2', ['airplane/cifar10_airplane_0.aedat', 'bird/cifar10_bird_0.aedat']],
     ['asl-dvs', 'mat', ['a/a_0001.mat', 'b/b_0001.mat']],
-    ['paf', 'aedat2', ['walking/a.aedat', 'sitting/b.aedat']],
+    ['paf', 'aedat2', ['arm crossing/ann_1.2.aedat', 'get up/bob_2.1.aedat']],
   ])('reads %s', async (name, format, files) => {
     for (const file of files) await record(file, format);
     const dataset = await openDataset(root, name);
@@ -159,7 +163,6 @@ describe('lists of recordings', () => {
   it.each([
     ['hardvs', 'train_label.txt', 'val_label.txt', 'test_label.txt'],
     ['dailydvs-200', 'train.txt', 'val.txt', 'test.txt'],
-    ['seact', 'train.txt', 'val.txt', 'test.txt'],
     ['e-faction', 'train.txt', 'val.txt', 'test.txt'],
   ])('reads %s', async (name, train, validation, test) => {
     for (const file of ['one/C0P1.aedat4', 'two/C1P2.aedat4', 'two/C1P3.aedat4']) {
@@ -175,6 +178,66 @@ describe('lists of recordings', () => {
       ['two/C1P3.aedat4', 1, 'test'],
     ]);
     if (name === 'dailydvs-200') expect(recordings[0].subject).toBe('P1');
+  });
+
+  it('HARDVS: finds the compact event files in their folders, also with blanks', async () => {
+    const first = 'MINIHARDVS_EVENT_files/action_001/dvSave-1/dvSave-1.npz';
+    await record(first, 'npz');
+    await record('action_300/dvSave-2 (2).npz', 'npz');
+    await text('train_label.txt', 'action_001/dvSave-1 0\naction_300/dvSave-2 (2) 8 299\n');
+    const { recordings, classes } = await openDataset(root, 'hardvs');
+    expect(recordings.map(({ id, label }) => [id, label])).toEqual([
+      [first, 0],
+      ['action_300/dvSave-2 (2).npz', 299],
+    ]);
+    expect(classes).toHaveLength(300);
+  });
+
+  it('SeAct: codes in names say the action, folders the subject; lists name files of another machine', async () => {
+    const files = [
+      'f1-ann/0021-2023_08_19_15.aedat4',
+      'm3-xu/xu1020-2023.aedat4',
+      'm3-xu/3006-1.aedat4',
+    ];
+    for (const file of files) await record(file, 'aedat4');
+    const labels = (dataset: Dataset): unknown[] =>
+      dataset.recordings.map(({ id, label, subject, split }) => [
+        id,
+        dataset.classes[label],
+        subject,
+        split,
+      ]);
+    expect(labels(await openDataset(root, 'seact'))).toEqual([
+      [files[0], 'waving hand', 'f1-ann', undefined],
+      [files[2], 'handing box', 'm3-xu', undefined],
+      [files[1], 'run with a box', 'm3-xu', undefined],
+    ]);
+    await text('SeAct_train.txt', `/home/data/DVS Semantic Action/${files[0]}\n`);
+    await text('SeAct_val.txt', `/home/data/DVS Semantic Action/${files[1]}\n`);
+    expect(labels(await openDataset(root, 'seact'))).toEqual([
+      [files[0], 'waving hand', 'f1-ann', 'train'],
+      [files[1], 'run with a box', 'm3-xu', 'test'],
+    ]);
+    await text('SeAct_val.txt', 'G:\\SeAct\\m3-xu\\3006-1.aedat4\r\n');
+    expect((await openDataset(root, 'seact')).recordings[1].id).toBe(files[2]);
+  });
+
+  it('DailyDVS-200: without lists, names say action and participant, and these the part', async () => {
+    for (const participant of [0, 3, 4, 45]) {
+      await record(`11_11/C199P${participant}M0S1_20231111_09_11_23.aedat4`, 'aedat4');
+    }
+    const { recordings } = await openDataset(root, 'dailydvs-200');
+    expect(recordings.map(({ label, subject, split }) => [label, subject, split])).toEqual([
+      [199, 'P0', 'train'],
+      [199, 'P3', 'validation'],
+      [199, 'P45', 'test'],
+      [199, 'P4', 'test'],
+    ]);
+  });
+
+  it('says what is expected where names say nothing', async () => {
+    await record('a/walk.aedat4', 'aedat4');
+    await expect(openDataset(root, 'seact')).rejects.toThrow(/no lists.*names that say/);
   });
 
   it('falls back to folders, and names what is wrong with a list', async () => {

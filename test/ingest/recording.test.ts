@@ -1,4 +1,4 @@
-import { chmod, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -6,7 +6,7 @@ import { createRandom } from '../../engine/support/random.js';
 import { concatBatches } from '../../ingest/eventBatch.js';
 import { csv } from '../../ingest/formats/csv.js';
 import { eventStream } from '../../ingest/formats/eventStream.js';
-import { formats } from '../../ingest/formats/index.js';
+import { formatByName, formats } from '../../ingest/formats/index.js';
 import {
   decodeStream,
   openRecording,
@@ -15,7 +15,15 @@ import {
   summarise,
   writeRecording,
 } from '../../ingest/recording.js';
-import { batchOf, collect, encodeRows, type EventRow, rowsOf, streamOf } from './streams.js';
+import {
+  batchOf,
+  chunksOf,
+  collect,
+  encodeRows,
+  type EventRow,
+  rowsOf,
+  streamOf,
+} from './streams.js';
 
 const sensor = { width: 30, height: 20 };
 const rows: EventRow[] = [
@@ -192,4 +200,41 @@ describe('decodeStream', () => {
     expect(recording.sensorFrom).toBe('option');
     expect(await readRows(recording)).toEqual(rows);
   });
+
+  it.each(['bag', 'mcap', 'db3', 'hdf5', 'npy', 'npz', 'mat'])(
+    'of a container (%s) learns the size from its events',
+    async (name) => {
+      const list = Array.from({ length: 30_000 }, (_, i): EventRow => [i, i % 340, i % 250, i & 1]);
+      const davis = { width: 346, height: 260 };
+      const bytes = await encodeRows(formatByName(name), davis, list, 5_000);
+      const before = await temporaryFiles();
+      const options = { file: 'standard input' };
+      const recording = await decodeStream(streamOf(chunksOf(bytes, [10_001])), options);
+      const sensorFrom = ['npy', 'npz', 'mat'].includes(name) ? 'inferred' : 'file';
+      expect(recording).toMatchObject({ sensor: davis, sensorFrom, path: 'standard input' });
+      expect(await readRows(recording)).toEqual(list);
+      await expect(readRows(recording)).rejects.toThrow(/only once/);
+      expect(await temporaryFiles()).toEqual(before);
+      // A part of it, of which nothing behind is read.
+      const again = await decodeStream(streamOf(chunksOf(bytes, [10_001])), options);
+      for await (const batch of again.batches({ batchLength: 10 })) {
+        expect(rowsOf(batch)).toEqual(list.slice(0, 10));
+        break;
+      }
+      expect(await temporaryFiles()).toEqual(before);
+    },
+  );
+
+  it('of a container that is none, names the stream', async () => {
+    const options = { file: 'standard input', format: 'hdf5' };
+    await expect(decodeStream(streamOf([Uint8Array.of(1, 2)]), options)).rejects.toMatchObject({
+      kind: 'input',
+      place: { file: 'standard input' },
+    });
+  });
 });
+
+async function temporaryFiles(): Promise<string[]> {
+  const names = await readdir(tmpdir());
+  return names.filter((name) => name.startsWith(`saccade-${process.pid}-`));
+}

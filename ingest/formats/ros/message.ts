@@ -1,4 +1,5 @@
 import { CdrReader } from '@foxglove/cdr';
+import type { DecodeMark } from '../../format.js';
 
 /** One message of a recording, whatever container it lies in. */
 export interface RosMessage {
@@ -11,6 +12,8 @@ export interface RosMessage {
   readonly offset: number;
   /** Its place in words, in containers without byte offsets. */
   readonly place?: string;
+  /** From where its container can be read again, from this message on. */
+  readonly mark: DecodeMark;
 }
 
 /** `dvs_msgs/msg/EventArray` (ROS 2) to `dvs_msgs/EventArray`. */

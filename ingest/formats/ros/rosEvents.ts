@@ -6,7 +6,8 @@ import {
   type EventBatch,
   type SensorSize,
 } from '../../eventBatch.js';
-import { countSkipped, type DecodeOptions, reportDamage } from '../../format.js';
+import { countSkipped, type DecodeMark, type DecodeOptions, reportDamage } from '../../format.js';
+import { type MarkedBatch, markOfPart, rebatchMarked } from '../../rebatch.js';
 import { readEventArray } from './eventArray.js';
 import { EventPacketReader } from './eventPacket.js';
 import { readFields, type RosMessage, skipHeader } from './message.js';
@@ -28,14 +29,30 @@ export const rosLimits: SensorSize = { width: 65_536, height: 65_536 };
  * first one is read (or `options.layout.path`); messages of others are counted by topic in the report.
  * A damaged message is reported and passed over.
  *
+ * @param readMessages reads the container from its start on, or from the mark of a message.
  * @throws SaccadeError (`input`) that lists the topics, where there are messages but none with events.
  */
-export async function* decodeRosEvents(
-  messages: AsyncIterable<RosMessage>,
+export function decodeRosEvents(
+  readMessages: (from: DecodeMark | undefined) => AsyncIterable<RosMessage>,
   options: DecodeOptions,
 ): AsyncGenerator<EventBatch> {
+  const resume = markOfPart(options.resume);
+  if (resume === undefined) {
+    return rebatchMarked(eventsOf(readMessages(undefined), options, []), options);
+  }
+  // The length of the codec's state, the state, and what the container needs.
+  const [length, ...state] = resume.state;
+  const from = { offset: resume.offset, state: state.slice(length) };
+  return rebatchMarked(eventsOf(readMessages(from), options, state.slice(0, length)), options);
+}
+
+async function* eventsOf(
+  messages: AsyncIterable<RosMessage>,
+  options: DecodeOptions,
+  codecState: readonly number[],
+): AsyncGenerator<MarkedBatch> {
   const { report } = options;
-  const packets = new EventPacketReader();
+  const packets = new EventPacketReader(codecState);
   let topic = options.layout?.path;
   let events: BatchBuilder | undefined;
   const others = new Map<string, string>();
@@ -48,12 +65,17 @@ export async function* decodeRosEvents(
       countSkipped(report, `message of ${message.topic}`);
       continue;
     }
+    const before = packets.state();
+    const { offset, state } = message.mark;
+    const mark = { offset, state: [before.length, ...before, ...state] };
     try {
       const reader = readFields(message);
       skipHeader(reader, message);
       const height = reader.uint32();
       const width = reader.uint32();
-      events ??= new BatchBuilder(sensorOf(width, height, options.sensor), defaultBatchLength);
+      // What the first message says counts, wherever reading begins.
+      const sensor = options.resume ? options.sensor : sensorOf(width, height, options.sensor);
+      events ??= new BatchBuilder(sensor ?? rosLimits, defaultBatchLength);
       if (kind === 'array') readEventArray(reader, message.data.length, events, report);
       else await packets.read(reader, events, report);
     } catch (error) {
@@ -61,7 +83,7 @@ export async function* decodeRosEvents(
       const which = `${message.type} of ${message.place ?? message.topic}`;
       reportDamage(report, message.offset, `${which}: ${error.message}`);
     }
-    if (events !== undefined && events.length > 0) yield events.take();
+    if (events !== undefined && events.length > 0) yield { batch: events.take(), mark };
   }
   if (events !== undefined || report.damageCount > 0) return;
   if (others.size === 0) {

@@ -1,13 +1,17 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { type CompoundDtype, File, type GuessableDataTypes, ready } from 'h5wasm/node';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { concatBatches } from '../../../ingest/eventBatch.js';
 import { createReport, type LayoutOptions } from '../../../ingest/format.js';
 import { hdf5 } from '../../../ingest/formats/hdf5.js';
+import { listChunks } from '../../../ingest/formats/hdf5Chunks.js';
+import { openRecording } from '../../../ingest/recording.js';
 import { describeFormat } from '../formatConformance.js';
 import { batchOf, collect, encodeRows, type EventRow, rowsOf } from '../streams.js';
+import { type EcfPacking, encodeEcf } from './ecfEncoder.js';
 
 const epochUs = 1_744_227_144_732_712;
 const sensor = { width: 1280, height: 720 };
@@ -36,14 +40,22 @@ interface Written {
   readonly shape?: number[];
   readonly chunks?: number[];
   readonly compression?: number;
+  readonly compression_opts?: number[];
+  readonly attributes?: Readonly<Record<string, string>>;
 }
 
-/** Makes an HDF5 file of the datasets at these paths. */
-async function make(datasets: Readonly<Record<string, Written>>): Promise<string> {
-  await ready;
+const plugins = fileURLToPath(new URL('plugins', import.meta.resolve('h5wasm-plugins')));
+
+/** Makes an HDF5 file of the datasets at these paths, as older and as newer libraries do. */
+async function make(
+  datasets: Readonly<Record<string, Written>>,
+  oldest: 'earliest' | 'v108' = 'earliest',
+): Promise<string> {
+  const module = await ready;
+  module.insert_plugin_search_path(plugins, 0);
   const path = join(folder, 'made.h5');
-  const file = new File(path, 'w');
-  for (const [at, written] of Object.entries(datasets)) {
+  const file = new File(path, 'w', { libver: [oldest, 'latest'] });
+  for (const [at, { attributes = {}, ...written }] of Object.entries(datasets)) {
     const names = at.split('/');
     let group = '';
     for (const name of names.slice(0, -1)) {
@@ -51,7 +63,8 @@ async function make(datasets: Readonly<Record<string, Written>>): Promise<string
       if (!file.paths().includes(group.slice(1)) && file.get(group) === null)
         file.create_group(group);
     }
-    file.create_dataset({ ...written, name: at });
+    const dataset = file.create_dataset({ ...written, name: at });
+    for (const [name, text] of Object.entries(attributes)) dataset.create_attribute(name, text);
   }
   file.close();
   return path;
@@ -142,5 +155,215 @@ describe('hdf5', () => {
     expect(names).toEqual(['x', 'y', 'p', 't']);
     expect(events.value[1].map(Number)).toEqual([7, 5, 1, 1011]);
     file.close();
+  });
+
+  it.each([
+    ['BloscLZ, shuffle', 32001, [2, 2, 4, 0, 5, 1, 0]],
+    ['LZ4, bitshuffle', 32001, [2, 2, 4, 0, 5, 2, 1]],
+    ['Zstandard, shuffle', 32001, [2, 2, 4, 0, 5, 1, 5]],
+    ['Zstandard', 32015, [3]],
+    ['LZ4', 32004, [0]],
+    ['bitshuffle', 32008, [0, 2]],
+  ])('reads DSEC’s layout with the filter %s', async (_, compression, compression_opts) => {
+    const filter = { chunks: [7_000], compression, compression_opts };
+    const path = await make({
+      'events/p': { data: Uint8Array.from(p), ...filter },
+      'events/t': { data: Uint32Array.from(t), ...filter },
+      'events/x': { data: Uint16Array.from(x), ...filter },
+      'events/y': { data: Uint16Array.from(y), ...filter },
+    });
+    expect(await read(path)).toEqual({ rows, damages: [] });
+  });
+
+  it('names the filter that cannot be read, and how to convert', async () => {
+    const data = Uint16Array.from(x);
+    const path = await make({
+      x: { data },
+      y: { data: Uint16Array.from(y) },
+      t: { data: Uint32Array.from(t) },
+      p: { data: Uint8Array.from(p), chunks: [7_000], compression: 1, compression_opts: [1] },
+    });
+    const bytes = await readFile(path);
+    bytes.writeUInt16LE(4242, bytes.indexOf('deflate') - 8);
+    await writeFile(path, bytes);
+    await expect(read(path)).rejects.toThrow(/\/p is compressed with .*4242.*h5repack/);
+  });
+
+  it.each(['earliest', 'v108'] as const)('finds chunks as they are stored (%s)', async (oldest) => {
+    const many = Object.fromEntries(
+      Array.from({ length: 40 }, (_, i) => [`g/d${i}`, { data: Uint8Array.of(i) }]),
+    );
+    const data = Uint16Array.from(x);
+    // In the oldest layout, any number of members; in the newer one, links that fit into the header.
+    const others = oldest === 'earliest' ? many : {};
+    const path = await make({ ...others, 'g/x': { data, chunks: [60] } }, oldest);
+    const chunks = await listChunks(path, '/g/x');
+    expect(chunks.map(({ first }) => first)).toEqual(
+      Array.from({ length: Math.ceil(x.length / 60) }, (_, i) => 60 * i),
+    );
+    const bytes = await readFile(path);
+    const stored = chunks.map(({ offset, length }) => bytes.subarray(offset, offset + length));
+    const values = Buffer.concat(stored);
+    expect(Buffer.from(data.buffer).equals(values.subarray(0, 2 * x.length))).toBe(true);
+    await expect(listChunks(path, '/g/y')).rejects.toThrow(/no "y"/);
+  });
+
+  /** Prophesee's layout with chunks of ECF, and its time index. */
+  async function makeEcf(recorded: readonly EventRow[], chunkLength = 5_000): Promise<string> {
+    const count = recorded.length;
+    const ids: bigint[] = [];
+    const times: bigint[] = [];
+    const [[firstUs]] = recorded;
+    // As OpenEB writes it: each row has the start of the period in front of its own.
+    let [last, current]: [number, number][] = [
+      [0, -1],
+      [0, 0],
+    ];
+    const add = ([id, time]: [number, number]): void => {
+      ids.push(BigInt(id));
+      times.push(BigInt(time));
+    };
+    for (const [id, [tUs]] of recorded.entries()) {
+      const time = tUs - firstUs;
+      while (Math.floor(time / 2000) + 1 > ids.length) {
+        if (id !== current[0]) last = current;
+        add(last);
+        current = [id, time];
+      }
+    }
+    add(current);
+    const path = await make({
+      'CD/events': {
+        data: new Map<string, GuessableDataTypes>([
+          ['x', new Uint16Array(count)],
+          ['y', new Uint16Array(count)],
+          ['p', new Int16Array(count)],
+          ['t', new BigInt64Array(count)],
+        ]),
+        dtype: [
+          ['x', '<H'],
+          ['y', '<H'],
+          ['p', '<h'],
+          ['t', '<q'],
+        ],
+        shape: [count],
+        chunks: [chunkLength],
+        compression: 1,
+        compression_opts: [0],
+      },
+      'CD/indexes': {
+        data: new Map<string, GuessableDataTypes>([
+          ['id', BigUint64Array.from(ids)],
+          ['ts', BigInt64Array.from(times)],
+        ]),
+        dtype: [
+          ['id', '<Q'],
+          ['ts', '<q'],
+        ],
+        shape: [ids.length],
+        attributes: { offset: String(-firstUs) },
+      },
+    });
+    // No library here writes ECF: its bytes take the place of those that deflate stored, and its number that of deflate.
+    const bytes = await readFile(path);
+    const packings: EcfPacking[] = ['all', 'xAndPolarity', 'runs'];
+    for (const { first, offset, length } of await listChunks(path, '/CD/events')) {
+      const packing = packings[(first / chunkLength) % 3];
+      const encoded = encodeEcf(recorded.slice(first, first + chunkLength), packing);
+      expect(encoded.length).toBeLessThanOrEqual(length);
+      bytes.set(encoded, offset);
+    }
+    bytes.writeUInt16LE(36_559, bytes.indexOf('deflate') - 8);
+    await writeFile(path, bytes);
+    return path;
+  }
+
+  it('reads Prophesee’s layout with ECF', async () => {
+    expect(await read(await makeEcf(rows))).toEqual({ rows, damages: [] });
+  });
+
+  it('reads around damaged chunks of ECF', async () => {
+    const path = await makeEcf(rows, 20_000);
+    const bytes = await readFile(path);
+    const [{ offset }] = await listChunks(path, '/CD/events');
+    bytes.fill(0xff, offset, offset + 64);
+    await writeFile(path, bytes);
+    const { rows: found, damages } = await read(path);
+    expect(found).toEqual(rows.slice(20_000));
+    expect(damages).toEqual([expect.stringMatching(/events 0 to 19999 cannot be read/)]);
+  });
+
+  describe('slices by the time index of the file itself', () => {
+    const pauses = rows.map(([tUs, ...rest], i): EventRow => [
+      5_000_000 + tUs + 9_000 * Math.floor(i / 7_000),
+      ...rest,
+    ]);
+
+    async function slices(path: string, all: readonly EventRow[]): Promise<void> {
+      const recording = await openRecording(path);
+      const [from, to] = [all[0][0], all[all.length - 1][0]];
+      for (const [first, length] of [
+        [-0.1, 0.2],
+        [0, 0.001],
+        [0.17, 0.01],
+        [0.5, 0.25],
+        [0.99, 0.5],
+        [2, 1],
+      ]) {
+        const fromUs = Math.round(from + first * (to - from));
+        const toUs = Math.round(fromUs + length * (to - from));
+        const batches = await collect(recording.batches({ fromUs, toUs }));
+        const found = rowsOf(concatBatches([batchOf(recording.sensor, []), ...batches]));
+        expect(found).toEqual(all.filter(([tUs]) => tUs >= fromUs && tUs < toUs));
+        expect(recording.report.damages).toEqual([]);
+      }
+      const wanted = { fromUs: from + 100_000, toUs: from + 101_000 };
+      const options = { file: 'read', report: createReport(), wanted };
+      const decoded = await collect(hdf5.decodeFile!(path, options));
+      const count = decoded.reduce((sum, { length }) => sum + length, 0);
+      expect(count).toBeLessThan(all.length / 1.9);
+    }
+
+    it('Prophesee’s indexes', async () => {
+      await slices(await makeEcf(pauses), pauses);
+    });
+
+    it('DSEC’s ms_to_idx', async () => {
+      const relative = pauses.map(([tUs]) => tUs - 4_000_000);
+      const milliseconds = Math.ceil(relative[relative.length - 1] / 1000) + 1;
+      const index = new BigUint64Array(milliseconds);
+      for (let ms = 0, i = 0; ms < milliseconds; ms++) {
+        while (i < relative.length && relative[i] < 1000 * ms) i++;
+        index[ms] = BigInt(i);
+      }
+      const chunks = [5_000];
+      const path = await make({
+        'events/p': { data: Uint8Array.from(p), chunks },
+        'events/t': { data: Uint32Array.from(relative), chunks },
+        'events/x': { data: Uint16Array.from(x), chunks },
+        'events/y': { data: Uint16Array.from(y), chunks },
+        ms_to_idx: { data: index },
+        t_offset: { data: BigInt64Array.of(4_000_000n), shape: [] },
+      });
+      await slices(path, pauses);
+    });
+
+    it('is not used where it is not that of the events', async () => {
+      const path = await makeEcf(pauses);
+      const wrong = pauses.map(([tUs, ...rest], i): EventRow => [
+        tUs + (i > 9e3 ? 1e6 : 0),
+        ...rest,
+      ]);
+      const bytes = await readFile(path);
+      for (const { first, offset } of await listChunks(path, '/CD/events')) {
+        bytes.set(encodeEcf(wrong.slice(first, first + 5_000), 'all'), offset);
+      }
+      await writeFile(path, bytes);
+      const recording = await openRecording(path);
+      const [fromUs, toUs] = [wrong[20_000][0], wrong[20_500][0]];
+      const batches = await collect(recording.batches({ fromUs, toUs }));
+      expect(batches.flatMap(rowsOf)).toEqual(wrong.slice(20_000, 20_500));
+      expect(recording.report.damages[0].message).toMatch(/time index does not fit/);
+    });
   });
 });

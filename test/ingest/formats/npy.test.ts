@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { npy } from '../../../ingest/formats/npy.js';
 import { describeFormat } from '../formatConformance.js';
-import { decodeBytes, encodeRows, type EventRow } from '../streams.js';
+import { chunksOf, decodeBytes, encodeRows, type EventRow } from '../streams.js';
 
 const epochUs = 1_744_227_144_732_712;
 const hd = { width: 1280, height: 720 };
@@ -64,6 +64,22 @@ describe('npy', () => {
     ] as const) {
       const { rows } = await decodeBytes(npy, file(descr, '(2, 4)', new Uint8Array(data.buffer)));
       expect(rows).toEqual(expected);
+    }
+  });
+
+  it('tells the columns of plain arrays by their values, as THU-EACT-50 has them', async () => {
+    const expected = Array.from({ length: 3_000 }, (_, i): EventRow => [
+      5_000_000 + 30 * i,
+      (i * 7) % 346,
+      (i * 5) % 260,
+      i & 1,
+    ]);
+    const data = Float64Array.from(
+      expected.flatMap(([tUs, x, y, p]) => [x, y, tUs / 1e6, 2 * p - 1]),
+    );
+    const bytes = file(`'<f8'`, '(3000, 4)', new Uint8Array(data.buffer));
+    for (const lengths of [[bytes.length], [1_000], [17, 1, 4_000]]) {
+      expect((await decodeBytes(npy, chunksOf(bytes, lengths))).rows).toEqual(expected);
     }
   });
 

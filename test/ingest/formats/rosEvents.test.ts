@@ -4,6 +4,7 @@ import { createReport, type DecodeReport } from '../../../ingest/format.js';
 import { evt3 } from '../../../ingest/formats/evt3.js';
 import type { RosMessage } from '../../../ingest/formats/ros/message.js';
 import { decodeRosEvents } from '../../../ingest/formats/ros/rosEvents.js';
+import { type Decode, makeTimeIndex } from '../../../ingest/timeIndex.js';
 import { batchOf, collect, encodeRows, type EventRow, rowsOf, streamOf } from '../streams.js';
 import { cdrPacket, type PacketFields } from './rosMessages.js';
 
@@ -23,6 +24,7 @@ const messageOf = (fields: Partial<PacketFields>, topic = '/events'): RosMessage
     ...fields,
   }),
   offset: 7,
+  mark: { offset: 0, state: [] },
 });
 
 async function read(
@@ -31,9 +33,45 @@ async function read(
 ): Promise<{ rows: EventRow[]; report: DecodeReport }> {
   const report = createReport();
   const options = { file: 'bag', report, layout: { path } };
-  const batches = await collect(decodeRosEvents(streamOf(messages), options));
+  const batches = await collect(decodeRosEvents(() => streamOf(messages), options));
   return { rows: rowsOf(concatBatches([batchOf(sensor, []), ...batches])), report };
 }
+
+it('goes on in the middle: the state of evt3 carries over packets, and other topics lie between', async () => {
+  const rows = Array.from({ length: 300 }, (_, i): EventRow => [
+    40 * i - 7 * (i % 5),
+    (i * 7) % 640,
+    (i >> 3) % 480,
+    i & 1,
+  ]);
+  const recorded = await encodeRows(evt3, sensor, rows);
+  const start = Buffer.from(recorded).indexOf('% end\n') + 6;
+  const messages: RosMessage[] = [];
+  for (let at = start; at < recorded.length; at += 34) {
+    messages.push(messageOf({ encoding: 'evt3', events: recorded.slice(at, at + 34) }));
+    messages.push(messageOf({}, '/other'));
+  }
+  const marked = messages.map((message, i) => ({ ...message, mark: { offset: i, state: [8, i] } }));
+  const first: number[] = [];
+  const decode: Decode = (options) =>
+    decodeRosEvents(
+      (from) => {
+        first.push(from?.offset ?? 0);
+        expect(from?.state ?? [8, 0]).toEqual([8, from?.offset ?? 0]);
+        return streamOf(marked.slice(from?.offset));
+      },
+      { ...options, file: 'bag' },
+    );
+  const all = rowsOf(concatBatches(await collect(decode({ report: createReport() }))));
+  expect(all.length).toBe(300);
+  const index = (await makeTimeIndex(decode, sensor, { blockLength: 16 }))!;
+  for (const fromUs of [0, 900, 4_321, 11_000]) {
+    const inside = ([tUs]: EventRow): boolean => tUs >= fromUs && tUs < fromUs + 800;
+    const slice = index.read(decode, fromUs, fromUs + 800, { sensor, report: createReport() });
+    expect((await collect(slice)).flatMap(rowsOf).filter(inside)).toEqual(all.filter(inside));
+  }
+  expect(Math.max(...first)).toBeGreaterThan(messages.length / 2);
+});
 
 const words = (values: number[]): Uint8Array =>
   new Uint8Array(Uint16Array.from(values).buffer.slice(0));
@@ -69,7 +107,8 @@ describe('event packets', () => {
     const events = words([0x0002, 0x1003, 0x2010, 0x3814, 0x3015, 0x4820, 0x5081, 0x5001]);
     const packet = messageOf({ encoding: 'libcaer_cmp', events });
     const late = messageOf({ encoding: 'libcaer_cmp', events: words([0x2001, 0x3802, 0x7000]) });
-    const { rows, report } = await read([packet, late]);
+    const last = messageOf({ encoding: 'libcaer_cmp', events: words([0x3005]) });
+    const { rows, report } = await read([packet, late, last]);
     const tUs = baseUs + 2 * 4096 + 3;
     expect(rows).toEqual([
       [tUs, 16, 20, 1],
@@ -78,8 +117,15 @@ describe('event packets', () => {
       [tUs, 16, 39, 1],
       [tUs, 16, 40, 1],
       [baseUs, 1, 2, 1],
+      [baseUs, 1, 5, 0], // the column carries over
     ]);
     expect(report.skipped).toEqual({ unknownWord: 1 });
+  });
+
+  it('counts triggers', async () => {
+    const trigger = messageOf({ encoding: 'trigger', events: new Uint8Array(24) });
+    const { rows, report } = await read([trigger]);
+    expect([rows, report]).toEqual([[], { damages: [], damageCount: 0, skipped: { trigger: 3 } }]);
   });
 
   it('reads evt3 as one stream, wherever it is cut into packets', async () => {
