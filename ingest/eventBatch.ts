@@ -50,13 +50,7 @@ export function createBatch(
 
 /** A batch without events. */
 export function emptyBatch(sensor: SensorSize): EventBatch {
-  return createBatch(
-    sensor,
-    new Float64Array(0),
-    new Uint16Array(0),
-    new Uint16Array(0),
-    new Uint8Array(0),
-  );
+  return blankBatch(sensor, 0);
 }
 
 /** Events `start` (included) to `end` (excluded) as a view on the same memory. */
@@ -84,13 +78,45 @@ export function concatBatches(batches: readonly EventBatch[], sensor?: SensorSiz
   return builder.take();
 }
 
-/** The events whose flag in `keep` is not zero (`keep.length === batch.length`), as a new batch. */
-export function selectEvents(batch: EventBatch, keep: Uint8Array): EventBatch {
-  const builder = new BatchBuilder(batch.sensor, batch.length);
-  for (let i = 0; i < batch.length; i++) {
-    if (keep[i] !== 0) builder.push(batch.tUs[i], batch.x[i], batch.y[i], batch.polarity[i]);
+/**
+ * The events whose flag in `keep` is not zero (`keep.length >= batch.length`); the batch itself where all
+ * are kept.
+ *
+ * @param room a batch that nobody needs any more: the events are written over it, if it is longer than they are.
+ */
+export function selectEvents(batch: EventBatch, keep: Uint8Array, room?: EventBatch): EventBatch {
+  const { sensor, length, tUs, x, y, polarity } = batch;
+  let kept = 0;
+  for (let i = 0; i < length; i++) kept += +(keep[i] !== 0);
+  if (kept === length) return batch;
+  // Every event is written and only kept ones move on, which spares a branch; so one place more is needed.
+  const to = room !== undefined && room.length > kept ? room : blankBatch(sensor, kept + 1);
+  let next = 0;
+  for (let i = 0; i < length; i++) {
+    to.tUs[next] = tUs[i];
+    to.x[next] = x[i];
+    to.y[next] = y[i];
+    to.polarity[next] = polarity[i];
+    next += +(keep[i] !== 0);
   }
-  return builder.take();
+  return createBatch(
+    sensor,
+    to.tUs.subarray(0, kept),
+    to.x.subarray(0, kept),
+    to.y.subarray(0, kept),
+    to.polarity.subarray(0, kept),
+  );
+}
+
+/** Memory for so many events, all zero. */
+export function blankBatch(sensor: SensorSize, length: number): EventBatch {
+  return createBatch(
+    sensor,
+    new Float64Array(length),
+    new Uint16Array(length),
+    new Uint16Array(length),
+    new Uint8Array(length),
+  );
 }
 
 /**
