@@ -19,8 +19,9 @@ const acceptable = 1e-4;
  *     y (1 + k1 r² + k2 r⁴ + k3 r⁶) + p1 (r² + 2 y²) + 2 p2 x y
  *
  * Each pixel's ray is found by fixed-point iteration, once for each sensor, and goes to the nearest pixel
- * (halves upwards) of an ideal camera with the same matrix and sensor. Events whose place is outside of it,
- * or whose ray the iteration does not find, are dropped.
+ * (halves upwards) of an ideal camera with the same matrix and sensor. Events whose place is outside of it
+ * are dropped, and those whose ray the iteration does not find: beyond the radius at which a barrel folds
+ * back, or, with a pincushion, where k1 r² comes near to 1.
  */
 export const undistort = defineFilter({
   name: 'undistort',
