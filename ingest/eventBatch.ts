@@ -82,30 +82,35 @@ export function concatBatches(batches: readonly EventBatch[], sensor?: SensorSiz
  * The events whose flag in `keep` is not zero (`keep.length >= batch.length`); the batch itself where all
  * are kept.
  *
- * @param room a batch that nobody needs any more: the events are written over it, if it is longer than they are.
+ * @param room a batch that nobody needs any more and that is longer: the events are written over it.
  */
 export function selectEvents(batch: EventBatch, keep: Uint8Array, room?: EventBatch): EventBatch {
   const { sensor, length, tUs, x, y, polarity } = batch;
-  let kept = 0;
-  for (let i = 0; i < length; i++) kept += +(keep[i] !== 0);
-  if (kept === length) return batch;
+  const to = room ?? blankBatch(sensor, countFlags(keep, length) + 1);
+  const { tUs: toTimes, x: toX, y: toY, polarity: toPolarity } = to;
   // Every event is written and only kept ones move on, which spares a branch; so one place more is needed.
-  const to = room !== undefined && room.length > kept ? room : blankBatch(sensor, kept + 1);
   let next = 0;
   for (let i = 0; i < length; i++) {
-    to.tUs[next] = tUs[i];
-    to.x[next] = x[i];
-    to.y[next] = y[i];
-    to.polarity[next] = polarity[i];
+    toTimes[next] = tUs[i];
+    toX[next] = x[i];
+    toY[next] = y[i];
+    toPolarity[next] = polarity[i];
     next += +(keep[i] !== 0);
   }
+  if (next === length) return batch;
   return createBatch(
     sensor,
-    to.tUs.subarray(0, kept),
-    to.x.subarray(0, kept),
-    to.y.subarray(0, kept),
-    to.polarity.subarray(0, kept),
+    toTimes.subarray(0, next),
+    toX.subarray(0, next),
+    toY.subarray(0, next),
+    toPolarity.subarray(0, next),
   );
+}
+
+function countFlags(flags: Uint8Array, length: number): number {
+  let count = 0;
+  for (let i = 0; i < length; i++) count += +(flags[i] !== 0);
+  return count;
 }
 
 /** Memory for so many events, all zero. */

@@ -1,5 +1,7 @@
+import { SaccadeError } from '../../engine/support/errors.js';
 import type { EventBatch, SensorSize } from '../../ingest/eventBatch.js';
 import { parseCall } from '../arguments.js';
+import { checkEvents } from '../checkEvents.js';
 import { antiFlicker } from './antiFlicker.js';
 import { backgroundActivity } from './backgroundActivity.js';
 import { decimate } from './decimate.js';
@@ -69,6 +71,23 @@ export const filters: readonly FilterDefinition[] = [
  */
 export function parseFilter(text: string): EventFilter {
   return createFilter(parseCall('filter', filters, text));
+}
+
+/**
+ * For each event of a batch 1 where a filter that has seen nothing before lets it pass, else 0; for those
+ * that measure filters.
+ *
+ * @throws SaccadeError of kind `usage` where the call is wrong or the filter moves events.
+ */
+export function keptFlags(text: string, batch: EventBatch): Uint8Array {
+  const { value: rule } = parseCall('filter', filters, text);
+  if (!('mark' in rule)) {
+    throw new SaccadeError('usage', `filter "${text}" moves events, expected one that keeps them`);
+  }
+  checkEvents(batch);
+  const keep = new Uint8Array(batch.length);
+  rule.mark(batch, rule.start(batch.sensor), keep);
+  return keep;
 }
 
 /** The sensor of the events that come out of all filters. */

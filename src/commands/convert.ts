@@ -3,7 +3,7 @@ import { throwIfAborted } from '../../ingest/bytes.js';
 import type { EventBatch, SensorSize } from '../../ingest/eventBatch.js';
 import type { EventFormat } from '../../ingest/format.js';
 import { formatByExtension, formatByName } from '../../ingest/formats/index.js';
-import { type Recording, writeRecording } from '../../ingest/recording.js';
+import { writeRecording } from '../../ingest/recording.js';
 import { createEventProgress } from '../eventProgress.js';
 import { damageFields, openInput, standardStream, warnOfDamage } from '../input.js';
 import { type CommandIo, grouped, note, print, printJson, type RegisterCommand } from '../io.js';
@@ -47,7 +47,7 @@ export const registerConvert: RegisterCommand = (program, io) => {
     .option('--to <µs>', 'first time not to keep any more', parseTimeUs)
     .option(
       '--filter <NAME:ARGS>',
-      'drop events, after --from and --to; can be given several times, applied in order',
+      'drop or move events, after --from and --to; can be given several times, applied in order',
       collected,
     )
     .addOption(
@@ -104,8 +104,6 @@ async function convert(
     index: options.index === true ? 'make' : 'use',
   });
   const order = options.sort ? 'sort' : options.strict ? 'strict' : 'keep';
-  // Filters may keep batches.
-  const reuse = (options.filter ?? []).length === 0;
   const progress = createEventProgress({
     label: 'convert',
     silent: options.json,
@@ -113,14 +111,15 @@ async function convert(
   });
   let read = 0;
   const counted = tap(
-    recording.batches({ fromUs: options.from, toUs: options.to, order, reuse, signal }),
+    recording.batches({ fromUs: options.from, toUs: options.to, order, reuse: true, signal }),
     (batch) => {
       read += batch.length;
       progress.add(batch.length);
     },
   );
   const target = format ?? recording.format;
-  const written = await write(io, output, filter(counted), recording, target).finally(
+  const sensor = filter.sensorAfter(recording.sensor);
+  const written = await write(io, output, filter.apply(counted), sensor, target).finally(
     progress.done,
   );
 
@@ -151,21 +150,31 @@ async function convert(
   warnOfDamage(io, recording);
 }
 
-type Transform = (batches: AsyncIterable<EventBatch>) => AsyncIterable<EventBatch>;
+interface Transform {
+  apply(batches: AsyncIterable<EventBatch>): AsyncIterable<EventBatch>;
+  /** The sensor of the events that come out. */
+  sensorAfter(sensor: SensorSize): SensorSize;
+}
 
-/** The filters in order, as one. */
+/** The filters in order, as one. A batch is done with when the next one comes. */
 async function createFilter(texts: readonly string[]): Promise<Transform> {
-  if (texts.length === 0) return (batches) => batches;
-  const { parseFilter, filterStream } = await import('../../preprocess/filters/index.js');
+  if (texts.length === 0) {
+    return { apply: (batches) => batches, sensorAfter: (sensor) => sensor };
+  }
+  const { parseFilter, filterStream, sensorAfterFilters } =
+    await import('../../preprocess/filters/index.js');
   const filters = texts.map((text) => parseFilter(text));
-  return (batches) => filterStream(batches, filters);
+  return {
+    apply: (batches) => filterStream(batches, filters, { reuse: true }),
+    sensorAfter: (sensor) => sensorAfterFilters(filters, sensor),
+  };
 }
 
 async function write(
   io: CommandIo,
   output: string,
   batches: AsyncIterable<EventBatch>,
-  { sensor }: Recording,
+  sensor: SensorSize,
   format: EventFormat,
 ): Promise<{ events: number; bytes: number }> {
   const { signal } = io;

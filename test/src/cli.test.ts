@@ -60,6 +60,7 @@ describe('saccade', () => {
     'compare',
     'infer',
     'stream',
+    'bench denoise',
     'demo',
     'doctor',
   ];
