@@ -1,49 +1,13 @@
 import { cpus } from 'node:os';
-import { createRandom } from '../engine/support/random.js';
-import { createBatch, type EventBatch, type SensorSize } from '../ingest/eventBatch.js';
 import { createReport, type EventFormat } from '../ingest/format.js';
 import { formatByName, formats } from '../ingest/formats/index.js';
+import { syntheticBatches } from './syntheticEvents.js';
 
 // Decode and encode rates of every codec, in memory: `npm run bench:ingest -- [EVENTS] [FORMAT …]`.
 // Each number is the best of several runs; the recording is synthetic, seeded, and the same for all codecs.
 
 const chunkLength = 256 * 1024;
-const batchLength = 65_536;
 const repeats = 3;
-
-/** Short runs of pixels along rows that fire together, as moving edges give them; about 5 events per µs. */
-function syntheticBatches(sensor: SensorSize, events: number): EventBatch[] {
-  const random = createRandom(1, 'bench');
-  const batches: EventBatch[] = [];
-  let timeUs = 0;
-  let run = 0;
-  let column = 0;
-  let row = 0;
-  let on = 0;
-  for (let done = 0; done < events; done += batchLength) {
-    const length = Math.min(batchLength, events - done);
-    const tUs = new Float64Array(length);
-    const x = new Uint16Array(length);
-    const y = new Uint16Array(length);
-    const polarity = new Uint8Array(length);
-    for (let i = 0; i < length; i++) {
-      if (run === 0) {
-        run = 1 + random.integer(4);
-        column = random.integer(sensor.width - 8);
-        row = random.integer(sensor.height);
-        on = random.integer(2);
-        if (random.integer(2) === 0) timeUs++;
-      }
-      tUs[i] = timeUs;
-      x[i] = column++;
-      y[i] = row;
-      polarity[i] = on;
-      run--;
-    }
-    batches.push(createBatch(sensor, tUs, x, y, polarity));
-  }
-  return batches;
-}
 
 async function* streamOf<T>(items: Iterable<T>): AsyncGenerator<T> {
   yield* items;

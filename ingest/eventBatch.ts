@@ -50,13 +50,7 @@ export function createBatch(
 
 /** A batch without events. */
 export function emptyBatch(sensor: SensorSize): EventBatch {
-  return createBatch(
-    sensor,
-    new Float64Array(0),
-    new Uint16Array(0),
-    new Uint16Array(0),
-    new Uint8Array(0),
-  );
+  return blankBatch(sensor, 0);
 }
 
 /** Events `start` (included) to `end` (excluded) as a view on the same memory. */
@@ -84,13 +78,50 @@ export function concatBatches(batches: readonly EventBatch[], sensor?: SensorSiz
   return builder.take();
 }
 
-/** The events whose flag in `keep` is not zero (`keep.length === batch.length`), as a new batch. */
-export function selectEvents(batch: EventBatch, keep: Uint8Array): EventBatch {
-  const builder = new BatchBuilder(batch.sensor, batch.length);
-  for (let i = 0; i < batch.length; i++) {
-    if (keep[i] !== 0) builder.push(batch.tUs[i], batch.x[i], batch.y[i], batch.polarity[i]);
+/**
+ * The events whose flag in `keep` is not zero (`keep.length >= batch.length`); the batch itself where all
+ * are kept.
+ *
+ * @param room a batch that nobody needs any more and that is longer: the events are written over it.
+ */
+export function selectEvents(batch: EventBatch, keep: Uint8Array, room?: EventBatch): EventBatch {
+  const { sensor, length, tUs, x, y, polarity } = batch;
+  const to = room ?? blankBatch(sensor, countFlags(keep, length) + 1);
+  const { tUs: toTimes, x: toX, y: toY, polarity: toPolarity } = to;
+  // Every event is written and only kept ones move on, which spares a branch; so one place more is needed.
+  let next = 0;
+  for (let i = 0; i < length; i++) {
+    toTimes[next] = tUs[i];
+    toX[next] = x[i];
+    toY[next] = y[i];
+    toPolarity[next] = polarity[i];
+    next += +(keep[i] !== 0);
   }
-  return builder.take();
+  if (next === length) return batch;
+  return createBatch(
+    sensor,
+    toTimes.subarray(0, next),
+    toX.subarray(0, next),
+    toY.subarray(0, next),
+    toPolarity.subarray(0, next),
+  );
+}
+
+function countFlags(flags: Uint8Array, length: number): number {
+  let count = 0;
+  for (let i = 0; i < length; i++) count += +(flags[i] !== 0);
+  return count;
+}
+
+/** Memory for so many events, all zero. */
+export function blankBatch(sensor: SensorSize, length: number): EventBatch {
+  return createBatch(
+    sensor,
+    new Float64Array(length),
+    new Uint16Array(length),
+    new Uint16Array(length),
+    new Uint8Array(length),
+  );
 }
 
 /**

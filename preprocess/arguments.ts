@@ -14,6 +14,20 @@ export interface ArgumentDefinition<A extends string = string> {
   readonly what: string;
 }
 
+/** A text that a call has to give, always by name; it can hold no comma. */
+export interface TextDefinition {
+  readonly name: string;
+  /** What the text says, for help and errors. */
+  readonly what: string;
+  /**
+   * The form that stands in the description: the same for texts that mean the same, and whole in itself,
+   * so that a file's name becomes what is in the file.
+   *
+   * @throws SaccadeError that says what was expected.
+   */
+  canonical(text: string): string;
+}
+
 /** Something that is called as text, `name:arguments`, and makes a `T` of the arguments' values. */
 export interface CallDefinition<T, A extends string = string> {
   readonly name: string;
@@ -21,7 +35,9 @@ export interface CallDefinition<T, A extends string = string> {
   readonly summary: string;
   /** In the order of a call without names; those with a default come last. */
   readonly arguments: readonly ArgumentDefinition<A>[];
-  create(values: Readonly<Record<A, number>>): T;
+  readonly texts?: readonly TextDefinition[];
+  /** @param texts in canonical form, by name. */
+  create(values: Readonly<Record<A, number>>, texts: Readonly<Record<string, string>>): T;
 }
 
 /** A parsed call. */
@@ -36,13 +52,17 @@ export interface Call<T> {
 
 /** How something is called, for help: `backgroundActivity:windowUs[,neighbours=1]`. */
 export function signature<T>(definition: CallDefinition<T>): string {
-  const parts = definition.arguments.map((argument, i) => {
+  const numbers = definition.arguments.map((argument, i) => {
     const separator = i === 0 ? ':' : ',';
     return argument.default === undefined
       ? `${separator}${argument.name}`
       : `[${separator}${argument.name}=${argument.default}]`;
   });
-  return definition.name + parts.join('');
+  const texts = (definition.texts ?? []).map(({ name }, i) => {
+    const separator = i + numbers.length === 0 ? ':' : ',';
+    return `${separator}${name}=…`;
+  });
+  return [definition.name, ...numbers, ...texts].join('');
 }
 
 /**
@@ -67,11 +87,35 @@ export function parseCall<T>(
   const wrong = (message: string): SaccadeError =>
     new SaccadeError('usage', `${kind} "${text}": ${message}`);
   const given = colon < 0 ? [] : text.slice(colon + 1).split(',');
-  const values = parseValues(definition.arguments, given, signature(definition), wrong);
+  const textDefinitions = definition.texts ?? [];
+  const isText = (part: string): boolean =>
+    textDefinitions.some((each) => each.name === part.split('=', 1)[0].trim());
+  const numbers = given.filter((part) => !isText(part));
+  const values = parseValues(definition.arguments, numbers, signature(definition), wrong);
+  const texts = parseTexts(textDefinitions, given.filter(isText), wrong);
 
-  const pairs = definition.arguments.map((argument) => `${argument.name}=${values[argument.name]}`);
+  const pairs = [
+    ...definition.arguments.map((argument) => `${argument.name}=${values[argument.name]}`),
+    ...textDefinitions.map((text) => `${text.name}=${texts[text.name]}`),
+  ];
   const description = pairs.length === 0 ? name : `${name}:${pairs.join(',')}`;
-  return { description, value: definition.create(values) };
+  return { description, value: definition.create(values, texts) };
+}
+
+function parseTexts(
+  known: readonly TextDefinition[],
+  given: readonly string[],
+  wrong: (message: string) => SaccadeError,
+): Record<string, string> {
+  const texts = known.map(({ name, what, canonical }): [string, string] => {
+    const [part, again] = given.filter((each) => each.split('=', 1)[0].trim() === name);
+    if (part === undefined) throw wrong(`${name} is missing, expected ${name}=… (${what})`);
+    if (again !== undefined) throw wrong(`${name} is given twice`);
+    const equals = part.indexOf('=');
+    if (equals < 0) throw wrong(`${name} has no value, expected ${name}=… (${what})`);
+    return [name, canonical(part.slice(equals + 1).trim())];
+  });
+  return Object.fromEntries(texts);
 }
 
 function parseValues(

@@ -1,4 +1,5 @@
 import { defineFilter } from './filter.js';
+import { recentNeighbours, startTimes } from './lastTimes.js';
 
 /**
  * Drops noise, which comes alone, and keeps what moves, which sets off pixels side by side: an event
@@ -6,8 +7,7 @@ import { defineFilter } from './filter.js';
  * of either polarity, at most `windowUs` away (Delbruck, Frame-free dynamic digital vision, 2008).
  * The pixel itself does not count, since hot pixels support themselves.
  *
- * State: the time of the last event of each pixel, row by row, µs; -Infinity before the first. A border
- * of one pixel that never has events surrounds the sensor, so it has (width + 2) * (height + 2) values.
+ * State: the time of the last event of each pixel (`startTimes`, border 1).
  */
 export const backgroundActivity = defineFilter({
   name: 'backgroundActivity',
@@ -24,25 +24,14 @@ export const backgroundActivity = defineFilter({
     },
   ],
   create: ({ windowUs, neighbours }) => ({
-    start: ({ width, height }) => new Float64Array((width + 2) * (height + 2)).fill(-Infinity),
+    start: (sensor) => startTimes(sensor, 1),
     mark({ length, sensor, tUs, x, y }, lastUs, keep) {
-      const width = sensor.width + 2;
+      const stride = sensor.width + 2;
       for (let i = 0; i < length; i++) {
-        const time = tUs[i];
-        const pixel = (y[i] + 1) * width + x[i] + 1;
-        const above = pixel - width;
-        const below = pixel + width;
-        let found = 0;
-        if (Math.abs(time - lastUs[above - 1]) <= windowUs) found++;
-        if (Math.abs(time - lastUs[above]) <= windowUs) found++;
-        if (Math.abs(time - lastUs[above + 1]) <= windowUs) found++;
-        if (Math.abs(time - lastUs[pixel - 1]) <= windowUs) found++;
-        if (Math.abs(time - lastUs[pixel + 1]) <= windowUs) found++;
-        if (Math.abs(time - lastUs[below - 1]) <= windowUs) found++;
-        if (Math.abs(time - lastUs[below]) <= windowUs) found++;
-        if (Math.abs(time - lastUs[below + 1]) <= windowUs) found++;
-        if (found >= neighbours) keep[i] = 1;
-        lastUs[pixel] = time;
+        const pixel = (y[i] + 1) * stride + x[i] + 1;
+        const found = recentNeighbours(lastUs, pixel, stride, tUs[i], windowUs);
+        keep[i] = +(found >= neighbours);
+        lastUs[pixel] = tUs[i];
       }
     },
   }),

@@ -1,9 +1,9 @@
 import { Option } from 'commander';
 import { throwIfAborted } from '../../ingest/bytes.js';
-import type { EventBatch } from '../../ingest/eventBatch.js';
+import type { EventBatch, SensorSize } from '../../ingest/eventBatch.js';
 import type { EventFormat } from '../../ingest/format.js';
 import { formatByExtension } from '../../ingest/formats/index.js';
-import { type Recording, writeRecording } from '../../ingest/recording.js';
+import { writeRecording } from '../../ingest/recording.js';
 import { type Address, sendEvents } from '../../ingest/sources/index.js';
 import { createEventProgress } from '../eventProgress.js';
 import {
@@ -59,7 +59,7 @@ export const registerConvert: RegisterCommand = (program, io) => {
     .option('--to <µs>', 'first time not to keep any more', parseTimeUs)
     .option(
       '--filter <NAME:ARGS>',
-      'drop events, after --from and --to; can be given several times, applied in order',
+      'drop or move events, after --from and --to; can be given several times, applied in order',
       collected,
     )
     .addOption(
@@ -126,18 +126,16 @@ async function convert(
     target.scheme === 'file' ? (): EventFormat => formatByExtension(target.path) : undefined;
   const format = target.format ?? byName?.();
 
-  const { sensor, speed, drop, queue } = options;
+  const { speed, drop, queue } = options;
   const recording = await openInput(io, input, {
     ...layoutInput(options, options.inFormat),
-    sensor,
+    sensor: options.sensor,
     speed,
     drop,
     queue,
     index: options.index === true ? 'make' : 'use',
   });
   const order = options.sort ? 'sort' : options.strict ? 'strict' : 'keep';
-  // Filters may keep batches.
-  const reuse = (options.filter ?? []).length === 0;
   const progress = createEventProgress({
     label: 'convert',
     silent: options.json,
@@ -145,7 +143,13 @@ async function convert(
   });
   let read = 0;
   const counted = tap(
-    recording.batches({ fromUs: options.from, toUs: options.to, order, reuse, signal: io.signal }),
+    recording.batches({
+      fromUs: options.from,
+      toUs: options.to,
+      order,
+      reuse: true,
+      signal: io.signal,
+    }),
     (batch) => {
       read += batch.length;
       progress.add(batch.length);
@@ -153,7 +157,10 @@ async function convert(
   );
   const signal = workSignal(io, input);
   const sink = { ...target, format: format ?? recording.format };
-  const written = await write(io, sink, filter(counted), recording, signal).finally(progress.done);
+  const sensor = filter.sensorAfter(recording.sensor);
+  const written = await write(io, sink, filter.apply(counted), sensor, signal).finally(
+    progress.done,
+  );
 
   const counts = { read, filtered: read - written.events, written: written.events };
   const document = {
@@ -182,21 +189,31 @@ async function convert(
   warnOfDamage(io, recording);
 }
 
-type Transform = (batches: AsyncIterable<EventBatch>) => AsyncIterable<EventBatch>;
+interface Transform {
+  apply(batches: AsyncIterable<EventBatch>): AsyncIterable<EventBatch>;
+  /** The sensor of the events that come out. */
+  sensorAfter(sensor: SensorSize): SensorSize;
+}
 
-/** The filters in order, as one. */
+/** The filters in order, as one. A batch is done with when the next one comes. */
 async function createFilter(texts: readonly string[]): Promise<Transform> {
-  if (texts.length === 0) return (batches) => batches;
-  const { parseFilter, filterStream } = await import('../../preprocess/filters/index.js');
+  if (texts.length === 0) {
+    return { apply: (batches) => batches, sensorAfter: (sensor) => sensor };
+  }
+  const { parseFilter, filterStream, sensorAfterFilters } =
+    await import('../../preprocess/filters/index.js');
   const filters = texts.map((text) => parseFilter(text));
-  return (batches) => filterStream(batches, filters);
+  return {
+    apply: (batches) => filterStream(batches, filters, { reuse: true }),
+    sensorAfter: (sensor) => sensorAfterFilters(filters, sensor),
+  };
 }
 
 async function write(
   io: CommandIo,
   target: Address & { readonly format: EventFormat },
   batches: AsyncIterable<EventBatch>,
-  { sensor }: Recording,
+  sensor: SensorSize,
   signal: AbortSignal,
 ): Promise<{ events: number; bytes: number }> {
   const { scheme, path, format } = target;

@@ -1,4 +1,5 @@
 import type { RegisterCommand } from '../io.js';
+import { registerBench } from './bench.js';
 import { registerCompare } from './compare.js';
 import { registerConvert } from './convert.js';
 import { registerDataset } from './dataset.js';
@@ -26,6 +27,7 @@ export const commands: readonly RegisterCommand[] = [
   registerCompare,
   registerInfer,
   registerStream,
+  registerBench,
   registerDemo,
   registerDoctor,
 ];

@@ -61,6 +61,7 @@ describe('saccade', () => {
     'compare',
     'infer',
     'stream',
+    'bench denoise',
     'demo',
     'doctor',
   ];

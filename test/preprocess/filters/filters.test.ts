@@ -1,51 +1,49 @@
+import { deserialize, serialize } from 'node:v8';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { concatBatches, emptyBatch, type SensorSize, sliceBatch } from '../../ingest/eventBatch.js';
+import { concatBatches, emptyBatch, sliceBatch } from '../../../ingest/eventBatch.js';
 import {
   applyFilters,
-  type EventFilter,
   filters,
   filterStream,
   parseFilter,
+  sensorAfterFilters,
   startFilters,
-} from '../../preprocess/filters/index.js';
-import { batchOf, collect, type EventRow, rowsOf, streamOf } from '../ingest/streams.js';
-import { eventRows } from './eventRows.js';
-
-const sensor: SensorSize = { width: 5, height: 4 };
+  Workspace,
+} from '../../../preprocess/filters/index.js';
+import { batchOf, collect, type EventRow, rowsOf, streamOf } from '../../ingest/streams.js';
+import { eventRows } from '../eventRows.js';
+import { agesAround, expectReference, passing, sensor } from './references.js';
 
 /** Calls of every registered filter, for a sensor of 5 x 4 pixels. */
 const examples: Readonly<Record<string, readonly string[]>> = {
   refractory: ['refractory:0', 'refractory:100', 'refractory:1000'],
   backgroundActivity: ['backgroundActivity:80', 'backgroundActivity:300,3'],
+  spatiotemporalCorrelation: ['spatiotemporalCorrelation:300', 'spatiotemporalCorrelation:500,1,1'],
+  doubleWindow: ['doubleWindow:3,2', 'doubleWindow:8,1,2'],
+  yNoise: ['yNoise:300', 'yNoise:500,3,1'],
+  timeDecay: ['timeDecay:200,0.5', 'timeDecay:300,1.5,2'],
+  hotPixels: ['hotPixels:2000,2,1000', 'hotPixels:0,1,200'],
+  mask: ['mask:pixels=0/0+2-4/3', 'mask:pixels=1/2'],
+  antiFlicker: ['antiFlicker:1000,10000,1', 'antiFlicker:500,50000,2'],
   polarity: ['polarity:0', 'polarity:1'],
   region: ['region:1,1,3,2', 'region:4,0,100,100'],
+  decimate: ['decimate:3', 'decimate:2,1'],
+  randomDrop: ['randomDrop:0.5', 'randomDrop:0.2,7'],
+  rateLimit: ['rateLimit:10000,500', 'rateLimit:3000,1000'],
+  downsample: ['downsample:2', 'downsample:7'],
+  downsampleCount: ['downsampleCount:2,2', 'downsampleCount:1'],
+  undistort: ['undistort:4,4,2,1.5', 'undistort:4,4,2,1.5,-0.3,0.05,0.01,-0.02'],
+  flipX: ['flipX'],
+  flipY: ['flipY'],
+  rotate: ['rotate:90', 'rotate:-180', 'rotate:30'],
+  transpose: ['transpose'],
 };
 
-function passing(filter: EventFilter, rows: readonly EventRow[], size = sensor): EventRow[] {
-  return rowsOf(filter.apply(batchOf(size, rows), filter.start(size)));
-}
-
-/** What a filter lets pass, as a rule on the events before each one. */
-type Reference = (
-  row: EventRow,
-  before: readonly EventRow[],
-  passed: readonly EventRow[],
-) => boolean;
-
-function expectReference(call: string, reference: Reference): void {
-  const filter = parseFilter(call);
-  fc.assert(
-    fc.property(eventRows(sensor), (rows) => {
-      const passed: EventRow[] = [];
-      rows.forEach((row, i) => {
-        if (reference(row, rows.slice(0, i), passed)) passed.push(row);
-      });
-      expect(passing(filter, rows)).toEqual(passed);
-    }),
-    { numRuns: 200 },
-  );
-}
+/** Filters that move events. */
+const moving = new Set(
+  'downsample downsampleCount undistort flipX flipY rotate transpose'.split(' '),
+);
 
 describe('refractory', () => {
   it.each([0, 1, 90, 700])('of %i µs passes what the reference passes', (periodUs) => {
@@ -85,16 +83,8 @@ describe('backgroundActivity', () => {
     [1000, 4],
     [100_000, 8],
   ])('of %i µs and %i neighbours passes what the reference passes', (windowUs, neighbours) => {
-    expectReference(`backgroundActivity:${windowUs},${neighbours}`, ([tUs, x, y], before) => {
-      let found = 0;
-      for (let row = y - 1; row <= y + 1; row++) {
-        for (let column = x - 1; column <= x + 1; column++) {
-          const last = before.findLast((event) => event[1] === column && event[2] === row);
-          const itself = row === y && column === x;
-          if (!itself && last !== undefined && Math.abs(tUs - last[0]) <= windowUs) found++;
-        }
-      }
-      return found >= neighbours;
+    expectReference(`backgroundActivity:${windowUs},${neighbours}`, (row, before) => {
+      return agesAround(row, before).filter((age) => age <= windowUs).length >= neighbours;
     });
   });
 
@@ -164,16 +154,23 @@ describe('filters', () => {
     });
 
     it('keeps a part of the events, in order, and changes no batch', () => {
+      const moves = moving.has(call.split(':')[0]);
+      const comparable = ([tUs, x, y, polarity]: EventRow): string =>
+        String(moves ? [tUs, polarity] : [tUs, x, y, polarity]);
       fc.assert(
         fc.property(rows, (list) => {
           const batch = batchOf(sensor, list);
           const passed = filter.apply(batch, filter.start(sensor));
-          expect(passed.sensor).toEqual(sensor);
+          expect(passed.sensor).toEqual(filter.sensorAfter(sensor));
           let from = 0;
           for (const row of rowsOf(passed)) {
-            const at = list.findIndex((each, i) => i >= from && String(each) === String(row));
+            const at = list.findIndex(
+              (each, i) => i >= from && comparable(each) === comparable(row),
+            );
             expect(at).toBeGreaterThanOrEqual(from);
             from = at + 1;
+            expect(row[1]).toBeLessThan(passed.sensor.width);
+            expect(row[2]).toBeLessThan(passed.sensor.height);
           }
           expect(rowsOf(batch)).toEqual(list);
         }),
@@ -193,25 +190,65 @@ describe('filters', () => {
             }
             const passed = await collect(filterStream(streamOf(parts), [filter]));
             expect(passed.every((each) => each.length > 0)).toBe(true);
-            expect(rowsOf(concatBatches(passed, sensor))).toEqual(passing(filter, list));
+            expect(passed.flatMap(rowsOf)).toEqual(passing(filter, list));
+            const reusing: EventRow[] = [];
+            for await (const each of filterStream(streamOf(parts), [filter], { reuse: true })) {
+              reusing.push(...rowsOf(each));
+            }
+            expect(reusing).toEqual(passing(filter, list));
           }
         }),
         { numRuns: 60 },
       );
     });
 
-    it('goes on from a copy of its state', () => {
+    it('goes on from a saved state as if it had not been interrupted', () => {
       fc.assert(
         fc.property(rows, rows, (first, second) => {
           const state = filter.start(sensor);
-          filter.apply(batchOf(sensor, first), state);
-          const copy = structuredClone(state);
+          const before = rowsOf(filter.apply(batchOf(sensor, first), state));
+          const copies = [structuredClone(state), deserialize(serialize(state)) as typeof state];
           const next = batchOf(sensor, second);
           const passed = rowsOf(filter.apply(next, state));
-          expect(rowsOf(filter.apply(next, copy))).toEqual(passed);
-          expect(copy).toEqual(state);
+          expect([...before, ...passed]).toEqual(passing(filter, [...first, ...second]));
+          for (const copy of copies) {
+            expect(rowsOf(filter.apply(next, copy))).toEqual(passed);
+            expect(copy).toEqual(state);
+          }
         }),
       );
+    });
+
+    it('does not depend on where time begins', () => {
+      fc.assert(
+        fc.property(rows, fc.constantFrom(-1e9, -1, 1e6, 5e14), (list, shiftUs) => {
+          const shifted = list.map(([t, ...rest]): EventRow => [t + shiftUs, ...rest]);
+          const expected = passing(filter, list).map(([t, ...rest]) => [t + shiftUs, ...rest]);
+          expect(passing(filter, shifted)).toEqual(expected);
+        }),
+      );
+    });
+
+    it('refuses events of another sensor, and such as are none, and stays as it was', () => {
+      const state = filter.start(sensor);
+      filter.apply(batchOf(sensor, [[5, 1, 1, 1]]), state);
+      const before = structuredClone(state);
+      const good: EventRow = [6, 2, 1, 1];
+      for (const bad of [
+        [7, sensor.width, 0, 1],
+        [7, 0, sensor.height, 1],
+        [NaN, 0, 0, 1],
+        [-Infinity, 0, 0, 1],
+        [7, 0, 0, 2],
+      ] as const) {
+        const batch = batchOf(sensor, [good, bad]);
+        expect(() => filter.apply(batch, state)).toThrow(/^event 1 of the batch is t .*expected/);
+      }
+      const wider = batchOf({ width: 6, height: 4 }, [good]);
+      expect(() => filter.apply(wider, state)).toThrow(
+        /started for a sensor of 5 x 4 pixels, but got events of one of 6 x 4/,
+      );
+      expect(state).toEqual(before);
     });
 
     it('takes a batch without events and starts anew each time', () => {
@@ -238,7 +275,29 @@ describe('filterStream', () => {
         expect(rowsOf(concatBatches(streamed, sensor))).toEqual(expected);
         const states = startFilters(chain, sensor);
         expect(rowsOf(applyFilters(batch, chain, states))).toEqual(expected);
+        const again = startFilters(chain, sensor);
+        const workspaces = chain.map(() => new Workspace());
+        expect(rowsOf(applyFilters(batch, chain, again, workspaces))).toEqual(expected);
       }),
+    );
+  });
+
+  it('tells each filter the sensor that the one before it gives', () => {
+    const chain = ['transpose', 'downsample:2', 'region:1,2,1,1'].map(parseFilter);
+    expect(sensorAfterFilters(chain, sensor)).toEqual({ width: 2, height: 3 });
+    const states = startFilters(chain, sensor);
+    const passed = applyFilters(
+      batchOf(sensor, [
+        [1, 4, 3, 1],
+        [2, 0, 0, 1],
+      ]),
+      chain,
+      states,
+    );
+    expect(passed.sensor).toEqual({ width: 2, height: 3 });
+    expect(rowsOf(passed)).toEqual([[1, 1, 2, 1]]);
+    expect(() => startFilters([...chain, parseFilter('region:2,0,1,1')], sensor)).toThrow(
+      /2 columns/,
     );
   });
 
