@@ -41,7 +41,7 @@ export interface EventGrid {
   readonly columns: Int32Array;
 }
 
-/** Loops over events, from the definition (`plainLoops`) or native (`eventLoops`); both give the same float32. */
+/** Loops over events, from the definition (`plainLoops`) or native (`eventLoops`); both give the same, decays to 1e-6. */
 export interface EventLoops {
   /** Adds events to `[bins, channels, height, width]`. Coordinates must lie within rows and columns. */
   addToBins(

@@ -101,7 +101,7 @@ SACCADE_KERNEL(decaySince) {
   const double end = arguments.number(2), tau = arguments.number(3);
   const int64_t length = arguments.length(0);
   for (int64_t i = 0; i < length; i++) {
-    out[i] = static_cast<float>(std::exp((latest[i] - end) / tau));
+    out[i] = std::exp(static_cast<float>((latest[i] - end) / tau));
   }
 }
 
