@@ -17,7 +17,7 @@ import {
 
 const sensor = { width: 346, height: 260 };
 const batchLength = 65_536;
-const repeats = 5;
+const repeats = 9;
 const size = { bins: 10, ...sensor };
 
 const defaultCalls = [
