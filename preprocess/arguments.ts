@@ -51,7 +51,7 @@ export interface Call<T> {
 }
 
 /** How something is called, for help: `backgroundActivity:windowUs[,neighbours=1]`. */
-export function signature<T>(definition: CallDefinition<T>): string {
+export function signature(definition: Omit<CallDefinition<unknown>, 'create'>): string {
   const numbers = definition.arguments.map((argument, i) => {
     const separator = i === 0 ? ':' : ',';
     return argument.default === undefined

@@ -102,14 +102,27 @@ export { type EventWindow, type WindowConfig, windowsOf } from '../preprocess/wi
 
 /** Representations: events as dense tensors. */
 export {
+  addToClip,
+  addToTokens,
+  type Clip,
   type ClipSize,
   type DenseArray,
+  finishClip,
+  fitHots,
+  type HotsDictionary,
+  hotsWith,
+  type KernelLayer,
+  learnedSpikeTensor,
+  parseRepresentation,
   type Representation,
-  representationByName,
-  type RepresentationName,
   representationNames,
   representRecording,
   representWindow,
+  type SpikingPatches,
+  startClip,
+  startTokens,
+  storeClip,
+  tokenFeatures,
 } from '../preprocess/representations/index.js';
 export { writeNpy } from '../preprocess/npyFile.js';
 

@@ -10,7 +10,7 @@ import { modelSchema } from '../models/networks/index.js';
 import { trainingSchema } from '../models/training/config.js';
 import { parseAugmentation } from '../preprocess/augmentations/index.js';
 import { parseFilter } from '../preprocess/filters/index.js';
-import { representationNames } from '../preprocess/representations/index.js';
+import { parseRepresentation } from '../preprocess/representations/index.js';
 
 const share = z.number().min(0).max(1);
 const positive = z.number().int().positive();
@@ -57,8 +57,8 @@ const preprocessSchema = z.strictObject({
   /** Filters in order, `name:arguments`. */
   filters: z.array(call(parseFilter)).default([]),
   window: windowSchema,
-  /** What the model reads. */
-  representation: z.enum(representationNames).default('spikes'),
+  /** What the model reads, `name:arguments`. */
+  representation: call(parseRepresentation).default('spikes'),
   bins: positive.default(12),
   height: positive.default(32),
   width: positive.default(32),

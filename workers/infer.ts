@@ -4,7 +4,7 @@ import type { Recording } from '../ingest/recording.js';
 import { inference } from '../models/context.js';
 import { argMax } from '../models/evaluation/evaluate.js';
 import { filterStream } from '../preprocess/filters/index.js';
-import { representationByName, representWindow } from '../preprocess/representations/index.js';
+import { parseRepresentation, representWindow } from '../preprocess/representations/index.js';
 import { windowsOf } from '../preprocess/windows/index.js';
 import type { JobContext } from './job.js';
 import { clipPipelineOf } from './prepare.js';
@@ -33,7 +33,7 @@ export async function* inferWindows(
 ): AsyncGenerator<WindowPrediction> {
   const { filters, window } = clipPipelineOf(preprocess);
   const { representation: name, bins, height, width } = preprocess;
-  const representation = representationByName(name);
+  const representation = parseRepresentation(name);
   const batches = filterStream(recording.batches({ signal }), filters);
   for await (const clip of windowsOf(batches, window)) {
     const values = representWindow(clip, representation, { bins, height, width });

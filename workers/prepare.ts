@@ -17,7 +17,7 @@ import {
   type LoaderOptions,
   shuffledBatches,
 } from '../preprocess/loader.js';
-import { representationByName } from '../preprocess/representations/index.js';
+import { parseRepresentation } from '../preprocess/representations/index.js';
 import type { TrainingData } from '../models/training/train.js';
 import type { Experiment, PreprocessConfig } from './experiment.js';
 import type { JobContext } from './job.js';
@@ -133,7 +133,7 @@ export function loaderOptions(
   const { representation, bins, height, width } = preprocess;
   return {
     clips,
-    representation: representationByName(representation),
+    representation: parseRepresentation(representation),
     size: { bins, height, width },
     batchSize: training.batchSize,
   };

@@ -8,6 +8,7 @@ import type { InputShape, Model } from '../models/model.js';
 import { createModel } from '../models/networks/index.js';
 import { flatten, Initialiser, disposeTree, type ParameterTree } from '../models/parameters.js';
 import { checkpointNames } from '../models/training/train.js';
+import { parseRepresentation } from '../preprocess/representations/index.js';
 import { parseExperiment, type Experiment } from './experiment.js';
 
 /** An experiment together with the classes that its data set had; part of every checkpoint. */
@@ -24,7 +25,7 @@ export const descriptionName = 'experiment.json';
 /** The shape that an experiment's preprocessing gives. */
 export function inputShape({ preprocess }: Experiment): InputShape {
   const { representation, bins, height, width } = preprocess;
-  return { bins, channels: representation === 'voxel' ? 1 : 2, height, width };
+  return { bins, channels: parseRepresentation(representation).channels, height, width };
 }
 
 export async function writeDescription(folder: string, description: RunDescription): Promise<void> {

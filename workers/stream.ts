@@ -6,7 +6,11 @@ import { inference } from '../models/context.js';
 import { argMax } from '../models/evaluation/evaluate.js';
 import type { ClipState } from '../models/model.js';
 import { filterStream } from '../preprocess/filters/index.js';
-import { clipLength, representationByName } from '../preprocess/representations/index.js';
+import {
+  clipLength,
+  parseRepresentation,
+  representWindow,
+} from '../preprocess/representations/index.js';
 import { lastProbabilities } from './infer.js';
 import type { JobContext } from './job.js';
 import { clipPipelineOf } from './prepare.js';
@@ -61,11 +65,11 @@ export async function* streamPredictions(
   const { preprocess } = experiment;
   const { filters } = clipPipelineOf(preprocess);
   const { window, representation: name, bins, height, width } = preprocess;
-  const representation = representationByName(name);
+  const representation = parseRepresentation(name);
   const refused = !model.streaming
     ? 'the model sees whole clips only; train one with model.mode: causal'
     : !representation.binwise
-      ? `the representation ${name} mixes neighbouring bins; train with spikes or histogram`
+      ? `the representation ${name} mixes neighbouring bins; train with spikes, histogram or another of single bins`
       : window.kind !== 'time'
         ? 'its windows count events; train with preprocess.window.kind: time'
         : undefined;
@@ -90,8 +94,8 @@ export async function* streamPredictions(
   const step = (): BinPrediction => {
     const [startUs, endUs] = [startOf(current), startOf(current + 1)];
     const binEvents = builder!.take();
-    values.fill(0);
-    representation.accumulate(values, binEvents, { fromUs: startUs, toUs: endUs }, size);
+    const binWindow = { index: current, startUs, endUs, events: binEvents };
+    representWindow(binWindow, representation, size, values);
     const before = state !== undefined && state.frame < restartBins ? state : undefined;
     const result = applyFrame(loaded, values, before);
     replaceState(result.state);

@@ -1,39 +1,81 @@
 import { SaccadeError } from '../../engine/support/errors.js';
 import { type Recording, summarise } from '../../ingest/recording.js';
+import { parseCall } from '../arguments.js';
 import type { EventWindow } from '../windows/window.js';
-import { histogram, spikes } from './histogram.js';
-import { clipLength, type ClipSize, type Representation } from './representation.js';
+import { activeEvents } from './activeEvents.js';
+import { adaptiveFrames } from './adaptiveFrames.js';
+import { binaRep } from './binaRep.js';
+import { addToClip, finishClip, startClip } from './clip.js';
+import { eventSpikeTensor } from './eventSpikeTensor.js';
+import { frame } from './frame.js';
+import { hats } from './hats.js';
+import { histogram } from './histogram.js';
+import { hots } from './hots.js';
+import { mixedDensity } from './mixedDensity.js';
+import {
+  type ClipSize,
+  createRepresentation,
+  type Representation,
+  type RepresentationDefinition,
+} from './representation.js';
+import { spikes } from './spikes.js';
+import { type DenseArray, storageTypes, type StorageType, storeClip } from './storage.js';
+import { timeSurface } from './timeSurface.js';
+import { tore } from './tore.js';
 import { voxelGrid } from './voxelGrid.js';
 
+export { addToClip, type Clip, finishClip, startClip } from './clip.js';
+export { type KernelLayer, learnedSpikeTensor } from './eventSpikeTensor.js';
+export { fitHots, type HotsDictionary, type HotsSurface, hotsWith } from './hots.js';
 export {
   clipLength,
   type ClipSize,
   type Representation,
+  type RepresentationDefinition,
+  type RepresentationRule,
   type TimeInterval,
+  type ValueRange,
 } from './representation.js';
+export { type DenseArray, type StorageType, storageTypes, storeClip } from './storage.js';
+export {
+  addToTokens,
+  type SpikingPatches,
+  startTokens,
+  tokenFeatures,
+  tokens,
+  type TokenState,
+} from './tokens.js';
 
 /** Every representation. One more is one line here. */
-export const representations = [spikes, histogram, voxelGrid] as const;
+export const representations: readonly RepresentationDefinition[] = [
+  spikes,
+  histogram,
+  frame,
+  voxelGrid,
+  eventSpikeTensor,
+  timeSurface,
+  activeEvents,
+  tore,
+  hats,
+  hots,
+  binaRep,
+  mixedDensity,
+  adaptiveFrames,
+];
 
-export type RepresentationName = 'spikes' | 'histogram' | 'voxel';
+export const representationNames = representations.map(({ name }) => name);
 
-export const representationNames = representations.map(({ name }) => name as RepresentationName);
-
-/** @throws SaccadeError of kind `usage` for an unknown name. */
-export function representationByName(name: string): Representation {
-  const found = representations.find((representation) => representation.name === name);
-  if (found === undefined) {
-    const known = representationNames.join(', ');
-    throw new SaccadeError('usage', `unknown representation '${name}', expected one of ${known}`);
-  }
-  return found;
+/**
+ * The representation that a call like `timeSurface:50000` means.
+ *
+ * @throws SaccadeError of kind `usage` that says what was expected.
+ */
+export function parseRepresentation(text: string): Representation {
+  return createRepresentation(parseCall('representation', representations, text));
 }
 
-/** A dense array of plain numbers, row-major. */
-export interface DenseArray {
-  readonly shape: readonly number[];
-  readonly data: Float32Array | Uint8Array;
-}
+/** `parseRepresentation` under its former name. */
+export const representationByName = parseRepresentation;
 
 /**
  * Represents a window: its bins divide the time from its start to its end.
@@ -44,41 +86,44 @@ export function representWindow(
   { events, startUs, endUs }: EventWindow,
   representation: Representation,
   size: ClipSize,
-  out: Float32Array = new Float32Array(clipLength(representation, size)),
+  out?: Float32Array,
 ): Float32Array {
-  out.fill(0);
-  representation.accumulate(out, events, { fromUs: startUs, toUs: endUs }, size);
-  return out;
+  const interval = { fromUs: startUs, toUs: endUs };
+  const clip = startClip(representation, events.sensor, interval, size, out);
+  addToClip(clip, events);
+  return finishClip(clip);
+}
+
+export interface RepresentOptions extends ClipSize {
+  readonly representation: Representation;
+  /** How values are stored; the representation's own way where not given. */
+  readonly store?: StorageType;
+  readonly signal?: AbortSignal;
 }
 
 /**
  * Represents a whole recording in bins over [time of its first event, time of its last event]. Reads it
- * twice, once for the two times; memory holds the tensor and one batch.
+ * twice, once for the two times; memory holds the tensor, the representation's state and one batch.
  *
- * @returns `[bins, 2, height, width]`, for `voxel` `[bins, height, width]`.
- * @throws SaccadeError of kind `input` where the recording has no events.
+ * @returns `[bins, channels, height, width]`; without `channels` where there is one.
+ * @throws SaccadeError of kind `input` where the recording has no events, `usage` where the values cannot
+ *   be stored so.
  */
 export async function representRecording(
   recording: Recording,
-  {
-    kind,
-    signal,
-    ...size
-  }: ClipSize & { readonly kind: RepresentationName; readonly signal?: AbortSignal },
+  { representation, store, signal, ...size }: RepresentOptions,
 ): Promise<DenseArray> {
-  const representation = representationByName(kind);
   const { tFirstUs, tLastUs } = await summarise(recording, { signal });
   if (tFirstUs === null || tLastUs === null) {
     throw new SaccadeError('input', 'has no events to represent', { file: recording.path });
   }
   // In a recording whose time goes back, the last event may be stored before the latest.
   const interval = { fromUs: tFirstUs, toUs: Math.max(tFirstUs, tLastUs) };
-  const data = new Float32Array(clipLength(representation, size));
-  for await (const batch of recording.batches({ signal })) {
-    representation.accumulate(data, batch, interval, size);
-  }
+  const clip = startClip(representation, recording.sensor, interval, size);
+  for await (const batch of recording.batches({ signal, reuse: true })) addToClip(clip, batch);
   const { bins, height, width } = size;
-  const { channels, dtype } = representation;
+  const { channels, values } = representation;
   const shape = channels === 1 ? [bins, height, width] : [bins, channels, height, width];
-  return { shape, data: dtype === 'uint8' ? Uint8Array.from(data) : data };
+  const data = finishClip(clip);
+  return storeClip({ shape, data }, values, store ?? storageTypes(values)[0]);
 }

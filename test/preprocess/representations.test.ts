@@ -5,18 +5,29 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
-import { sliceBatch } from '../../ingest/eventBatch.js';
-import { openRecording, writeRecording } from '../../ingest/recording.js';
+import { nativeLoops } from '../../engine/native/eventLoops.js';
+import { loadAddon } from '../../engine/native/addon.js';
+import { type EventLoops, eventRepresentations, plainLoops } from '../../engine/ops/eventLoops.js';
+import { type EventBatch, sliceBatch } from '../../ingest/eventBatch.js';
 import { parseNpyHeader } from '../../ingest/formats/npyHeader.js';
+import { openRecording, writeRecording } from '../../ingest/recording.js';
 import { writeNpy } from '../../preprocess/npyFile.js';
 import {
-  clipLength,
-  representationByName,
-  representations,
+  addToClip,
+  type ClipSize,
+  finishClip,
+  parseRepresentation,
+  type Representation,
+  representationNames,
   representRecording,
   representWindow,
+  startClip,
+  storageTypes,
+  storeClip,
 } from '../../preprocess/representations/index.js';
+import { clipGrid } from '../../preprocess/representations/representation.js';
 import { batchOf, type EventRow, streamOf } from '../ingest/streams.js';
+import { definitions } from './representationDefinitions.js';
 
 const sensor = { width: 12, height: 9 };
 
@@ -36,97 +47,273 @@ const sizeArbitrary = fc.record({
   width: fc.integer({ min: 1, max: 14 }),
 });
 
-/** The definitions, event by event and cell by cell. */
-function naive(
-  kind: string,
+/** Every representation at least once, with settings that small clips reach. */
+const calls = [
+  ...['spikes', 'histogram', 'frame', 'frame:binary=1', 'voxel', 'est', 'est:timestamps=0'],
+  ...['timeSurface:tauUs=90', 'timeSurface:tauUs=90,linear=1', 'timeSurface:70,0,1', 'sae'],
+  ...[
+    'tore:depth=2',
+    'hats:radius=1,tauUs=100,memoryUs=150',
+    'hots:prototypes=3,radius=1,tauUs=80',
+  ],
+  ...['binaRep:bits=3', 'mdes:levels=3', 'afe:minimumEvents=4,threshold=0.2'],
+];
+
+/** In order of time, as the definitions of those that look back want it. */
+const sorted = (rows: readonly EventRow[]): EventRow[] => [...rows].sort((a, b) => a[0] - b[0]);
+
+function represent(
+  representation: Representation,
   rows: readonly EventRow[],
-  [fromUs, toUs]: readonly [number, number],
-  { bins, height, width }: { bins: number; height: number; width: number },
-): number[] {
-  const channels = kind === 'voxel' ? 1 : 2;
-  const values = new Array<number>(bins * channels * height * width).fill(0);
-  for (const [t, x, y, p] of rows) {
-    const row = Math.floor((y * height) / sensor.height);
-    const column = Math.floor((x * width) / sensor.width);
-    const at = (bin: number, channel: number): number =>
-      ((bin * channels + channel) * height + row) * width + column;
-    if (kind === 'voxel') {
-      const position = ((bins - 1) * (t - fromUs)) / (toUs - fromUs);
-      for (let bin = 0; bin < bins; bin++) {
-        const weight = Math.max(0, 1 - Math.abs(bin - position));
-        values[at(bin, 0)] += (p === 1 ? 1 : -1) * weight;
-      }
-    } else {
-      let bin = 0;
-      while (bin < bins - 1 && (t - fromUs) * bins >= (bin + 1) * (toUs - fromUs)) bin++;
-      values[at(bin, p)] = kind === 'spikes' ? 1 : values[at(bin, p)] + 1;
-    }
-  }
-  return values;
+  size: { bins: number; height: number; width: number },
+  [startUs, endUs]: readonly [number, number] = [0, 500],
+): Float32Array {
+  const window = { index: 0, startUs, endUs, events: batchOf(sensor, rows) };
+  return representWindow(window, representation, size);
 }
 
-describe.each(representations.map((representation) => [representation.name, representation]))(
-  '%s',
-  (name, representation) => {
-    it('equals its definition', () => {
-      fc.assert(
-        fc.property(rowsArbitrary, sizeArbitrary, (rows, size) => {
-          const window = { index: 0, startUs: -20, endUs: 501, events: batchOf(sensor, rows) };
-          const values = Array.from(representWindow(window, representation, size));
-          const expected = naive(name, rows, [-20, 501], size);
-          values.forEach((value, i) => expect(value).toBeCloseTo(expected[i], 4));
-          expect(values.length).toBe(expected.length);
-        }),
-      );
-    });
+it('covers every representation that is registered', () => {
+  expect(new Set(calls.map((call) => call.split(':')[0]))).toEqual(new Set(representationNames));
+});
 
-    it('does not depend on how events are handed over', () => {
-      fc.assert(
-        fc.property(rowsArbitrary, sizeArbitrary, fc.nat(80), (rows, size, at) => {
+describe.each(calls)('%s', (call) => {
+  const representation = parseRepresentation(call);
+  const { channels, values: range } = representation;
+  const size = { bins: 3, height: sensor.height, width: sensor.width };
+
+  it('equals its definition', () => {
+    fc.assert(
+      fc.property(rowsArbitrary, sizeArbitrary, (rows, any) => {
+        const ordered = sorted(rows);
+        const values = represent(representation, ordered, any, [-20, 501]);
+        const grid = clipGrid(sensor, { fromUs: -20, toUs: 501 }, any);
+        const expected = definitions[call](ordered, grid);
+        expect(values.length).toBe(any.bins * channels * any.height * any.width);
+        expect(expected.length).toBe(values.length);
+        values.forEach((value, i) => expect(value).toBeCloseTo(expected[i], 4));
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  it('does not depend on how events are handed over, also when read in between', () => {
+    fc.assert(
+      fc.property(rowsArbitrary, sizeArbitrary, fc.nat(80), fc.boolean(), (rows, any, at, read) => {
+        const events = batchOf(sensor, rows);
+        const interval = { fromUs: 0, toUs: 500 };
+        const whole = startClip(representation, sensor, interval, any);
+        addToClip(whole, events);
+        const parts = startClip(representation, sensor, interval, any);
+        const middle = Math.min(at, events.length);
+        addToClip(parts, sliceBatch(events, 0, middle));
+        if (read) finishClip(parts);
+        for (let i = middle; i < events.length; i++) addToClip(parts, sliceBatch(events, i, i + 1));
+        expect(finishClip(parts)).toEqual(finishClip(whole));
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  it('moves with time', () => {
+    fc.assert(
+      fc.property(rowsArbitrary, fc.constantFrom(1, 10_000_019, 1.7e15), (rows, shiftUs) => {
+        const later = rows.map(([t, x, y, p]): EventRow => [t + shiftUs, x, y, p]);
+        const moved = represent(representation, later, size, [shiftUs, 500 + shiftUs]);
+        expect(moved).toEqual(represent(representation, rows, size));
+      }),
+      { numRuns: 20 },
+    );
+  });
+
+  it('exchanges channels or signs where polarities are exchanged', () => {
+    if (representation.name === 'hots') return; // Prototypes hold both polarities: they change themselves.
+    fc.assert(
+      fc.property(rowsArbitrary, (rows) => {
+        const values = represent(representation, rows, size);
+        const flipped = represent(
+          representation,
+          rows.map(([t, x, y, p]): EventRow => [t, x, y, 1 - p]),
+          size,
+        );
+        const plane = size.height * size.width;
+        const symmetric = channels === 1 ? range === 'binary' || range === 'unit' : false;
+        const half = channels / 2;
+        values.forEach((value, i) => {
+          const channel = Math.floor(i / plane) % channels;
+          const bin = Math.floor(i / plane / channels);
+          const other =
+            representation.name === 'afe'
+              ? 2 - channel
+              : channels > 1 && representation.name !== 'mdes'
+                ? (channel + half) % channels
+                : channel;
+          const sign = other === channel && !symmetric && representation.name !== 'afe' ? -1 : 1;
+          const partner = flipped[(bin * channels + other) * plane + (i % plane)];
+          expect(value).toBeCloseTo(sign * partner, 5);
+        });
+      }),
+      { numRuns: 20 },
+    );
+  });
+
+  it('has defined values for no, one and simultaneous events, and for 10 s of silence', () => {
+    const empty = represent(representation, [], size);
+    const none = representation.name === 'tore' ? Math.log(5e6 + 1) - Math.log(151) : 0;
+    for (const value of empty) expect(value).toBeCloseTo(none, 5);
+    const silent = represent(
+      representation,
+      [
+        [0, 3, 4, 1],
+        [10_000_000, 3, 4, 1],
+      ],
+      size,
+      [0, 10_000_000],
+    );
+    expect(silent.every((value) => Number.isFinite(value))).toBe(true);
+    for (const count of [1, 7]) {
+      const same = Array.from({ length: count }, (_, i): EventRow => [250, i, 4, i % 2]);
+      for (const interval of [
+        [0, 500],
+        [250, 250],
+      ] as const) {
+        const values = represent(representation, same, size, interval);
+        expect(values.every((value) => Number.isFinite(value))).toBe(true);
+        const told = ['hats'].includes(representation.name) || call === 'est';
+        if (!told && count === 1 && representation.name !== 'tore') {
+          expect(values.some((value) => value !== 0)).toBe(true);
+        }
+      }
+    }
+  });
+
+  it('refuses what does not fit, and leaves the clip and the callers’ arrays as they are', () => {
+    const clip = startClip(representation, sensor, { fromUs: 0, toUs: 500 }, size);
+    const good = batchOf(sensor, [[100, 3, 4, 1]]);
+    addToClip(clip, good);
+    expect(good).toEqual(batchOf(sensor, [[100, 3, 4, 1]]));
+    const before = finishClip(clip).slice();
+    const wrong = (change: Partial<EventBatch>): EventBatch => ({
+      ...batchOf(sensor, [
+        [1, 1, 1, 1],
+        [2, 2, 2, 0],
+      ]),
+      ...change,
+    });
+    for (const [change, message] of [
+      [{ tUs: Float64Array.of(1, NaN) }, /event 1 .*finite time/],
+      [{ x: Uint16Array.of(12, 1) }, /event 0 .*x below 12/],
+      [{ y: Uint16Array.of(0, 9) }, /event 1 .*y below 9/],
+      [{ polarity: Uint8Array.of(0, 255) }, /event 1 .*polarity 0 or 1/],
+      [{ sensor: { width: 9, height: 12 } }, /sensor of 9 × 12 pixels, expected 12 × 9/],
+    ] as const) {
+      expect(() => addToClip(clip, wrong(change))).toThrow(message);
+    }
+    expect(finishClip(clip)).toEqual(before);
+    const start = (from: number, bins: number): unknown =>
+      startClip(representation, sensor, { fromUs: from, toUs: 500 }, { ...size, bins });
+    expect(() => start(501, 1)).toThrow(/do not fall/);
+    expect(() => start(NaN, 1)).toThrow(/finite/);
+    expect(() => start(0, 0)).toThrow(/bins/);
+  });
+
+  it('keeps its values within its range, so that they can be stored', () => {
+    fc.assert(
+      fc.property(rowsArbitrary, (rows) => {
+        const data = represent(representation, rows, size);
+        const shape = [size.bins, channels, size.height, size.width];
+        for (const type of storageTypes(range)) {
+          const stored = storeClip({ shape, data }, range, type);
+          if (type === 'f32') expect(stored.data).toBe(data);
+          if (type === 'u8') {
+            const scale = range === 'unit' ? 255 : 1;
+            stored.data.forEach((value, i) =>
+              expect(Math.abs(value - scale * data[i])).toBeLessThanOrEqual(0.5001),
+            );
+          }
+          if (type === 'bits') {
+            const bytes = Math.ceil(size.width / 8);
+            expect(stored.shape).toEqual([...shape.slice(0, 3), bytes]);
+            data.forEach((value, i) => {
+              const [row, column] = [Math.floor(i / size.width), i % size.width];
+              const byte = stored.data[row * bytes + Math.floor(column / 8)];
+              expect((byte >> (7 - (column % 8))) & 1).toBe(value);
+            });
+          }
+        }
+      }),
+      { numRuns: 10 },
+    );
+  });
+});
+
+describe('conservation', () => {
+  const total = (call: string, rows: readonly EventRow[], size: ClipSize): number =>
+    represent(parseRepresentation(call), rows, size).reduce((a, b) => a + b, 0);
+
+  it('keeps the number of events and the sum of polarities', () => {
+    fc.assert(
+      fc.property(rowsArbitrary, sizeArbitrary, (rows, size) => {
+        const signs = rows.reduce((sum, [, , , p]) => sum + (p === 1 ? 1 : -1), 0);
+        expect(total('histogram', rows, size)).toBe(rows.length);
+        expect(total('hots:prototypes=3', rows, size)).toBe(rows.length);
+        expect(total('est:timestamps=0', rows, size)).toBeCloseTo(rows.length, 3);
+        expect(total('frame', rows, size)).toBe(signs);
+        expect(total('voxel', rows, size)).toBeCloseTo(signs, 3);
+      }),
+    );
+  });
+});
+
+describe('native loops', () => {
+  let native: EventLoops | undefined;
+  try {
+    native = nativeLoops(loadAddon().kernels);
+  } catch {
+    console.warn('native loops are not tested: the addon was not built');
+  }
+
+  it.runIf(native !== undefined)('give what the plain ones give', () => {
+    fc.assert(
+      fc.property(
+        rowsArbitrary,
+        sizeArbitrary,
+        fc.constantFrom(0, 251, 500),
+        (rows, size, toUs) => {
           const events = batchOf(sensor, rows);
-          const whole = new Float32Array(clipLength(representation, size));
-          const parts = whole.slice();
-          const interval = { fromUs: 0, toUs: 500 };
-          representation.accumulate(whole, events, interval, size);
-          const middle = Math.min(at, events.length);
-          representation.accumulate(parts, sliceBatch(events, 0, middle), interval, size);
-          representation.accumulate(
-            parts,
-            sliceBatch(events, middle, events.length),
-            interval,
-            size,
+          const grid = clipGrid(sensor, { fromUs: 0, toUs }, size);
+          const plane = size.height * size.width;
+          for (const kind of eventRepresentations) {
+            const [one, other] = [0, 1].map(() => new Float32Array(size.bins * 2 * plane).fill(2));
+            plainLoops.addToBins(one, events, grid, kind);
+            native!.addToBins(other, events, grid, kind);
+            expect(other).toEqual(one);
+          }
+          const [one, other] = [0, 1].map(() =>
+            new Float64Array(size.bins * 2 * plane).fill(-Infinity),
           );
-          expect(parts).toEqual(whole);
-        }),
-      );
+          plainLoops.raiseToLatest(one, events, grid);
+          native!.raiseToLatest(other, events, grid);
+          expect(other).toEqual(one);
+          const [a, b] = [0, 1].map(() => new Float32Array(one.length));
+          plainLoops.decaySince(a, one, toUs, 90);
+          native!.decaySince(b, one, toUs, 90);
+          a.forEach((value, i) => expect(b[i]).toBeCloseTo(value, 6));
+        },
+      ),
+    );
+    const odd = (change: Partial<EventBatch>): EventBatch => ({
+      ...batchOf(sensor, [[1, 11, 8, 1]]),
+      ...change,
     });
-
-    it('is empty without events, and takes events outside the interval into its ends', () => {
-      const size = { bins: 3, height: 9, width: 12 };
-      const none = { index: 0, startUs: 0, endUs: 10, events: batchOf(sensor, []) };
-      expect(representWindow(none, representation, size).every((value) => value === 0)).toBe(true);
-      const outside: EventRow[] = [
-        [-100, 3, 4, 1],
-        [900, 3, 4, 1],
-      ];
-      const values = representWindow(
-        { index: 0, startUs: 0, endUs: 10, events: batchOf(sensor, outside) },
-        representation,
-        size,
-      );
-      const plane = 9 * 12;
-      const sums = [0, 1, 2].map((bin) =>
-        values
-          .subarray(
-            bin * representation.channels * plane,
-            (bin + 1) * representation.channels * plane,
-          )
-          .reduce((a, b) => a + b, 0),
-      );
-      expect(sums).toEqual([1, 0, 1]);
-    });
-  },
-);
+    for (const events of [
+      ...[odd({}), odd({ x: Uint16Array.of(12) }), odd({ y: Uint16Array.of(9) })],
+      ...[odd({ polarity: Uint8Array.of(2) }), odd({ tUs: Float64Array.of(NaN) })],
+      ...[odd({ tUs: Float64Array.of(Infinity) }), batchOf(sensor, [])],
+    ]) {
+      expect(native!.sound(events, 12, 9)).toBe(plainLoops.sound(events, 12, 9));
+    }
+  });
+});
 
 describe('representRecording', () => {
   it('bins over [first, last], with the last event in the last bin', async () => {
@@ -143,12 +330,22 @@ describe('representRecording', () => {
       await writeRecording(path, streamOf([batchOf(sensor, rows)]), { sensor });
       const recording = await openRecording(path);
       const size = { bins: 4, height: 9, width: 12 };
-      const { shape, data } = await representRecording(recording, { kind: 'histogram', ...size });
+      const { shape, data } = await representRecording(recording, {
+        representation: parseRepresentation('histogram'),
+        ...size,
+      });
       expect(shape).toEqual([4, 2, 9, 12]);
-      expect(Array.from(data)).toEqual(naive('histogram', rows, [0, 1000], size));
-      const spikes = await representRecording(recording, { kind: 'spikes', ...size });
+      const grid = clipGrid(sensor, { fromUs: 0, toUs: 1000 }, size);
+      expect(Array.from(data)).toEqual(definitions.histogram(rows, grid));
+      const spikes = await representRecording(recording, {
+        representation: parseRepresentation('spikes'),
+        ...size,
+      });
       expect(spikes.data).toBeInstanceOf(Uint8Array);
-      const voxel = await representRecording(recording, { kind: 'voxel', ...size });
+      const voxel = await representRecording(recording, {
+        representation: parseRepresentation('voxel'),
+        ...size,
+      });
       expect(voxel.shape).toEqual([4, 9, 12]);
       expect(Array.from(voxel.data).reduce((a, b) => a + b, 0)).toBeCloseTo(3, 5);
     } finally {
@@ -157,9 +354,13 @@ describe('representRecording', () => {
   });
 });
 
-describe('representationByName', () => {
-  it('names those that are known', () => {
-    expect(() => representationByName('voxels')).toThrow(/spikes, histogram, voxel/);
+describe('parseRepresentation', () => {
+  it('names those that are known, and describes a call in full', () => {
+    expect(() => parseRepresentation('voxels')).toThrow(/spikes; histogram; frame.*; voxel/);
+    expect(() => parseRepresentation('tore:depth=0')).toThrow(/depth.*from 1/);
+    expect(parseRepresentation('timeSurface:9').description).toBe(
+      'timeSurface:tauUs=9,linear=0,polarities=2',
+    );
   });
 });
 

@@ -5,6 +5,7 @@ import { join, resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
 
 import { parseExperiment, readExperiment } from '../../workers/experiment.js';
+import { inputShape } from '../../workers/runs.js';
 
 const minimal = {
   dataset: { path: 'recordings' },
@@ -73,5 +74,13 @@ describe('readExperiment', () => {
     const names = (await readdir(folder)).filter((name) => name.endsWith('.yaml'));
     expect(names.length).toBeGreaterThan(0);
     for (const name of names) await readExperiment(join(folder, name));
+  });
+});
+
+describe('configs', () => {
+  it('paper.yaml reads the adaptive frames, and its model takes their channels', async () => {
+    const experiment = await readExperiment(resolve('configs/paper.yaml'));
+    expect(experiment.preprocess.representation).toMatch(/^afe:/);
+    expect(inputShape(experiment)).toEqual({ bins: 16, channels: 3, height: 128, width: 128 });
   });
 });

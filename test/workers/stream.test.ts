@@ -11,7 +11,7 @@ import { openRecording, writeRecording } from '../../ingest/recording.js';
 import { inference } from '../../models/context.js';
 import { createModel } from '../../models/networks/index.js';
 import { Initialiser } from '../../models/parameters.js';
-import { representationByName, representWindow } from '../../preprocess/representations/index.js';
+import { parseRepresentation, representWindow } from '../../preprocess/representations/index.js';
 import { inferWindows, meanProbabilities } from '../../workers/infer.js';
 import { inputShape, type LoadedModel } from '../../workers/runs.js';
 import { streamPredictions, type StreamReport } from '../../workers/stream.js';
@@ -62,7 +62,7 @@ describe('streamPredictions', () => {
       events: batchOf(tinySensor, inside),
     };
     const size = { bins, height: 8, width: 8 };
-    const values = representWindow(window, representationByName('spikes'), size);
+    const values = representWindow(window, parseRepresentation('spikes'), size);
     const expected = tf.tidy(() => {
       const input = tf.tensor(values, [1, bins, 2, 8, 8]);
       const { logits } = loaded.model.apply(loaded.parameters, input, undefined, inference);

@@ -1,15 +1,14 @@
 import { binEventsDefinition } from '../../ops/binEvents.js';
 import type { Addon } from '../addon.js';
+import { nativeLoops } from '../eventLoops.js';
 import { native, type NativeOps } from './native.js';
 
-const representations = ['histogram', 'spikes', 'voxel'];
-
-export function binEvents({ binEvents: bin }: Addon['kernels']): NativeOps {
+export function binEvents(kernels: Addon['kernels']): NativeOps {
+  const { addToBins } = nativeLoops(kernels);
   return {
     BinEvents: native(binEventsDefinition.forward, (_, [out], __, config) => {
-      const { tUs, x, y, polarity, rows, columns, bins, height, width, fromUs, toUs } = config;
-      const kind = representations.indexOf(config.representation);
-      bin(tUs, x, y, polarity, rows, columns, out, bins, height, width, fromUs, toUs, kind);
+      out.fill(0);
+      addToBins(out as Float32Array, config, config, config.representation);
     }),
   };
 }

@@ -4,7 +4,7 @@ import { openRecording } from '../ingest/recording.js';
 import { filterStream, parseFilter } from '../preprocess/filters/index.js';
 import { syntheticBatches } from './syntheticEvents.js';
 
-// Events per second of preprocessing, one thread, in memory: `npm run bench:preprocess -- [EVENTS] [RECORDING …]
+// Events per second of preprocessing, one thread, in memory: `npm run bench:filters -- [EVENTS] [RECORDING …]
 // [NAME:ARGS …]`. Without a recording the events are synthetic and seeded; recordings are read one after the
 // other, over and over, each later than the one before. Each number is the best of several runs.
 

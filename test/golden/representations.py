@@ -1,0 +1,234 @@
+"""Golden values of representations, written from the papers' equations alone.
+
+    SACCADE_TEST_DATA=... python3 test/golden/representations.py > test/golden/representations.json
+
+Each representation of a few real recordings as its shape, sum, sum of squares, and some of its values.
+"""
+import json
+import os
+import sys
+
+import numpy as np
+
+RECORDINGS = sys.argv[1:] or ["nmnist/test/3", "nmnist/test/8"]
+BINS = 4
+
+
+def load(folder):
+    """The first recording of a folder, in the N-MNIST layout: x, y, then polarity and 23 bits of time."""
+    path = os.path.join(os.environ["SACCADE_TEST_DATA"], folder)
+    name = sorted(os.listdir(path))[0]
+    raw = np.fromfile(os.path.join(path, name), np.uint8).reshape(-1, 5).astype(np.int64)
+    t = (raw[:, 2] & 127) << 16 | raw[:, 3] << 8 | raw[:, 4]
+    assert raw[:, 1].max() < 34 and (np.diff(t) >= 0).all()
+    return f"{folder}/{name}", t.astype(float), raw[:, 0], raw[:, 1], raw[:, 2] >> 7
+
+
+SIDE = 34
+
+
+def bin_of(t, bins):
+    edges = t[0] + (t[-1] - t[0]) * np.arange(1, bins) / bins
+    return np.searchsorted(edges, t, side="right")
+
+
+def ends(t):
+    return t[0] + (t[-1] - t[0]) * np.arange(1, BINS + 1) / BINS
+
+
+def histogram(t, x, y, p):
+    out = np.zeros((BINS, 2, SIDE, SIDE))
+    np.add.at(out, (bin_of(t, BINS), p, y, x), 1)
+    return out
+
+
+def voxel(t, x, y, p):
+    """Zhu et al. 2019, eqs. 1-3."""
+    position = (BINS - 1) * (t - t[0]) / (t[-1] - t[0])
+    out = np.zeros((BINS, SIDE, SIDE))
+    for b in range(BINS):
+        np.add.at(out[b], (y, x), (2 * p - 1) * np.maximum(0, 1 - np.abs(b - position)))
+    return out
+
+
+def est(t, x, y, p):
+    """Gehrig et al. 2019: measurement t*, trilinear kernel."""
+    share = (t - t[0]) / (t[-1] - t[0])
+    out = np.zeros((BINS, 2, SIDE, SIDE))
+    for b in range(BINS):
+        weight = np.maximum(0, 1 - np.abs(b / (BINS - 1) - share) * (BINS - 1))
+        np.add.at(out[b], (p, y, x), share * weight)
+    return out
+
+
+def last_times(t, x, y, p, until):
+    last = np.full((2, SIDE, SIDE), -np.inf)
+    np.maximum.at(last, (p[until], y[until], x[until]), t[until])
+    return last
+
+
+def surfaces(value):
+    def make(t, x, y, p):
+        bins = bin_of(t, BINS)
+        return np.stack(
+            [value(last_times(t, x, y, p, bins <= b), end, t) for b, end in enumerate(ends(t))]
+        )
+
+    return make
+
+
+def tore(t, x, y, p, depth=3):
+    """Baldwin et al. 2022: log ages of the latest events, between 150 us and 5 s."""
+    out = np.zeros((BINS, 2, depth, SIDE, SIDE))
+    bins = bin_of(t, BINS)
+    for b, end in enumerate(ends(t)):
+        ages = np.full((2, depth, SIDE, SIDE), 5e6)
+        for i in np.flatnonzero(bins <= b):
+            queue = ages[p[i], :, y[i], x[i]]
+            ages[p[i], :, y[i], x[i]] = np.concatenate(([end - t[i]], queue[:-1]))
+        out[b] = np.maximum(0, np.log(np.minimum(ages, 5e6) + 1) - np.log(151))
+    return out.reshape(BINS, 2 * depth, SIDE, SIDE)
+
+
+def hats(t, x, y, p, cells=5, radius=2, tau=1e5, memory=5e4):
+    """Sironi et al. 2018, eqs. 4-8, on 5 x 5 cells."""
+    side = 2 * radius + 1
+    out = np.zeros((BINS, 2, side, side, cells, cells))
+    count = np.zeros((BINS, cells, cells))
+    bins = bin_of(t, BINS)
+    cx, cy = x * cells // SIDE, y * cells // SIDE
+    for i in range(len(t)):
+        past = np.arange(np.searchsorted(t, t[i] - memory), np.searchsorted(t, t[i]))
+        near = (
+            (p[past] == p[i])
+            & (cx[past] == cx[i])
+            & (cy[past] == cy[i])
+            & (abs(x[past] - x[i]) <= radius)
+            & (abs(y[past] - y[i]) <= radius)
+        )
+        past = past[near]
+        place = (bins[i], p[i], y[past] - y[i] + radius, x[past] - x[i] + radius, cy[i], cx[i])
+        np.add.at(out, place, np.exp(-(t[i] - t[past]) / tau))
+        count[bins[i], cy[i], cx[i]] += 1
+    out /= np.maximum(count, 1)[:, None, None, None]
+    return out.reshape(BINS, 2 * side * side, cells, cells)
+
+
+def hots(t, x, y, p, prototypes=4, radius=1, tau=2e4):
+    """Lagorce et al. 2017, algorithm 1, one layer."""
+    last = np.full((2, SIDE + 2 * radius, SIDE + 2 * radius), -np.inf)
+    centres, uses = [], []
+    out = np.zeros((BINS, prototypes, SIDE, SIDE))
+    bins = bin_of(t, BINS)
+    for i in range(len(t)):
+        last[p[i], y[i] + radius, x[i] + radius] = t[i]
+        around = last[:, y[i] : y[i] + 2 * radius + 1, x[i] : x[i] + 2 * radius + 1]
+        surface = np.exp((around - t[i]) / tau).ravel()
+        if len(centres) < prototypes:
+            k = len(centres)
+            centres.append(surface)
+            uses.append(1)
+        else:
+            k = int(np.argmin([np.sum((c - surface) ** 2) for c in centres]))
+            c = centres[k]
+            cosine = c @ surface / (np.linalg.norm(c) * np.linalg.norm(surface))
+            centres[k] = c + 0.01 / (1 + uses[k] / 20000) * (surface - cosine * c)
+            uses[k] += 1
+        out[bins[i], k, y[i], x[i]] += 1
+    return out
+
+
+def bina_rep(t, x, y, p, bits=6):
+    """Barchid et al. 2022: the i-th binary frame weighs 2^i."""
+    frames = np.zeros((BINS * bits, 2, SIDE, SIDE))
+    frames[bin_of(t, BINS * bits), p, y, x] = 1
+    weights = 2.0 ** np.arange(bits) / (2**bits - 1)
+    return np.einsum("bnpyx,n->bpyx", frames.reshape(BINS, bits, 2, SIDE, SIDE), weights)
+
+
+def mdes(t, x, y, p, levels=5):
+    """Nam et al. 2022: the last N / 2^m events, the later one overwrites."""
+    out = np.zeros((BINS, levels, SIDE, SIDE))
+    bins = bin_of(t, BINS)
+    for b in range(BINS):
+        own = np.flatnonzero(bins == b)
+        for level in range(levels):
+            for i in own[len(own) - len(own) // 2**level :]:
+                out[b, level, y[i], x[i]] = 2 * p[i] - 1
+    return out
+
+
+def afe(t, x, y, p, minimum=300, threshold=0.35):
+    """Zhou et al. 2024: halve while the halves' counts differ."""
+
+    def opened(image):
+        padded = np.pad(image, ((1, 0), (1, 0)), constant_values=np.inf)
+        eroded = np.minimum.reduce([padded[1:, 1:], padded[:-1, 1:], padded[1:, :-1], padded[:-1, :-1]])
+        padded = np.pad(eroded, ((0, 1), (0, 1)))
+        return np.maximum.reduce([padded[:-1, :-1], padded[1:, :-1], padded[:-1, 1:], padded[1:, 1:]])
+
+    def image(run):
+        total = np.zeros((SIDE, SIDE))
+        for polarity in (0, 1):
+            own = run[p[run] == polarity]
+            counts = np.zeros((SIDE, SIDE))
+            np.add.at(counts, (y[own], x[own]), 1)
+            total += opened(counts)
+        return total
+
+    def divide(run):
+        first, second = run[: len(run) // 2], run[len(run) // 2 :]
+        if np.abs(image(first) - image(second)).sum() <= threshold * len(run):
+            return [run]
+        if len(first) <= minimum:
+            return [first, second]
+        return divide(first) + divide(second)
+
+    runs = divide(np.arange(len(t)))
+    if len(runs) > BINS:
+        runs = [runs[int((b + 0.5) * len(runs) / BINS)] for b in range(BINS)]
+    out = np.zeros((BINS, 3, SIDE, SIDE))
+    for b, run in enumerate(runs):
+        out[b, 2 * p[run], y[run], x[run]] = 1
+        out[b, 1, y[run], x[run]] = 1
+    return out
+
+
+REPRESENTATIONS = {
+    "histogram": histogram,
+    "spikes": lambda *events: (histogram(*events) > 0) * 1.0,
+    "frame": lambda *events: histogram(*events)[:, 1] - histogram(*events)[:, 0],
+    "voxel": voxel,
+    "est": est,
+    "timeSurface:tauUs=40000": surfaces(lambda last, end, t: np.exp((last - end) / 40000)),
+    "timeSurface:tauUs=40000,linear=1": surfaces(
+        lambda last, end, t: np.maximum(0, 1 - (end - last) / 40000)
+    ),
+    "sae": surfaces(
+        lambda last, end, t: np.where(np.isfinite(last), (last - t[0]) / (t[-1] - t[0]), 0)
+    ),
+    "tore:depth=3": tore,
+    "hats:radius=2,tauUs=100000,memoryUs=50000": hats,
+    "hots:prototypes=4,radius=1,tauUs=20000": hots,
+    "binaRep:bits=6": bina_rep,
+    "mdes:levels=5": mdes,
+    "afe:minimumEvents=300,threshold=0.35": afe,
+}
+
+
+def digest(values):
+    flat = values.ravel()
+    chosen = np.flatnonzero(flat)[:: max(1, np.count_nonzero(flat) // 12)][:12]
+    return {
+        "shape": values.shape,
+        "sum": round(float(flat.sum()), 6),
+        "sumOfSquares": round(float((flat**2).sum()), 6),
+        "samples": [[int(i), round(float(flat[i]), 7)] for i in chosen],
+    }
+
+
+golden = {}
+for recording in RECORDINGS:
+    name, *events = load(recording)
+    golden[name] = {call: digest(make(*events)) for call, make in REPRESENTATIONS.items()}
+print(json.dumps(golden, indent=1))

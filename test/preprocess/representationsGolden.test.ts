@@ -1,0 +1,59 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { describe, expect, it } from 'vitest';
+
+import { openRecording } from '../../ingest/recording.js';
+import { parseRepresentation, representRecording } from '../../preprocess/representations/index.js';
+
+interface Digest {
+  readonly shape: readonly number[];
+  readonly sum: number;
+  readonly sumOfSquares: number;
+  readonly samples: readonly (readonly [index: number, value: number])[];
+}
+
+// Made by representations.py, which knows the papers' equations and nothing of this project.
+const golden = JSON.parse(
+  readFileSync(join(import.meta.dirname, '../golden/representations.json'), 'utf8'),
+) as Record<string, Record<string, Digest>>;
+
+const folder = process.env.SACCADE_TEST_DATA ?? '';
+const recordings = Object.keys(golden).filter((name) => existsSync(join(folder, name)));
+const available = folder !== '' && recordings.length > 0;
+if (!available) console.warn('golden values are not compared: no SACCADE_TEST_DATA with N-MNIST');
+
+/** Equal to one part in 100,000, which float32 sums keep. */
+function expectNear(actual: number, expected: number): void {
+  expect(Math.abs(actual - expected)).toBeLessThanOrEqual(1e-5 * Math.max(1, Math.abs(expected)));
+}
+
+describe.runIf(available)('values of the independent NumPy implementation', () => {
+  it.each(
+    recordings.flatMap((name) => Object.keys(golden[name]).map((call) => [name, call] as const)),
+  )('%s as %s', async (name, call) => {
+    const { shape, sum, sumOfSquares, samples } = golden[name][call];
+    const recording = await openRecording(join(folder, name), {
+      sensor: { width: 34, height: 34 },
+    });
+    const [height, width] = shape.slice(-2);
+    const tensor = await representRecording(recording, {
+      representation: parseRepresentation(call),
+      store: 'f32',
+      bins: 4,
+      height,
+      width,
+    });
+    expect(tensor.shape).toEqual(shape);
+    const values = Array.from(tensor.data);
+    for (const [index, value] of samples) expectNear(values[index], value);
+    expectNear(
+      values.reduce((a, b) => a + b, 0),
+      sum,
+    );
+    expectNear(
+      values.reduce((a, b) => a + b * b, 0),
+      sumOfSquares,
+    );
+  });
+});
