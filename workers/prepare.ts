@@ -17,9 +17,10 @@ import {
   type LoaderOptions,
   shuffledBatches,
 } from '../preprocess/loader.js';
+import type { PreprocessConfig } from '../preprocess/pipeline/index.js';
 import { representationByName } from '../preprocess/representations/index.js';
 import type { TrainingData } from '../models/training/train.js';
-import type { Experiment, PreprocessConfig } from './experiment.js';
+import type { Experiment } from './experiment.js';
 import type { JobContext } from './job.js';
 
 /** A data set, split, windowed and cached. */

@@ -26,7 +26,7 @@ const rows: EventRow[] = Array.from({ length: 500 }, (_, i) => [
 ]);
 const plain: ClipPipeline = {
   filters: [],
-  window: { kind: 'time', windowUs: 1000, incomplete: 'keep' },
+  window: { kind: 'time', windowUs: 1000, incomplete: 'pad' },
 };
 
 let folder: string;
