@@ -33,6 +33,8 @@ const loaderSchema = z
     workers: z.number().int().min(0).max(64).default(1),
     /** Batches that are prepared ahead for each thread. */
     prefetch: positive.max(64).default(2),
+    /** Whether clips that nothing is augmented of are kept in the cache as tensors, beside their events. */
+    tensors: z.boolean().default(true),
   })
   .prefault({});
 

@@ -1,4 +1,5 @@
 import type { RegisterCommand } from '../io.js';
+import { registerCache } from './cache.js';
 import { registerCompare } from './compare.js';
 import { registerConvert } from './convert.js';
 import { registerDataset } from './dataset.js';
@@ -19,6 +20,7 @@ export const commands: readonly RegisterCommand[] = [
   registerRepresent,
   registerSimulate,
   registerDataset,
+  registerCache,
   registerTrain,
   registerEval,
   registerCompare,
