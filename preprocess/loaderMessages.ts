@@ -1,7 +1,8 @@
 import type { ErrorKind } from '../engine/support/errors.js';
-import { representationCall } from './cache/index.js';
+import { parseAugmentation } from './augmentations/index.js';
+import { lazyShard, lazyTensors, representationCall } from './cache/index.js';
 import type { ClipBatch, EpochOptions } from './loader.js';
-import type { ClipSize } from './representations/index.js';
+import { type ClipSize, representationByName } from './representations/index.js';
 
 /** What a loader's thread is started with: options of an epoch as plain data. */
 export interface LoaderThreadData {
@@ -37,6 +38,7 @@ export type LoadAnswer =
       readonly failure: { readonly kind?: ErrorKind; readonly message: string };
     };
 
+/** Options of an epoch as plain data. */
 export function threadData({
   clips,
   representation,
@@ -59,4 +61,27 @@ export function threadData({
     seed,
     classes,
   };
+}
+
+/** The options that plain data stands for; files are opened when they are first read from. */
+export function epochOptions(data: LoaderThreadData): EpochOptions {
+  const shards = new Map<string, ReturnType<typeof lazyShard>>();
+  const tensors = new Map<string, ReturnType<typeof lazyTensors>>();
+  return {
+    ...data,
+    clips: data.clips.map((clip) => ({
+      ...clip,
+      shard: once(shards, clip.shard, lazyShard),
+      tensors: clip.tensors === undefined ? undefined : once(tensors, clip.tensors, lazyTensors),
+    })),
+    representation: representationByName(data.representation),
+    augmentations: data.augmentations.map((call) => parseAugmentation(call)),
+  };
+}
+
+/** What was made for a key, now or earlier. */
+function once<T>(made: Map<string, T>, key: string, make: (key: string) => T): T {
+  let value = made.get(key);
+  if (value === undefined) made.set(key, (value = make(key)));
+  return value;
 }
