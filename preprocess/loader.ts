@@ -1,17 +1,24 @@
-import { createRandom, permutation } from '../engine/support/random.js';
-import { type Augmentation, augment } from './augmentations/index.js';
-import type { Shard } from './cache/index.js';
+import { SaccadeError } from '../engine/support/errors.js';
+import { createRandom, permutation, type Random } from '../engine/support/random.js';
+import {
+  type Augmentation,
+  type AugmentedSample,
+  augmentSample,
+  type LabelledWindow,
+} from './augmentations/index.js';
+import type { Shard, TensorShard } from './cache/index.js';
 import {
   clipLength,
   type ClipSize,
   type Representation,
   representWindow,
 } from './representations/index.js';
-import type { EventWindow } from './windows/index.js';
 
 /** A window in the cache together with what is known about it. */
 export interface Clip {
-  readonly shard: Shard;
+  readonly shard: Pick<Shard, 'path' | 'read'>;
+  /** Its represented windows, where they are kept too; of use where nothing is augmented. */
+  readonly tensors?: Pick<TensorShard, 'path' | 'read'>;
   /** Position in the shard. */
   readonly position: number;
   readonly label: number;
@@ -25,8 +32,13 @@ export interface ClipBatch {
   readonly inputs: Float32Array;
   /** `[batch, time, channels, height, width]`. */
   readonly shape: readonly number[];
-  /** Class of each clip. */
+  /** Class of each clip; of a mixed one, that of its own window. */
   readonly labels: Int32Array;
+  /**
+   * Share of each class in each clip, `[batch, classes]`, rows sum to 1; where not given, each clip shows the
+   * class of its label alone.
+   */
+  readonly targets?: Float32Array;
 }
 
 export interface LoaderOptions {
@@ -41,54 +53,104 @@ export interface LoaderOptions {
 export function* batchesInOrder(options: LoaderOptions): Generator<ClipBatch> {
   const { clips, batchSize } = options;
   for (let start = 0; start < clips.length; start += batchSize) {
-    yield loadBatch(options, clips.slice(start, start + batchSize));
+    yield loadClips(options, clips.slice(start, start + batchSize));
   }
 }
 
 export interface EpochOptions extends LoaderOptions {
   readonly augmentations: readonly Augmentation[];
   readonly seed: number;
+  /** Number of classes, for the shares of mixed clips; by default one more than the greatest label. */
+  readonly classes?: number;
 }
 
 /** Batches in an epoch: as many as needed, all of nearly the same size. */
-export function batchesPerEpoch({ clips, batchSize }: LoaderOptions): number {
+export function batchesPerEpoch({
+  clips,
+  batchSize,
+}: Pick<LoaderOptions, 'clips' | 'batchSize'>): number {
   return Math.ceil(clips.length / batchSize);
+}
+
+/** The clips of an epoch's batches, by their index: every clip once, shuffled by the seed and the epoch. */
+export function shuffledIndices(options: EpochOptions, epoch: number): Uint32Array[] {
+  const { clips, seed } = options;
+  const count = batchesPerEpoch(options);
+  const order = permutation(clips.length, createRandom(seed, 'shuffle', epoch));
+  const border = (batch: number): number => Math.floor((batch * clips.length) / count);
+  return Array.from({ length: count }, (_, batch) => order.slice(border(batch), border(batch + 1)));
 }
 
 /**
  * The batches of an epoch from batch `start` on: every clip once, shuffled and augmented. A batch is a
  * function of the clips, the seed, the epoch and its number alone, so a run can be resumed anywhere.
+ *
+ * @throws SaccadeError that names the clip which cannot be read or is not finite.
  */
 export function* shuffledBatches(
   options: EpochOptions,
   epoch: number,
   start = 0,
 ): Generator<ClipBatch> {
-  const { clips, seed, augmentations } = options;
-  const count = batchesPerEpoch(options);
-  const order = permutation(clips.length, createRandom(seed, 'shuffle', epoch));
-  const border = (batch: number): number => Math.floor((batch * clips.length) / count);
-  for (let batch = start; batch < count; batch++) {
-    const chosen = order.subarray(border(batch), border(batch + 1));
-    yield loadBatch(
-      options,
-      Array.from(chosen, (index) => clips[index]),
-      (window, i) =>
-        augment(window, augmentations, createRandom(seed, 'augment', epoch, chosen[i])),
-    );
-  }
+  const batches = shuffledIndices(options, epoch);
+  for (const chosen of batches.slice(start)) yield loadAugmented(options, epoch, chosen);
 }
 
-function loadBatch(
+/**
+ * One batch of an epoch. What is drawn for a clip depends on the seed, the epoch and the clip's index, not on
+ * the batch that it is in.
+ *
+ * @param chosen indices of clips.
+ */
+export function loadAugmented(
+  options: EpochOptions,
+  epoch: number,
+  chosen: Uint32Array,
+): ClipBatch {
+  const { clips, seed, augmentations } = options;
+  const own = Array.from(chosen, (index) => clips[index]);
+  if (augmentations.length === 0) return loadClips(options, own);
+  const labelled = ({ shard, position, label }: Clip): LabelledWindow => ({
+    window: shard.read(position),
+    label,
+  });
+  const partner = (random: Random): LabelledWindow => {
+    const clip = clips[random.integer(clips.length)];
+    return ofClip(clip, () => labelled(clip));
+  };
+  const shares: AugmentedSample['shares'][] = [];
+  const batch = fillBatch(options, own, (clip, out, i) => {
+    const random = createRandom(seed, 'augment', epoch, chosen[i]);
+    const sample = augmentSample(labelled(clip), augmentations, random, partner);
+    shares.push(sample.shares);
+    representWindow(sample.window, options.representation, options.size, out);
+  });
+  if (!augmentations.some(({ mix }) => mix !== undefined)) return batch;
+  return { ...batch, targets: targetsOf(shares, options) };
+}
+
+function loadClips(options: LoaderOptions, clips: readonly Clip[]): ClipBatch {
+  const { representation, size } = options;
+  return fillBatch(options, clips, ({ shard, tensors, position }, out) => {
+    if (tensors !== undefined) tensors.read(position, out);
+    else representWindow(shard.read(position), representation, size, out);
+  });
+}
+
+/** @param fill writes a clip's values into its part of the batch. */
+function fillBatch(
   { representation, size }: LoaderOptions,
   clips: readonly Clip[],
-  change: (window: EventWindow, i: number) => EventWindow = (window) => window,
+  fill: (clip: Clip, out: Float32Array, i: number) => void,
 ): ClipBatch {
   const length = clipLength(representation, size);
   const inputs = new Float32Array(clips.length * length);
-  clips.forEach(({ shard, position }, i) => {
+  clips.forEach((clip, i) => {
     const out = inputs.subarray(i * length, (i + 1) * length);
-    representWindow(change(shard.read(position), i), representation, size, out);
+    ofClip(clip, () => {
+      fill(clip, out, i);
+      requireFinite(out);
+    });
   });
   const { bins, height, width } = size;
   return {
@@ -96,4 +158,45 @@ function loadBatch(
     shape: [clips.length, bins, representation.channels, height, width],
     labels: Int32Array.from(clips, ({ label }) => label),
   };
+}
+
+function targetsOf(
+  shares: readonly AugmentedSample['shares'][],
+  {
+    clips,
+    classes = 1 + clips.reduce((most, { label }) => Math.max(most, label), 0),
+  }: EpochOptions,
+): Float32Array {
+  const targets = new Float32Array(shares.length * classes);
+  shares.forEach((each, i) => {
+    for (const [label, share] of each) targets[i * classes + label] = share;
+  });
+  return targets;
+}
+
+function requireFinite(values: Float32Array): void {
+  for (let i = 0; i < values.length; i++) {
+    // NaN and infinities alone differ from themselves here.
+    if (values[i] - values[i] !== 0) {
+      throw new SaccadeError(
+        'input',
+        `value ${i} of the tensor is ${values[i]}, expected a number`,
+      );
+    }
+  }
+}
+
+/** Does something with a clip; an error says which clip it was. */
+function ofClip<T>({ recording, position }: Clip, action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    if (!(error instanceof SaccadeError)) throw error;
+    throw new SaccadeError(
+      error.kind,
+      `${recording}, window ${position}: ${error.message}`,
+      {},
+      error,
+    );
+  }
 }

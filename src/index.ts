@@ -98,13 +98,26 @@ export {
 } from '../preprocess/filters/index.js';
 
 /** Windows: the stretches of a recording that models see. */
-export { type EventWindow, type WindowConfig, windowsOf } from '../preprocess/windows/index.js';
+export {
+  type EventWindow,
+  type LabelledInterval,
+  type WindowConfig,
+  windowLabel,
+  windowsOf,
+} from '../preprocess/windows/index.js';
+
+/** Pipelines: filter → window → represent → augment, described step by step. */
+export {
+  pipeline,
+  type PreprocessConfig,
+  type PreprocessInput,
+} from '../preprocess/pipeline/index.js';
 
 /** Representations: events as dense tensors. */
 export {
   addToClip,
   addToTokens,
-  type Clip,
+  type Clip as RepresentedClip,
   type ClipSize,
   type DenseArray,
   finishClip,
@@ -131,6 +144,8 @@ export {
   augment,
   type Augmentation,
   augmentations,
+  augmentSample,
+  type LabelledWindow,
   parseAugmentation,
 } from '../preprocess/augmentations/index.js';
 
@@ -161,7 +176,12 @@ export {
   type TrainingResult,
 } from '../models/training/train.js';
 export { type TrainingConfig, trainingSchema } from '../models/training/config.js';
-export type { ClipBatch } from '../preprocess/loader.js';
+export type { Clip, ClipBatch, EpochOptions } from '../preprocess/loader.js';
+export {
+  openLoader,
+  type ParallelLoader,
+  type ParallelOptions,
+} from '../preprocess/parallelLoader.js';
 
 /** Evaluation: predictions, metrics with intervals, reports, a picture of the confusion matrix. */
 export { evaluate, type Evaluation } from '../models/evaluation/evaluate.js';

@@ -14,7 +14,7 @@ import { checkpointNames } from '../models/training/train.js';
 import { batchesInOrder, type Clip } from '../preprocess/loader.js';
 import type { Experiment } from './experiment.js';
 import type { JobContext } from './job.js';
-import { loaderOptions, prepareData } from './prepare.js';
+import { loaderOptions, type PreparedData, prepareData } from './prepare.js';
 import { loadModel, runFolderOf, type LoadedModel } from './runs.js';
 
 export interface EvaluateJob {
@@ -61,14 +61,27 @@ export interface EvaluationOutcome {
  * @throws SaccadeError of kind `input` where the part has no clips.
  */
 export async function evaluateJob(
-  { path, cacheFolder, part, backend, data }: EvaluateJob,
+  job: EvaluateJob,
   context: JobContext = {},
 ): Promise<EvaluationOutcome> {
-  await selectBackend(backend);
-  const loaded = await loadModel(path);
+  await selectBackend(job.backend);
+  const loaded = await loadModel(job.path);
+  const experiment = withData(loaded.experiment, job.data);
+  const prepared = await prepareData(experiment, job.cacheFolder, context);
+  try {
+    return await evaluatePrepared(job, loaded, experiment, prepared);
+  } finally {
+    await prepared.release();
+  }
+}
+
+async function evaluatePrepared(
+  { path, part }: EvaluateJob,
+  loaded: LoadedModel,
+  experiment: Experiment,
+  prepared: PreparedData,
+): Promise<EvaluationOutcome> {
   const { classes, synthetic } = loaded;
-  const experiment = withData(loaded.experiment, data);
-  const prepared = await prepareData(experiment, cacheFolder, context);
   requireSameClasses(prepared.classes, classes, experiment.dataset.path);
   const clips = prepared.clips[part];
   if (clips.length === 0) {

@@ -5,26 +5,14 @@ import { parse as parseYaml, YAMLParseError } from 'yaml';
 import { z } from 'zod';
 
 import { SaccadeError } from '../engine/support/errors.js';
+import { parseConfig } from '../engine/support/parseConfig.js';
 import { datasetLayouts } from '../ingest/datasets/index.js';
 import { modelSchema } from '../models/networks/index.js';
 import { trainingSchema } from '../models/training/config.js';
-import { parseAugmentation } from '../preprocess/augmentations/index.js';
-import { parseFilter } from '../preprocess/filters/index.js';
-import { parseRepresentation } from '../preprocess/representations/index.js';
+import { preprocessSchema } from '../preprocess/pipeline/index.js';
 
 const share = z.number().min(0).max(1);
 const positive = z.number().int().positive();
-
-/** A text that a parser takes; its complaint is the schema's. */
-function call(parse: (text: string) => unknown): z.ZodType<string, string> {
-  return z.string().superRefine((text, context) => {
-    try {
-      parse(text);
-    } catch (error) {
-      context.addIssue({ code: 'custom', message: (error as Error).message });
-    }
-  });
-}
 
 const datasetSchema = z.strictObject({
   /** Folder of the recordings, relative to the configuration file. */
@@ -38,33 +26,17 @@ const datasetSchema = z.strictObject({
   splitSeed: z.number().int().optional(),
 });
 
-const windowSchema = z.discriminatedUnion('kind', [
-  z.strictObject({
-    kind: z.literal('time'),
-    windowUs: positive,
-    strideUs: positive.optional(),
-    incomplete: z.enum(['keep', 'drop']).default('keep'),
-  }),
-  z.strictObject({
-    kind: z.literal('count'),
-    count: positive,
-    stride: positive.optional(),
-    incomplete: z.enum(['keep', 'drop']).default('keep'),
-  }),
-]);
-
-const preprocessSchema = z.strictObject({
-  /** Filters in order, `name:arguments`. */
-  filters: z.array(call(parseFilter)).default([]),
-  window: windowSchema,
-  /** What the model reads, `name:arguments`. */
-  representation: call(parseRepresentation).default('spikes'),
-  bins: positive.default(12),
-  height: positive.default(32),
-  width: positive.default(32),
-  /** Augmentations of training clips in order, `name:arguments`. */
-  augmentations: z.array(call(parseAugmentation)).default([]),
-});
+/** How clips come from the cache to the model; none of it changes what is learned. */
+const loaderSchema = z
+  .strictObject({
+    /** Threads that represent and augment training clips while the model learns; 0 = none but its own. */
+    workers: z.number().int().min(0).max(64).default(1),
+    /** Batches that are prepared ahead for each thread. */
+    prefetch: positive.max(64).default(2),
+    /** Whether clips that nothing is augmented of are kept in the cache as tensors, beside their events. */
+    tensors: z.boolean().default(true),
+  })
+  .prefault({});
 
 /** An experiment: what is read, how it is prepared, which model learns it and how. */
 export const experimentSchema = z.strictObject({
@@ -72,12 +44,12 @@ export const experimentSchema = z.strictObject({
   seed: z.number().int().default(1),
   dataset: datasetSchema,
   preprocess: preprocessSchema,
+  loader: loaderSchema,
   model: modelSchema,
   training: trainingSchema,
 });
 
 export type Experiment = z.infer<typeof experimentSchema>;
-export type PreprocessConfig = Experiment['preprocess'];
 
 /**
  * Checks an experiment.
@@ -86,18 +58,7 @@ export type PreprocessConfig = Experiment['preprocess'];
  * @throws SaccadeError of kind `config` that names the first wrong field and what was expected there.
  */
 export function parseExperiment(value: unknown, file: string): Experiment {
-  const result = experimentSchema.safeParse(value);
-  if (result.success) return result.data;
-  const [issue] = result.error.issues;
-  const path = issue.path.join('.');
-  const field =
-    issue.code === 'unrecognized_keys'
-      ? [path, issue.keys[0]].filter((part) => part !== '').join('.')
-      : path === ''
-        ? undefined
-        : path;
-  const message = issue.code === 'unrecognized_keys' ? 'there is no such field' : issue.message;
-  throw new SaccadeError('config', message, { file, field });
+  return parseConfig(experimentSchema, value, file);
 }
 
 /**

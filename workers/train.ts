@@ -12,7 +12,7 @@ import {
 } from '../models/training/train.js';
 import type { Experiment } from './experiment.js';
 import type { JobContext } from './job.js';
-import { prepareData, trainingData } from './prepare.js';
+import { type PreparedData, prepareData, trainingData } from './prepare.js';
 import { inputShape, readDescription, writeDescription, type RunDescription } from './runs.js';
 
 export interface TrainJob {
@@ -42,12 +42,21 @@ export interface TrainOutcome extends TrainingResult {
  * @throws SaccadeError of kind `config` where the folder holds a run of another experiment; see also
  *   `prepareData` and `train`.
  */
-export async function trainJob(
-  { experiment, folder, cacheFolder, backend, fresh = false }: TrainJob,
-  context: TrainContext = {},
+export async function trainJob(job: TrainJob, context: TrainContext = {}): Promise<TrainOutcome> {
+  await selectBackend(job.backend);
+  const prepared = await prepareData(job.experiment, job.cacheFolder, context);
+  try {
+    return await trainPrepared(job, prepared, context);
+  } finally {
+    await prepared.release();
+  }
+}
+
+async function trainPrepared(
+  { experiment, folder, fresh = false }: TrainJob,
+  prepared: PreparedData,
+  context: TrainContext,
 ): Promise<TrainOutcome> {
-  await selectBackend(backend);
-  const prepared = await prepareData(experiment, cacheFolder, context);
   const { classes, synthetic, notes } = prepared;
   for (const sentence of notes) context.onMessage?.(sentence);
   const description: RunDescription = { experiment, classes, synthetic };
@@ -59,9 +68,10 @@ export async function trainJob(
   const first = model.initialise(new Initialiser(experiment.seed));
   const parameters = countParameters(first);
   disposeTree(first);
+  const data = trainingData(experiment, prepared);
   const result = await train({
     model,
-    data: trainingData(experiment, prepared),
+    data,
     config: experiment.training,
     seed: experiment.seed,
     folder,
@@ -76,7 +86,7 @@ export async function trainJob(
       }),
     onEpoch: context.onEpoch,
     onWarning: context.onMessage,
-  });
+  }).finally(() => data.close());
   const { train: trained, validation } = prepared.clips;
   return {
     ...result,
@@ -86,7 +96,10 @@ export async function trainJob(
   };
 }
 
-/** A folder's earlier run must be of this experiment; only the number of epochs may have changed. */
+/**
+ * A folder's earlier run must be of this experiment; only the number of epochs may have changed, and how clips
+ * are loaded, which changes nothing of the result.
+ */
 async function requireSameRun(folder: string, wanted: RunDescription): Promise<void> {
   const found = await readDescription(folder);
   if (found === undefined) return;
@@ -94,7 +107,11 @@ async function requireSameRun(folder: string, wanted: RunDescription): Promise<v
     JSON.parse(
       JSON.stringify({
         ...rest,
-        experiment: { ...experiment, training: { ...experiment.training, epochs: undefined } },
+        experiment: {
+          ...experiment,
+          loader: undefined,
+          training: { ...experiment.training, epochs: undefined },
+        },
       }),
     );
   if (isDeepStrictEqual(comparable(found), comparable(wanted))) return;

@@ -18,6 +18,8 @@ export const trainingSchema = z
     gradientClip: z.number().min(0).default(1),
     /** α of mixup's Beta(α, α), in (0, 1]; 0 = no mixup. */
     mixup: share.default(0),
+    /** α of CutMix's Beta(α, α), likewise; where both are set, each step draws one of them. */
+    cutmix: share.default(0),
     /** Share of the loss that is the mean over every step's loss rather than the last step's (TET). */
     perStepLoss: share.default(0),
     /** Largest share of the old value that a running statistic keeps at each step. */

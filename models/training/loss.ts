@@ -32,7 +32,22 @@ export function smoothTargets(
   classes: number,
   smoothing: number,
 ): Float32Array {
-  const targets = new Float32Array(labels.length * classes).fill(smoothing / classes);
-  for (let i = 0; i < labels.length; i++) targets[i * classes + labels[i]] += 1 - smoothing;
+  const shares = new Float32Array(labels.length * classes);
+  for (let i = 0; i < labels.length; i++) shares[i * classes + labels[i]] = 1;
+  return smoothShares(shares, classes, smoothing);
+}
+
+/**
+ * The same for clips that show several classes: (1 - s) · share + s/K.
+ *
+ * @param shares of the classes, `[clips, classes]`, rows sum to 1; not changed.
+ */
+export function smoothShares(
+  shares: Float32Array,
+  classes: number,
+  smoothing: number,
+): Float32Array {
+  const targets = new Float32Array(shares.length).fill(smoothing / classes);
+  for (let i = 0; i < shares.length; i++) targets[i] += (1 - smoothing) * shares[i];
   return targets;
 }

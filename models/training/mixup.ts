@@ -32,7 +32,7 @@ export function mixup(
 }
 
 /** Beta(α, α) for α ≤ 1 by Jöhnk's method (1964): powers of uniforms, accepted where they sum below 1. */
-function beta(alpha: number, random: Random): number {
+export function beta(alpha: number, random: Random): number {
   for (;;) {
     const a = random.uniform() ** (1 / alpha);
     const b = random.uniform() ** (1 / alpha);

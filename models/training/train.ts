@@ -7,13 +7,14 @@ import * as tf from '@tensorflow/tfjs-core';
 import { SaccadeError } from '../../engine/support/errors.js';
 import type { ClipBatch } from '../../preprocess/loader.js';
 import { makeFolders } from '../../engine/support/folders.js';
-import { createRandom } from '../../engine/support/random.js';
+import { createRandom, type Random } from '../../engine/support/random.js';
 import { readCheckpoint, writeCheckpoint } from '../checkpoints/checkpoint.js';
 import { evaluate, firingRateWarnings, type Evaluation } from '../evaluation/evaluate.js';
 import type { Model } from '../model.js';
 import { flatten, Initialiser, unflatten } from '../parameters.js';
 import type { TrainingConfig } from './config.js';
-import { smoothTargets } from './loss.js';
+import { cutmix } from './cutmix.js';
+import { smoothShares, smoothTargets } from './loss.js';
 import { mixup } from './mixup.js';
 import { learningRateAt } from './schedule.js';
 import { disposeTraining, startTraining, trainingStep, type TrainingState } from './step.js';
@@ -23,7 +24,7 @@ import { openEventFile } from './tensorboard.js';
 export interface TrainingData {
   readonly batchesPerEpoch: number;
   /** Shuffled and augmented training batches of an epoch, from batch `start` on. */
-  train(epoch: number, start: number): Iterable<ClipBatch>;
+  train(epoch: number, start: number): Iterable<ClipBatch> | AsyncIterable<ClipBatch>;
   validation(): Iterable<ClipBatch>;
 }
 
@@ -130,7 +131,7 @@ export async function train(options: TrainingOptions): Promise<TrainingResult> {
   try {
     while (progress.epoch < config.epochs) {
       const { epoch } = progress;
-      for (const batch of data.train(epoch, progress.batch)) {
+      for await (const batch of data.train(epoch, progress.batch)) {
         const learningRate = rateAt(progress.step);
         const result = runStep(options, state, progress.step, batch, learningRate);
         if (result.notFinite !== undefined) {
@@ -252,22 +253,35 @@ function runStep(
   batch: ClipBatch,
   learningRate: number,
 ): ReturnType<typeof trainingStep> {
-  const clips = batch.shape[0];
-  const plain = {
-    inputs: batch.inputs,
-    targets: smoothTargets(batch.labels, model.classes, config.labelSmoothing),
-  };
-  const { inputs, targets } =
-    config.mixup > 0
-      ? mixup(plain.inputs, plain.targets, clips, config.mixup, createRandom(seed, 'mixup', step))
-      : plain;
+  const { inputs, targets } = mixedBatch(batch, model.classes, config, () =>
+    createRandom(seed, 'mixup', step),
+  );
   const input = tf.tensor(inputs, [...batch.shape]);
-  const target = tf.tensor(targets, [clips, model.classes]);
+  const target = tf.tensor(targets, [batch.shape[0], model.classes]);
   try {
     return trainingStep(model, state, input, target, { ...config, learningRate });
   } finally {
     tf.dispose([input, target]);
   }
+}
+
+/** A batch with smoothed targets, mixed as the settings say. */
+function mixedBatch(
+  { inputs, shape, labels, targets: shares }: ClipBatch,
+  classes: number,
+  { labelSmoothing, mixup: mixupAlpha, cutmix: cutmixAlpha }: TrainingConfig,
+  createMixRandom: () => Random,
+): { inputs: Float32Array; targets: Float32Array } {
+  const targets =
+    shares === undefined
+      ? smoothTargets(labels, classes, labelSmoothing)
+      : smoothShares(shares, classes, labelSmoothing);
+  if (mixupAlpha === 0 && cutmixAlpha === 0) return { inputs, targets };
+  const random = createMixRandom();
+  const cuts = cutmixAlpha > 0 && (mixupAlpha === 0 || random.uniform() < 0.5);
+  return cuts
+    ? cutmix(inputs, shape, targets, cutmixAlpha, random)
+    : mixup(inputs, targets, shape[0], mixupAlpha, random);
 }
 
 async function resume(path: string): Promise<{ state: TrainingState; progress: Progress }> {

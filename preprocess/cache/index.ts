@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { endianness } from 'node:os';
-import { join } from 'node:path';
+import { extname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 
 import { SaccadeError } from '../../engine/support/errors.js';
@@ -10,12 +10,25 @@ import type { EventBatch, SensorSize } from '../../ingest/eventBatch.js';
 import { type ReadOptions, type Recording, summarise } from '../../ingest/recording.js';
 import { type EventFilter, filterStream } from '../filters/index.js';
 import { createWindowReport, type WindowConfig, windowsOf } from '../windows/index.js';
+import type { CacheHold } from './hold.js';
+import { keptOrMade } from './kept.js';
 import { openShard, type Shard, writeShard } from './shard.js';
 
-export type { Shard, ShardReport } from './shard.js';
+export { type CacheHold, holdCache } from './hold.js';
+export {
+  type CacheEntry,
+  cacheLimit,
+  clearCache,
+  enforceLimit,
+  type Eviction,
+  listCache,
+  setCacheLimit,
+} from './manage.js';
+export { lazyShard, type Shard, type ShardReport } from './shard.js';
+export { cachedTensors, lazyTensors, representationCall, type TensorShard } from './tensors.js';
 
 /** Raised whenever the same source and settings give other windows. */
-const cacheVersion = 1;
+const cacheVersion = 2;
 
 /** A recording, or a part of its time. */
 export interface ClipSource {
@@ -40,6 +53,7 @@ export interface ClipPipeline {
  * file or setting can never give old ones. Several processes may share a cache: shards appear whole.
  *
  * @param folder of the cache; made where missing.
+ * @param hold keeps the shard while it is in use, should the cache have a limit.
  * @returns the shard, and whether it was made now.
  * @throws SaccadeError of kind `input` where the recording cannot be read; damage inside it is only
  *   counted in the shard.
@@ -48,18 +62,14 @@ export async function cachedWindows(
   folder: string,
   source: ClipSource,
   clipPipeline: ClipPipeline,
-  { signal }: { readonly signal?: AbortSignal } = {},
+  { signal, hold }: { readonly signal?: AbortSignal; readonly hold?: CacheHold } = {},
 ): Promise<{ shard: Shard; made: boolean }> {
   const key = await shardKey(source, clipPipeline, signal);
   const path = join(folder, key.slice(0, 2), `${key}.shard`);
-  const kept = await openShard(path);
-  if (kept !== undefined) return { shard: kept, made: false };
-  await makeShard(path, source, clipPipeline, signal);
-  const shard = await openShard(path);
-  if (shard === undefined) {
-    throw new SaccadeError('environment', 'was written but cannot be read back', { file: path });
-  }
-  return { shard, made: true };
+  const { kept, made } = await keptOrMade(path, openShard, hold, () =>
+    makeShard(path, source, clipPipeline, signal),
+  );
+  return { shard: kept, made };
 }
 
 async function shardKey(
@@ -71,6 +81,8 @@ async function shardKey(
     cacheVersion,
     endianness: endianness(),
     source: await hashFile(path, signal),
+    // A few formats are told by it.
+    extension: extname(path).toLowerCase(),
     sensor,
     range,
     part,

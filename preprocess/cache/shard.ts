@@ -1,24 +1,13 @@
-import { closeSync, openSync, readSync } from 'node:fs';
-import { open } from 'node:fs/promises';
-
-import { writeFileAtomically } from '../../engine/support/atomicFile.js';
 import { SaccadeError } from '../../engine/support/errors.js';
 import { createBatch, type SensorSize } from '../../ingest/eventBatch.js';
 import type { EventWindow } from '../windows/index.js';
+import { type FileMarks, firstOffset, readIndexed, readPart, writeIndexed } from './indexedFile.js';
 
 /**
- * A shard is one file with the windows of one recording:
- *
- *     "SACSHARD"  8 bytes
- *     windows     one after the other: t float64, x uint16, y uint16, polarity uint8, padded to 8 bytes
- *     index       JSON, `ShardIndex`
- *     length      uint32, of the index in bytes
- *     "SACSHEND"  8 bytes: a file without it was not finished
- *
- * in the byte order of the machine that wrote it, which is a part of the cache's key.
+ * A shard is one file (`indexedFile.ts`) with the windows of one recording. Each part is a window: t float64,
+ * x uint16, y uint16, polarity uint8, padded to 8 bytes.
  */
-const startMark = 'SACSHARD';
-const endMark = 'SACSHEND';
+const marks: FileMarks = { start: 'SACSHARD', end: 'SACSHEND' };
 const bytesPerEvent = 8 + 2 + 2 + 1;
 
 interface ShardWindow {
@@ -51,6 +40,8 @@ export interface Shard extends ShardReport {
   readonly path: string;
   /** Number of windows. */
   readonly length: number;
+  /** Of the recording; undefined where there is no window. */
+  readonly sensor?: SensorSize;
   /** Reads a window, `0 <= position < length`. */
   read(position: number): EventWindow;
 }
@@ -65,16 +56,16 @@ export async function writeShard(
   windows: AsyncIterable<EventWindow>,
   report: () => ShardReport,
 ): Promise<void> {
-  await writeFileAtomically(path, encode(windows, report));
+  const listed: ShardWindow[] = [];
+  const index = (): ShardIndex => ({ windows: listed, report: report() });
+  await writeIndexed(path, marks, encode(windows, listed), index);
 }
 
 async function* encode(
   windows: AsyncIterable<EventWindow>,
-  report: () => ShardReport,
+  listed: ShardWindow[],
 ): AsyncGenerator<Uint8Array> {
-  const listed: ShardWindow[] = [];
-  let offset = startMark.length;
-  yield Buffer.from(startMark, 'latin1');
+  let offset = firstOffset;
   for await (const { index, startUs, endUs, events } of windows) {
     const { sensor, length, tUs, x, y, polarity } = events;
     const bytes = new Uint8Array(paddedLength(length));
@@ -87,11 +78,6 @@ async function* encode(
     listed.push({ index, startUs, endUs, sensor, length, offset });
     offset += bytes.length;
   }
-  const index: ShardIndex = { windows: listed, report: report() };
-  const text = Buffer.from(JSON.stringify(index));
-  const length = Buffer.alloc(4);
-  length.writeUInt32LE(text.length);
-  yield Buffer.concat([text, length, Buffer.from(endMark, 'latin1')]);
 }
 
 function paddedLength(events: number): number {
@@ -99,60 +85,40 @@ function paddedLength(events: number): number {
 }
 
 /** Opens a shard; undefined where there is none, or an unfinished or damaged one. */
-export async function openShard(path: string): Promise<Shard | undefined> {
-  const index = await readIndex(path);
+export function openShard(path: string): Shard | undefined {
+  const index = readIndexed<ShardIndex>(path, marks, ({ windows }) => {
+    const last = windows.at(-1);
+    return last === undefined ? firstOffset : last.offset + paddedLength(last.length);
+  });
   if (index === undefined) return undefined;
   const { windows, report } = index;
   return {
     ...report,
     path,
     length: windows.length,
+    sensor: windows.at(0)?.sensor,
     read: (position) => readWindow(path, windows[position]),
   };
 }
 
-async function readIndex(path: string): Promise<ShardIndex | undefined> {
-  const file = await open(path, 'r').catch(() => undefined);
-  if (file === undefined) return undefined;
-  try {
-    const { size } = await file.stat();
-    const tailLength = 4 + endMark.length;
-    if (size < startMark.length + tailLength) return undefined;
-    const tail = Buffer.alloc(tailLength);
-    await file.read(tail, 0, tailLength, size - tailLength);
-    if (tail.toString('latin1', 4) !== endMark) return undefined;
-    const length = tail.readUInt32LE(0);
-    const start = size - tailLength - length;
-    if (start < startMark.length) return undefined;
-    const text = Buffer.alloc(length);
-    await file.read(text, 0, length, start);
-    const index = JSON.parse(text.toString()) as ShardIndex;
-    const last = index.windows.at(-1);
-    const end = last === undefined ? startMark.length : last.offset + paddedLength(last.length);
-    return end === start ? index : undefined;
-  } catch {
-    return undefined;
-  } finally {
-    await file.close();
-  }
+/** A shard that is opened when it is first read from. */
+export function lazyShard(path: string): Pick<Shard, 'path' | 'read'> {
+  let shard: Shard | undefined;
+  return {
+    path,
+    read(position) {
+      shard ??= openShard(path);
+      if (shard === undefined) {
+        throw new SaccadeError('input', 'the cached windows are gone or damaged', { file: path });
+      }
+      return shard.read(position);
+    },
+  };
 }
 
 function readWindow(path: string, window: ShardWindow): EventWindow {
   const { index, startUs, endUs, sensor, length, offset } = window;
-  const byteLength = length * bytesPerEvent;
-  const bytes = new Uint8Array(byteLength);
-  const file = openSync(path, 'r');
-  try {
-    if (readSync(file, bytes, 0, byteLength, offset) < byteLength) {
-      throw new SaccadeError('input', 'the cached window was cut off; remove the file', {
-        file: path,
-        offset,
-      });
-    }
-  } finally {
-    closeSync(file);
-  }
-  const { buffer } = bytes;
+  const { buffer } = readPart(path, offset, length * bytesPerEvent);
   const events = createBatch(
     sensor,
     new Float64Array(buffer, 0, length),

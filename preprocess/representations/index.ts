@@ -74,9 +74,6 @@ export function parseRepresentation(text: string): Representation {
   return createRepresentation(parseCall('representation', representations, text));
 }
 
-/** `parseRepresentation` under its former name. */
-export const representationByName = parseRepresentation;
-
 /**
  * Represents a window: its bins divide the time from its start to its end.
  *

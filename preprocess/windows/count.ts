@@ -1,5 +1,5 @@
 import { concatBatches, type EventBatch, sliceBatch } from '../../ingest/eventBatch.js';
-import type { EventWindow, IncompletePolicy } from './window.js';
+import { type EventWindow, type IncompletePolicy, spanOf } from './window.js';
 
 /** Windows of a fixed number of events. */
 export interface CountWindowConfig {
@@ -8,7 +8,8 @@ export interface CountWindowConfig {
   readonly count: number;
   /** Events from one start to the next; `count` where not given. */
   readonly stride?: number;
-  readonly incomplete: IncompletePolicy;
+  /** These windows have no duration that could be padded to. */
+  readonly incomplete: Exclude<IncompletePolicy, 'pad'>;
 }
 
 /**
@@ -44,11 +45,5 @@ export async function* countWindows(
 }
 
 function windowOf(index: number, events: EventBatch): EventWindow {
-  let startUs = Infinity;
-  let endUs = -Infinity;
-  for (let i = 0; i < events.length; i++) {
-    startUs = Math.min(startUs, events.tUs[i]);
-    endUs = Math.max(endUs, events.tUs[i] + 1);
-  }
-  return { index, startUs, endUs, events };
+  return { index, ...spanOf(events), events };
 }

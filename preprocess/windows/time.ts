@@ -3,6 +3,7 @@ import {
   createWindowReport,
   type EventWindow,
   type IncompletePolicy,
+  spanOf,
   type WindowReport,
 } from './window.js';
 
@@ -68,5 +69,8 @@ export async function* timeWindows(
     }
   }
   if (incomplete === 'drop') return;
-  for (const index of [...open.keys()].sort((a, b) => a - b)) yield close(index, open.get(index)!);
+  for (const index of [...open.keys()].sort((a, b) => a - b)) {
+    const window = close(index, open.get(index)!);
+    yield incomplete === 'pad' ? window : { ...window, endUs: spanOf(window.events).endUs };
+  }
 }

@@ -12,8 +12,22 @@ export interface EventWindow {
   readonly events: EventBatch;
 }
 
-/** What to do with the last window where the recording ends inside it. */
-export type IncompletePolicy = 'keep' | 'drop';
+/**
+ * What to do with a window that the recording ends inside: `drop` it, `keep` it as it is, so that it ends
+ * 1 µs after its latest event, or `pad` it with silence to the duration of a complete one.
+ */
+export type IncompletePolicy = 'keep' | 'drop' | 'pad';
+
+/** The time from the earliest to 1 µs after the latest of a window's events; there is at least one. */
+export function spanOf({ length, tUs }: EventBatch): { startUs: number; endUs: number } {
+  let startUs = Infinity;
+  let endUs = -Infinity;
+  for (let i = 0; i < length; i++) {
+    startUs = Math.min(startUs, tUs[i]);
+    endUs = Math.max(endUs, tUs[i] + 1);
+  }
+  return { startUs, endUs };
+}
 
 /** What windowing could not use; filled in while it runs. */
 export interface WindowReport {

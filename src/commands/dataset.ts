@@ -57,6 +57,7 @@ export const registerDataset: RegisterCommand = (program, io) => {
         cache ?? cacheFolder(io.env),
         job.context,
       ).finally(job.done);
+      await prepared.release();
       const { classes, groupedBy, recordings, made, notes } = prepared;
       const { train, validation, test } = prepared.clips;
       const clips = { train: train.length, validation: validation.length, test: test.length };

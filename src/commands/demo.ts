@@ -130,7 +130,7 @@ async function demoExperiment(dataset: Dataset, synthetic: boolean): Promise<Exp
     name: `demo on ${dataset.name}`,
     preprocess: {
       ...experiment.preprocess,
-      window: { kind: 'time', windowUs, incomplete: cut ? 'drop' : 'keep' },
+      window: { kind: 'time', windowUs, incomplete: cut ? 'drop' : 'pad' },
       augmentations: [`translate:${pixels}`, 'dropEvents:0.3'],
     },
     training: { ...experiment.training, epochs },

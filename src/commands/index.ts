@@ -1,5 +1,6 @@
 import type { RegisterCommand } from '../io.js';
 import { registerBench } from './bench.js';
+import { registerCache } from './cache.js';
 import { registerCompare } from './compare.js';
 import { registerConvert } from './convert.js';
 import { registerDataset } from './dataset.js';
@@ -22,6 +23,7 @@ export const commands: readonly RegisterCommand[] = [
   registerRepresent,
   registerSimulate,
   registerDataset,
+  registerCache,
   registerTrain,
   registerEval,
   registerCompare,

@@ -145,8 +145,8 @@ async function view(
     throw new SaccadeError('usage', message, { file: out });
   }
   await checkOutput(out, file);
-  const { representationByName } = await import('../../preprocess/representations/index.js');
-  const representation = representationByName(name);
+  const { parseRepresentation } = await import('../../preprocess/representations/index.js');
+  const representation = parseRepresentation(name);
   const recording = await openInput(io, file, options);
   const { animation, colourScale, contactSheet, defaultWindowUs, drawBin, previewRecording } =
     await import('../../preprocess/preview/index.js');

@@ -148,9 +148,9 @@ describe('training', () => {
     const data = movingDotsData(6);
     const poisoned = {
       ...data,
-      *train(epoch: number, start: number) {
+      async *train(epoch: number, start: number) {
         let index = start;
-        for (const batch of data.train(epoch, start)) {
+        for await (const batch of data.train(epoch, start)) {
           if (epoch === 1 && index++ === 2) batch.inputs[0] = NaN;
           yield batch;
         }

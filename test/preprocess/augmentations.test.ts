@@ -2,7 +2,12 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createRandom, type Random } from '../../engine/support/random.js';
 import type { SensorSize } from '../../ingest/eventBatch.js';
-import { augment, augmentations, parseAugmentation } from '../../preprocess/augmentations/index.js';
+import {
+  augment,
+  augmentations,
+  augmentSample,
+  parseAugmentation,
+} from '../../preprocess/augmentations/index.js';
 import type { EventWindow } from '../../preprocess/windows/window.js';
 import { batchOf, type EventRow, rowsOf } from '../ingest/streams.js';
 import { eventRows } from './eventRows.js';
@@ -22,7 +27,15 @@ const examples: Readonly<Record<string, readonly string[]>> = {
   dropEvents: ['dropEvents:0.5', 'dropEvents:1'],
   dropTime: ['dropTime:0.5', 'dropTime:1'],
   dropArea: ['dropArea:0.5', 'dropArea:1'],
+  reverseTime: ['reverseTime', 'reverseTime:1,0'],
+  rotate: ['rotate:0', 'rotate:180'],
+  noise: ['noise:0', 'noise:2'],
+  eventMix: ['eventMix', 'eventMix:1,1'],
+  randAugment: ['randAugment:2,5', 'randAugment:4,10'],
 };
+
+/** Those that add events; all others only drop or move some. */
+const makesEvents = ['noise', 'randAugment'];
 
 function windowOf(rows: readonly EventRow[], startUs?: number, endUs?: number): EventWindow {
   const times = rows.map((row) => row[0]);
@@ -95,7 +108,9 @@ describe('augmentations', () => {
         const { index, startUs, endUs } = window;
         expect(result).toMatchObject({ index, startUs, endUs });
         const { events } = result;
-        expect(events.length).toBeLessThanOrEqual(window.events.length);
+        if (!makesEvents.some((name) => call.startsWith(name))) {
+          expect(events.length).toBeLessThanOrEqual(window.events.length);
+        }
         expect(events.sensor.width).toBeLessThanOrEqual(sensor.width);
         expect(events.sensor.height).toBeLessThanOrEqual(sensor.height);
         for (const [tUs, x, y, polarity] of rowsOf(events)) {
@@ -376,6 +391,185 @@ describe('augment', () => {
     expect(() => parseAugmentation('flipX:2')).toThrow(
       /augmentation "flipX:2": probability is "2", expected a number from 0 to 1/,
     );
-    expect(() => parseAugmentation('rotate:9')).toThrow(/unknown augmentation "rotate", known are/);
+    expect(() => parseAugmentation('roll:9')).toThrow(/unknown augmentation "roll", known are/);
+  });
+});
+
+describe('reverseTime', () => {
+  it('is undone by itself, and swaps ON and OFF unless told not to', () => {
+    forWindows((window, random) => {
+      const once = parseAugmentation('reverseTime:1').apply(window, random);
+      const twice = parseAugmentation('reverseTime:1').apply(once, random);
+      expect(twice).toEqual(window);
+      const kept = after('reverseTime:1,0', window, random);
+      const { startUs, endUs } = window;
+      const expected = rowsOf(window.events).map(([t, x, y, p]): EventRow => [
+        startUs + endUs - 1 - t,
+        x,
+        y,
+        p,
+      ]);
+      expect(kept).toEqual(expected.reverse());
+      expect(rowsOf(once.events)).toEqual(kept.map(([t, x, y, p]) => [t, x, y, 1 - p]));
+    });
+  });
+});
+
+describe('rotate', () => {
+  it('turns about the middle: half a turn mirrors both axes', () => {
+    // The angle is degrees · (2u - 1), so u = 1 gives the greatest one.
+    const turned = after('rotate:180', full, constantRandom(1));
+    expect(turned).toEqual(rowsOf(full.events).map(([t, x, y, p]) => [t, 11 - x, 8 - y, p]));
+    expect(after('rotate:180', full, constantRandom(0.5))).toEqual(rowsOf(full.events));
+  });
+
+  it('keeps distances to within the rounding', () => {
+    forWindows((window, random) => {
+      const radius = ([, x, y]: EventRow): number => Math.hypot(x - 5.5, y - 4);
+      const before = new Map(rowsOf(window.events).map((row) => [row[0], row]));
+      for (const row of after('rotate:90', window, random)) {
+        const same = rowsOf(window.events).filter(([t]) => t === row[0]);
+        expect(before.has(row[0])).toBe(true);
+        expect(same.some((one) => Math.abs(radius(one) - radius(row)) <= Math.SQRT1_2 + 1e-9)).toBe(
+          true,
+        );
+      }
+    });
+  });
+});
+
+describe('noise', () => {
+  it('keeps all events, in order, and adds up to its share', () => {
+    forWindows((window, random) => {
+      const noisy = after('noise:1.5', window, random);
+      const times = noisy.map(([t]) => t);
+      expect(times).toEqual([...times].sort((a, b) => a - b));
+      expect(noisy.length).toBeLessThanOrEqual(2.5 * window.events.length + 0.5);
+      const rest = noisy.map(String);
+      for (const row of rowsOf(window.events)) {
+        const found = rest.indexOf(String(row));
+        expect(found).toBeGreaterThanOrEqual(0);
+        rest.splice(found, 1);
+      }
+    });
+  });
+
+  it('is spread over the sensor and both polarities', () => {
+    const added = after('noise:10', full, constantRandomCount(1));
+    const columns = new Set(added.map(([, x]) => x));
+    const rows = new Set(added.map(([, , y]) => y));
+    expect([columns.size, rows.size]).toEqual([sensor.width, sensor.height]);
+    const share = added.reduce((sum, [, , , p]) => sum + p, 0) / added.length;
+    expect(Math.abs(share - 0.5)).toBeLessThan(0.1);
+  });
+});
+
+/** Random numbers of a seed, of which the first is as large as can be. */
+function constantRandomCount(seed: number): Random {
+  const random = createRandom(seed);
+  let first = true;
+  return {
+    ...random,
+    uniform: () => {
+      if (!first) return random.uniform();
+      first = false;
+      return 1;
+    },
+  };
+}
+
+describe('eventMix', () => {
+  const other = { window: { ...full, startUs: 1000, endUs: 1216, index: 9 }, label: 2 };
+  const partner = {
+    ...other.window,
+    events: { ...full.events, tUs: full.events.tUs.map((t) => 1000 + 2 * t) },
+  };
+  const { mix } = parseAugmentation('eventMix:1');
+
+  it('shares the label as the events are shared', () => {
+    const ownShares: number[] = [];
+    for (let seed = 0; seed < 200; seed++) {
+      const ons = {
+        ...full,
+        events: { ...full.events, polarity: full.events.polarity.map(() => 1) },
+      };
+      const offs = {
+        ...partner,
+        events: { ...partner.events, polarity: full.events.polarity.map(() => 0) },
+      };
+      const { window, ownShare } = mix!(ons, () => offs, createRandom(seed));
+      const rows = rowsOf(window.events);
+      const own = rows.filter(([, , , p]) => p === 1);
+      expect(ownShare).toBeCloseTo(rows.length === 0 ? 1 : own.length / rows.length, 12);
+      // Both windows have one event at each pixel and share of the time, so the mask takes each once.
+      expect(rows.length).toBe(108);
+      expect(new Set(rows.map(([t, x, y]) => `${t}/${x}/${y}`)).size).toBe(108);
+      expect(window).toMatchObject({ index: 3, startUs: 0, endUs: 108 });
+      ownShares.push(ownShare);
+    }
+    const mean = ownShares.reduce((a, b) => a + b) / ownShares.length;
+    expect(Math.abs(mean - 0.5)).toBeLessThan(0.1);
+  });
+
+  it('scales a partner of another sensor', () => {
+    const large = windowOf([[10, 23, 17, 1]], 0, 20);
+    const wide = { ...large, events: { ...large.events, sensor: { width: 24, height: 18 } } };
+    const none = windowOf([], 0, 100);
+    const found = new Set<string>();
+    for (let seed = 0; seed < 50; seed++) {
+      const { window, ownShare } = mix!(none, () => wide, createRandom(seed));
+      if (window.events.length > 0) expect(ownShare).toBe(0);
+      for (const row of rowsOf(window.events)) found.add(String(row));
+    }
+    expect([...found]).toEqual(['50,11,8,1']);
+  });
+
+  it('leaves a window alone by chance, without reading a partner', () => {
+    const random = createRandom(1);
+    const never = parseAugmentation('eventMix:0').mix!;
+    const read = (): never => {
+      throw new Error('is not to be read');
+    };
+    expect(never(full, read, random)).toEqual({ window: full, ownShare: 1 });
+  });
+});
+
+describe('augmentSample', () => {
+  it('does as augment does where nothing is mixed', () => {
+    const chain = ['crop:0.6', 'flipX', 'randAugment:2,9'].map(parseAugmentation);
+    fc.assert(
+      fc.property(windows, seeds, (window, seed) => {
+        const { window: changed, shares } = augmentSample(
+          { window, label: 4 },
+          chain,
+          createRandom(seed),
+          () => {
+            throw new Error('no partner is wanted');
+          },
+        );
+        expect(changed).toEqual(augment(window, chain, createRandom(seed)));
+        expect([...shares]).toEqual([[4, 1]]);
+      }),
+    );
+  });
+
+  it('gives shares that sum to 1, and the same for the same seed', () => {
+    const chain = ['flipX', 'eventMix:0.8', 'dropEvents:0.2', 'eventMix:0.8'].map(
+      parseAugmentation,
+    );
+    const sample = (seed: number) =>
+      augmentSample({ window: full, label: 0 }, chain, createRandom(seed), (random) => ({
+        window: full,
+        label: 1 + random.integer(3),
+      }));
+    let mixed = 0;
+    for (let seed = 0; seed < 100; seed++) {
+      const { window, shares } = sample(seed);
+      const sum = [...shares.values()].reduce((a, b) => a + b);
+      expect(sum).toBeCloseTo(1, 12);
+      if (shares.size > 1) mixed++;
+      expect(sample(seed)).toEqual({ window, shares });
+    }
+    expect(mixed).toBeGreaterThan(50);
   });
 });

@@ -14,7 +14,7 @@ import {
   type Clip,
   shuffledBatches,
 } from '../../preprocess/loader.js';
-import { representationByName, representWindow } from '../../preprocess/representations/index.js';
+import { parseRepresentation, representWindow } from '../../preprocess/representations/index.js';
 import { batchOf, type EventRow, rowsOf, streamOf } from '../ingest/streams.js';
 
 const sensor = { width: 16, height: 16 };
@@ -26,7 +26,7 @@ const rows: EventRow[] = Array.from({ length: 500 }, (_, i) => [
 ]);
 const plain: ClipPipeline = {
   filters: [],
-  window: { kind: 'time', windowUs: 1000, incomplete: 'keep' },
+  window: { kind: 'time', windowUs: 1000, incomplete: 'pad' },
 };
 
 let folder: string;
@@ -155,7 +155,7 @@ describe('cachedWindows', () => {
 });
 
 describe('loader', () => {
-  const representation = representationByName('histogram');
+  const representation = parseRepresentation('histogram');
   const size = { bins: 3, height: 8, width: 8 };
 
   async function clips(): Promise<Clip[]> {

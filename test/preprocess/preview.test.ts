@@ -11,7 +11,7 @@ import {
   previewRecording,
   type PreviewOptions,
 } from '../../preprocess/preview/index.js';
-import { representationByName, representations } from '../../preprocess/representations/index.js';
+import { parseRepresentation, representations } from '../../preprocess/representations/index.js';
 
 const pixel = ({ width, pixels }: Canvas, x: number, y: number): number[] =>
   Array.from(pixels.subarray((y * width + x) * 3, (y * width + x) * 3 + 3));
@@ -33,7 +33,7 @@ function recordingOf(
 }
 
 const options = {
-  representation: representationByName('histogram'),
+  representation: parseRepresentation('histogram'),
   window: { kind: 'time', length: 10 },
   stride: 10,
   windows: 100,
@@ -143,7 +143,7 @@ describe('previewRecording', () => {
 
   it.each(representations.map(({ name }) => name))('represents bins as %s does', async (name) => {
     const rows = Array.from({ length: 60 }, (_, i) => [i, i % 4, i % 3, i % 2]);
-    const representation = representationByName(name);
+    const representation = parseRepresentation(name);
     const { frames, shape } = await previewRecording(await recordingOf(rows), {
       ...options,
       representation,

@@ -5,11 +5,14 @@ import { join } from 'node:path';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
+import { writeRecording } from '../../ingest/recording.js';
+import { batchesInOrder } from '../../preprocess/loader.js';
 import { compareJob } from '../../workers/compare.js';
 import { evaluateJob } from '../../workers/evaluate.js';
-import { prepareData } from '../../workers/prepare.js';
+import { loaderOptions, prepareData } from '../../workers/prepare.js';
 import { trainJob } from '../../workers/train.js';
-import { tinyExperiment, tinyWindowUs, writeTinySet } from './tinySet.js';
+import { batchOf, streamOf } from '../ingest/streams.js';
+import { dotEvents, tinyExperiment, tinyWindowUs, writeTinySet } from './tinySet.js';
 
 let folder: string;
 let data: string;
@@ -52,6 +55,43 @@ describe('prepareData', () => {
     const all = Object.values(clips).flat();
     expect(all.some(({ recording }) => recording === 'left/0.es')).toBe(false);
     expect(new Set(all.map(({ recording }) => recording)).size).toBe(9);
+  });
+
+  it('says that recordings are of different sensors, and scales them all', async () => {
+    const other = join(folder, 'sensors');
+    await writeTinySet(other);
+    const sensor = { width: 40, height: 30 };
+    const path = join(other, 'left', '0.es');
+    await writeRecording(path, streamOf([batchOf(sensor, dotEvents(false, 1))]), { sensor });
+    const experiment = tinyExperiment(other);
+    const prepared = await prepareData(experiment, cacheFolder);
+    expect(prepared.notes.join('\n')).toMatch(
+      /different sensors.*: (16x16 \(15\), 40x30 \(1\)|40x30 \(1\), 16x16 \(15\))/,
+    );
+    const clips = Object.values(prepared.clips).flat();
+    for (const { shape } of batchesInOrder(loaderOptions(experiment, clips))) {
+      expect(shape.slice(1)).toEqual([4, 2, 8, 8]);
+    }
+    await prepared.release();
+  });
+
+  it('keeps tensors of the parts that nothing is augmented of, where it is told to', async () => {
+    const kept = async (changes: Record<string, unknown>) => {
+      const prepared = await prepareData(tinyExperiment(data, changes), cacheFolder);
+      await prepared.release();
+      const { train, validation, test } = prepared.clips;
+      return [train, validation, test].map((clips) =>
+        clips.every(({ tensors }) => tensors !== undefined),
+      );
+    };
+    const { preprocess } = tinyExperiment(data);
+    expect(await kept({})).toEqual([false, true, true]);
+    expect(await kept({ preprocess: { ...preprocess, augmentations: [] } })).toEqual([
+      true,
+      true,
+      true,
+    ]);
+    expect(await kept({ loader: { tensors: false } })).toEqual([false, false, false]);
   });
 
   it('refuses a set with a class that has nothing to train on', async () => {

@@ -1,0 +1,24 @@
+import type { z } from 'zod';
+
+import { SaccadeError } from './errors.js';
+
+/**
+ * Checks settings that people write.
+ *
+ * @param file named in errors.
+ * @throws SaccadeError of kind `config` that names the first wrong field and what was expected there.
+ */
+export function parseConfig<T>(schema: z.ZodType<T>, value: unknown, file?: string): T {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  const path = issue.path.join('.');
+  const field =
+    issue.code === 'unrecognized_keys'
+      ? [path, issue.keys[0]].filter((part) => part !== '').join('.')
+      : path === ''
+        ? undefined
+        : path;
+  const message = issue.code === 'unrecognized_keys' ? 'there is no such field' : issue.message;
+  throw new SaccadeError('config', message, { file, field });
+}
