@@ -25,6 +25,8 @@ export interface EvaluateJob {
   readonly backend?: string;
   /** Folder of the data set, where it is no longer the one that the checkpoint names. */
   readonly data?: string;
+  /** Tells a look from its repetition: one with the name of the last look is that look. */
+  readonly lookId?: string;
 }
 
 /** What one checkpoint does on a part of the data. */
@@ -48,6 +50,7 @@ export interface EvaluationOutcome {
   readonly last?: CheckpointEvaluation;
   /** How often this run has been evaluated on this part, this time included. */
   readonly looks: number;
+  readonly lookId?: string;
   /** Picture of the selected epoch's confusion matrix. */
   readonly picture: string;
   /** This outcome as JSON. */
@@ -61,9 +64,11 @@ export interface EvaluationOutcome {
  * @throws SaccadeError of kind `input` where the part has no clips.
  */
 export async function evaluateJob(
-  { path, cacheFolder, part, backend, data }: EvaluateJob,
+  { path, cacheFolder, part, backend, data, lookId }: EvaluateJob,
   context: JobContext = {},
 ): Promise<EvaluationOutcome> {
+  const made = await readEvaluation(await runFolderOf(path), part);
+  if (lookId !== undefined && made?.lookId === lookId) return made;
   await selectBackend(backend);
   const loaded = await loadModel(path);
   const { classes, synthetic } = loaded;
@@ -98,7 +103,18 @@ export async function evaluateJob(
     }),
   );
   const { groupedBy } = prepared;
-  const outcome = { part, synthetic, groupedBy, notes, selected, last, looks, picture, file };
+  const outcome = {
+    part,
+    synthetic,
+    groupedBy,
+    notes,
+    selected,
+    last,
+    looks,
+    lookId,
+    picture,
+    file,
+  };
   await writeFileAtomically(file, `${JSON.stringify(outcome, undefined, 2)}\n`);
   return outcome;
 }

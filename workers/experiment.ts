@@ -38,7 +38,7 @@ const datasetSchema = z.strictObject({
   splitSeed: z.number().int().optional(),
 });
 
-const windowSchema = z.discriminatedUnion('kind', [
+export const windowSchema = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('time'),
     windowUs: positive,
