@@ -25,6 +25,8 @@ export interface EvaluateJob {
   readonly backend?: string;
   /** Folder of the data set, where it is no longer the one that the checkpoint names. */
   readonly data?: string;
+  /** Tells a look from its repetition: one with the name of the last look is that look. */
+  readonly lookId?: string;
 }
 
 /** What one checkpoint does on a part of the data. */
@@ -48,6 +50,7 @@ export interface EvaluationOutcome {
   readonly last?: CheckpointEvaluation;
   /** How often this run has been evaluated on this part, this time included. */
   readonly looks: number;
+  readonly lookId?: string;
   /** Picture of the selected epoch's confusion matrix. */
   readonly picture: string;
   /** This outcome as JSON. */
@@ -64,6 +67,10 @@ export async function evaluateJob(
   job: EvaluateJob,
   context: JobContext = {},
 ): Promise<EvaluationOutcome> {
+  if (job.lookId !== undefined) {
+    const made = await readEvaluation(await runFolderOf(job.path), job.part);
+    if (made?.lookId === job.lookId) return made;
+  }
   await selectBackend(job.backend);
   const loaded = await loadModel(job.path);
   const experiment = withData(loaded.experiment, job.data);
@@ -76,7 +83,7 @@ export async function evaluateJob(
 }
 
 async function evaluatePrepared(
-  { path, part }: EvaluateJob,
+  { path, part, lookId }: EvaluateJob,
   loaded: LoadedModel,
   experiment: Experiment,
   prepared: PreparedData,
@@ -111,7 +118,18 @@ async function evaluatePrepared(
     }),
   );
   const { groupedBy } = prepared;
-  const outcome = { part, synthetic, groupedBy, notes, selected, last, looks, picture, file };
+  const outcome = {
+    part,
+    synthetic,
+    groupedBy,
+    notes,
+    selected,
+    last,
+    looks,
+    lookId,
+    picture,
+    file,
+  };
   await writeFileAtomically(file, `${JSON.stringify(outcome, undefined, 2)}\n`);
   return outcome;
 }

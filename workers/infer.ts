@@ -1,14 +1,18 @@
 import * as tf from '@tensorflow/tfjs-core';
 
-import type { Recording } from '../ingest/recording.js';
+import { selectBackend } from '../engine/backend.js';
+import { writeFileAtomically } from '../engine/support/atomicFile.js';
+import type { SensorSize } from '../ingest/eventBatch.js';
+import { openRecording, type Recording } from '../ingest/recording.js';
 import { inference } from '../models/context.js';
 import { argMax } from '../models/evaluation/evaluate.js';
+import { disposeTree } from '../models/parameters.js';
 import { filterStream } from '../preprocess/filters/index.js';
 import { parseRepresentation, representWindow } from '../preprocess/representations/index.js';
 import { windowsOf } from '../preprocess/windows/index.js';
 import type { JobContext } from './job.js';
 import { clipPipelineOf } from './prepare.js';
-import type { LoadedModel } from './runs.js';
+import { loadModel, type LoadedModel } from './runs.js';
 
 /** What a model says of one window. */
 export interface WindowPrediction {
@@ -50,6 +54,54 @@ export async function* inferWindows(
       prediction: argMax(probabilities),
       probabilities,
     };
+  }
+}
+
+export interface InferJob {
+  /** Checkpoint file or run folder. */
+  readonly checkpoint: string;
+  /** Recording. */
+  readonly file: string;
+  /** JSON file that gets the outcome; it appears whole. */
+  readonly out?: string;
+  readonly format?: string;
+  readonly sensor?: SensorSize;
+  readonly backend?: string;
+}
+
+export interface InferOutcome {
+  readonly file: string;
+  readonly classes: readonly string[];
+  /** Name of the class of the whole recording; null where it has no window. */
+  readonly prediction: string | null;
+  readonly probabilities: readonly number[] | null;
+  readonly windows: readonly WindowPrediction[];
+}
+
+/** Recognises what a recording shows, window by window and in all. */
+export async function inferJob(
+  { checkpoint, file, out, backend, ...options }: InferJob,
+  context: JobContext = {},
+): Promise<InferOutcome> {
+  await selectBackend(backend);
+  const loaded = await loadModel(checkpoint);
+  try {
+    const { classes } = loaded;
+    const recording = await openRecording(file, { ...options, signal: context.signal });
+    const windows: WindowPrediction[] = [];
+    for await (const window of inferWindows(loaded, recording, context)) {
+      windows.push(window);
+      context.onProgress?.({ phase: 'infer', done: windows.length, total: 0 });
+    }
+    const probabilities = meanProbabilities(windows) ?? null;
+    const prediction = probabilities === null ? null : classes[argMax(probabilities)];
+    const outcome = { file, classes, prediction, probabilities, windows };
+    if (out !== undefined) {
+      await writeFileAtomically(out, `${JSON.stringify(outcome, undefined, 2)}\n`);
+    }
+    return outcome;
+  } finally {
+    disposeTree(loaded.parameters);
   }
 }
 

@@ -1,7 +1,10 @@
+import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 
 import { selectBackend } from '../engine/backend.js';
+import { removeTemporaries } from '../engine/support/atomicFile.js';
 import { SaccadeError } from '../engine/support/errors.js';
+import { processLock } from '../engine/support/processLock.js';
 import { createModel } from '../models/networks/index.js';
 import { countParameters, disposeTree, Initialiser } from '../models/parameters.js';
 import {
@@ -39,16 +42,22 @@ export interface TrainOutcome extends TrainingResult {
  * Prepares an experiment's data, trains its model, and leaves in the run folder: `experiment.json`,
  * `last.safetensors`, `best.safetensors` (selected on validation), `metrics.jsonl`, TensorBoard events.
  *
- * @throws SaccadeError of kind `config` where the folder holds a run of another experiment; see also
- *   `prepareData` and `train`.
+ * @throws SaccadeError of kind `config` where the folder holds a run of another experiment, of kind `environment`
+ *   where another process trains into it; see also `prepareData` and `train`.
  */
 export async function trainJob(job: TrainJob, context: TrainContext = {}): Promise<TrainOutcome> {
-  await selectBackend(job.backend);
-  const prepared = await prepareData(job.experiment, job.cacheFolder, context);
+  const lock = await processLock(join(job.folder, '.lock'), 'this run folder');
   try {
-    return await trainPrepared(job, prepared, context);
+    await removeTemporaries(job.folder, true);
+    await selectBackend(job.backend);
+    const prepared = await prepareData(job.experiment, job.cacheFolder, context);
+    try {
+      return await trainPrepared(job, prepared, context);
+    } finally {
+      await prepared.release();
+    }
   } finally {
-    await prepared.release();
+    await lock.release();
   }
 }
 

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { open, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { open, readdir, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 
 import { makeFolders } from './folders.js';
 
@@ -34,4 +34,19 @@ export async function writeFileAtomically(
     await rm(temporary, { force: true });
     throw error;
   }
+}
+
+/**
+ * Removes what killed processes left of a file that they were writing (or, with a folder, of any file in it). For
+ * those who know that nobody writes it now.
+ */
+export async function removeTemporaries(path: string, isFolder = false): Promise<void> {
+  const folder = isFolder ? path : dirname(path);
+  const start = isFolder ? '' : `${basename(path)}.`;
+  const names = await readdir(folder).catch(() => []);
+  await Promise.all(
+    names
+      .filter((name) => name.startsWith(start) && /\.\d+-[0-9a-f]{8}\.tmp$/.test(name))
+      .map((name) => rm(join(folder, name), { force: true })),
+  );
 }

@@ -1,2 +1,7 @@
 export { type AugmentStage, type FilterStage, pipeline, type WindowedStage } from './chain.js';
-export { type PreprocessConfig, type PreprocessInput, preprocessSchema, windowSchema } from './schema.js';
+export {
+  type PreprocessConfig,
+  type PreprocessInput,
+  preprocessSchema,
+  windowSchema,
+} from './schema.js';

@@ -9,11 +9,14 @@ import { registerDoctor } from './doctor.js';
 import { registerEval } from './eval.js';
 import { registerInfer } from './infer.js';
 import { registerInfo } from './info.js';
+import { registerJobs } from './jobs.js';
 import { registerRepresent } from './represent.js';
 import { registerSimulate } from './simulate.js';
 import { registerStream } from './stream.js';
+import { registerSubmit } from './submit.js';
 import { registerTrain } from './train.js';
 import { registerView } from './view.js';
+import { registerWorker } from './worker.js';
 
 /** Every command, in the order of the help. One more is one line here. */
 export const commands: readonly RegisterCommand[] = [
@@ -30,6 +33,9 @@ export const commands: readonly RegisterCommand[] = [
   registerInfer,
   registerStream,
   registerBench,
+  registerWorker,
+  registerSubmit,
+  registerJobs,
   registerDemo,
   registerDoctor,
 ];

@@ -18,7 +18,10 @@ import {
   shuffledBatches,
 } from '../../preprocess/loader.js';
 import { openLoader, type ParallelLoader } from '../../preprocess/parallelLoader.js';
-import { parseRepresentation } from '../../preprocess/representations/index.js';
+import {
+  parseRepresentation,
+  type Representation,
+} from '../../preprocess/representations/index.js';
 import { batchOf, collect, type EventRow, streamOf } from '../ingest/streams.js';
 import { buildLoaderThread } from './buildThread.js';
 
@@ -185,10 +188,12 @@ describe('shuffledBatches', () => {
   });
 
   it('names the clip whose tensor is not finite', () => {
-    const broken = {
-      ...parseRepresentation('histogram'),
-      accumulate: (out: Float32Array) => {
+    const histogram = parseRepresentation('histogram');
+    const broken: Representation = {
+      ...histogram,
+      start: (grid, out) => {
         out[2] = NaN;
+        return histogram.start(grid, out);
       },
     };
     const options = epochOptions({ representation: broken, augmentations: [] });

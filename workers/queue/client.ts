@@ -1,0 +1,248 @@
+import { createHash } from 'node:crypto';
+
+import type { FlowJob, JobsOptions } from 'bullmq';
+
+import { SaccadeError } from '../../engine/support/errors.js';
+import type { JobProgress } from '../job.js';
+import type { Datastore, JobQueue, QueuedJob } from './datastore.js';
+import {
+  checkJobData,
+  type JobEnvelope,
+  jobKinds,
+  jobVersion,
+  kindByName,
+  type PlainObject,
+  type QueueName,
+  queueNames,
+} from './kinds/index.js';
+
+/** A job to be done after others, which are jobs of the same sort. */
+export interface JobTree {
+  readonly kind: string;
+  readonly data: unknown;
+  readonly children?: readonly JobTree[];
+}
+
+export interface SubmitOptions {
+  /** Does a job again that is done or failed. */
+  readonly again?: boolean;
+  /** Attempts after errors that another attempt may mend, and crashes (default 5). */
+  readonly attempts?: number;
+}
+
+export interface Submitted {
+  readonly id: string;
+  /** Whether it is new; otherwise the same job had been submitted before. */
+  readonly added: boolean;
+}
+
+/**
+ * `dead` jobs have failed for good, with their reason: nobody tries them again unless asked to. `waiting` ones wait
+ * for a worker, `blocked` ones for other jobs, `delayed` ones for their next attempt.
+ */
+export const jobStates = ['active', 'waiting', 'blocked', 'delayed', 'done', 'dead'] as const;
+export type JobState = (typeof jobStates)[number];
+
+/** What is known of a job. */
+export interface JobSummary {
+  readonly id: string;
+  readonly queue: QueueName;
+  readonly kind: string;
+  readonly state: JobState;
+  readonly data: PlainObject;
+  readonly progress?: JobProgress;
+  /** Attempts that have ended. */
+  readonly attempts: number;
+  /** Why it is dead, or why the last attempt failed. */
+  readonly reason?: string;
+  readonly cancelled: boolean;
+  readonly result?: PlainObject;
+  /** Milliseconds since 1970. */
+  readonly submittedMs: number;
+  readonly startedMs?: number;
+  readonly endedMs?: number;
+}
+
+export interface JobClient {
+  /**
+   * Hands over a job, or a tree of jobs of which each begins when its children are done. The name of a job is a
+   * hash of its kind and data (and of the tree below it), so what is submitted twice is done once.
+   *
+   * @throws SaccadeError of kind `input` where data are not as the kind wants them.
+   */
+  submit(tree: JobTree, options?: SubmitOptions): Promise<Submitted>;
+  /** @throws SaccadeError of kind `input` where there is no such job. */
+  job(id: string): Promise<JobSummary>;
+  /** Newest first. */
+  list(options?: {
+    readonly states?: readonly JobState[];
+    readonly queues?: readonly QueueName[];
+    readonly limit?: number;
+  }): Promise<readonly JobSummary[]>;
+  counts(): Promise<Readonly<Record<QueueName, Readonly<Record<JobState, number>>>>>;
+  logs(id: string): Promise<readonly string[]>;
+  /**
+   * Stops a job: one in work saves what can be resumed and is dead, `cancelled`, within seconds; one that is not is
+   * taken out of its queue. Jobs that it waited for go on.
+   */
+  cancel(id: string): Promise<'stopping' | 'removed' | 'ended before'>;
+  /** Gives a dead job back to its queue; it goes on from what was saved. */
+  retry(id: string): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** What people and programs use of the queues. */
+export function createJobClient(store: Datastore): JobClient {
+  const queues = new Map<QueueName, JobQueue>();
+  const queueOf = (name: QueueName): JobQueue => {
+    let queue = queues.get(name);
+    if (queue === undefined) queues.set(name, (queue = store.queue(name)));
+    return queue;
+  };
+  const flows = store.flows();
+  const find = async (id: string): Promise<QueuedJob> => {
+    const kind = jobKinds.find(({ name }) => id.startsWith(`${name}-`));
+    const found = kind && (await queueOf(kind.queue).getJob(id));
+    if (found !== undefined) return found as QueuedJob;
+    throw new SaccadeError('input', `no such job: ${id}`);
+  };
+
+  return {
+    async submit(tree, { again = false, attempts = 5 } = {}) {
+      const root = flowOf(tree, attempts);
+      const id = root.opts!.jobId!;
+      const queue = queueOf(root.queueName as QueueName);
+      const there = await queue.getJob(id);
+      if (there !== undefined) {
+        if (!again) return { id, added: false };
+        if (['active', 'waiting', 'delayed'].includes(await there.getState())) {
+          return { id, added: false };
+        }
+        await removeTree(root, queueOf);
+      }
+      if (root.children === undefined) {
+        await queue.add(root.name, root.data as JobEnvelope, root.opts as JobsOptions);
+      } else await flows.add(root);
+      return { id, added: true };
+    },
+    job: async (id) => summary(await find(id)),
+    async list({ states = jobStates, queues: names = queueNames, limit = 100 } = {}) {
+      const types = states.flatMap((state) => typesOf[state]);
+      const found = await Promise.all(
+        names.map((name) => queueOf(name).getJobs([...types], 0, limit - 1)),
+      );
+      const jobs = found.flat().filter((job) => job !== undefined);
+      const all = await Promise.all(jobs.map((job) => summary(job as QueuedJob)));
+      return all.sort((a, b) => b.submittedMs - a.submittedMs).slice(0, limit);
+    },
+    async counts() {
+      const rows = await Promise.all(
+        queueNames.map(async (name) => {
+          const counts = await queueOf(name).getJobCounts();
+          const states = jobStates.map((state) => [
+            state,
+            typesOf[state].reduce((sum, type) => sum + (counts[type] ?? 0), 0),
+          ]);
+          return [name, Object.fromEntries(states) as Record<JobState, number>];
+        }),
+      );
+      return Object.fromEntries(rows) as Record<QueueName, Record<JobState, number>>;
+    },
+    async logs(id) {
+      const { queueName } = await find(id);
+      return (await queueOf(queueName as QueueName).getJobLogs(id)).logs;
+    },
+    async cancel(id) {
+      const job = await find(id);
+      const state = await job.getState();
+      if (state === 'completed' || state === 'failed') return 'ended before';
+      if (state !== 'active') {
+        try {
+          await job.remove({ removeChildren: false });
+          return 'removed';
+        } catch {
+          // A worker has taken it meanwhile.
+        }
+      }
+      await job.updateData({ ...job.data, cancelled: new Date().toISOString() });
+      return 'stopping';
+    },
+    async retry(id) {
+      const job = await find(id);
+      if ((await job.getState()) !== 'failed') {
+        throw new SaccadeError('usage', `${id} is not dead, so there is nothing to retry`);
+      }
+      const { cancelled: _, ...envelope } = job.data;
+      await job.updateData(envelope);
+      await job.retry('failed', { resetAttemptsMade: true });
+    },
+    async close() {
+      await Promise.all([...[...queues.values()].map((queue) => queue.close()), flows.close()]);
+    },
+  };
+}
+
+const typesOf = {
+  active: ['active'],
+  waiting: ['waiting', 'prioritized'],
+  blocked: ['waiting-children'],
+  delayed: ['delayed'],
+  done: ['completed'],
+  dead: ['failed'],
+} as const;
+
+async function summary(job: QueuedJob): Promise<JobSummary> {
+  const type = await job.getState();
+  const state = jobStates.find((name) => (typesOf[name] as readonly string[]).includes(type));
+  const { progress } = job as { progress?: unknown };
+  return {
+    id: job.id!,
+    queue: job.queueName as QueueName,
+    kind: job.name,
+    state: state ?? 'waiting',
+    data: job.data.data,
+    progress: typeof progress === 'object' ? (progress as JobProgress) : undefined,
+    attempts: job.attemptsMade,
+    reason: job.failedReason || undefined,
+    cancelled: job.data.cancelled !== undefined,
+    result: job.returnvalue ?? undefined,
+    submittedMs: job.timestamp,
+    startedMs: job.processedOn ?? undefined,
+    endedMs: job.finishedOn ?? undefined,
+  };
+}
+
+/** A tree as BullMQ wants it, with names that tell equal trees. Those below the root belong to this tree alone. */
+function flowOf(tree: JobTree, attempts: number): FlowJob {
+  const build = ({ kind: name, data, children = [] }: JobTree, within: string): FlowJob => {
+    const kind = kindByName(name);
+    const hash = hashOf([within, name, data]);
+    const envelope: JobEnvelope = { version: jobVersion, data: checkJobData(kind, data) };
+    return {
+      name,
+      queueName: kind.queue,
+      data: envelope,
+      opts: {
+        jobId: `${name}-${hash}`,
+        attempts,
+        backoff: { type: 'exponential', delay: 1000, jitter: 0.5 },
+        failParentOnFailure: true,
+        keepLogs: 1000,
+      },
+      children: children.length > 0 ? children.map((child) => build(child, hash)) : undefined,
+    };
+  };
+  return build(tree, hashOf(tree.children ?? []));
+}
+
+function hashOf(value: unknown): string {
+  return createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 16);
+}
+
+async function removeTree(
+  { opts, queueName, children = [] }: FlowJob,
+  queueOf: (name: QueueName) => JobQueue,
+): Promise<void> {
+  await (await queueOf(queueName as QueueName).getJob(opts!.jobId!))?.remove();
+  await Promise.all(children.map((child) => removeTree(child, queueOf)));
+}

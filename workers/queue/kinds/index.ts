@@ -1,0 +1,85 @@
+import { z } from 'zod';
+
+import { SaccadeError } from '../../../engine/support/errors.js';
+import { collectKind } from './collect.js';
+import { convertKind } from './convert.js';
+import { evaluateKind } from './evaluate.js';
+import { inferKind } from './infer.js';
+import type { JobKind, PlainObject } from './kind.js';
+import { prepareKind } from './prepare.js';
+import { indexKind } from './timeIndex.js';
+import { trainKind } from './train.js';
+
+export * from './kind.js';
+
+/** Every kind of job that queues carry. One more is one line here. */
+export const jobKinds: readonly JobKind[] = [
+  convertKind,
+  indexKind,
+  prepareKind,
+  collectKind,
+  trainKind,
+  evaluateKind,
+  inferKind,
+];
+
+/** @throws SaccadeError of kind `input` where there is no such kind. */
+export function kindByName(name: string): JobKind {
+  const kind = jobKinds.find((candidate) => candidate.name === name);
+  if (kind !== undefined) return kind;
+  throw new SaccadeError(
+    'input',
+    `unknown kind of job '${name}'; expected ${jobKinds.map((known) => known.name).join(', ')}`,
+  );
+}
+
+/** Raised whenever the data of any kind change their meaning. */
+export const jobVersion = 1;
+
+/** What a queue holds of a job. */
+export interface JobEnvelope {
+  readonly version: typeof jobVersion;
+  readonly data: PlainObject;
+  /** When someone asked to stop it, ISO 8601. */
+  readonly cancelled?: string;
+}
+
+/** Bytes of JSON that a job may have: references, not recordings. */
+export const largestJob = 65_536;
+
+const envelopeSchema = z.strictObject({
+  version: z.literal(jobVersion, { error: `expected version ${jobVersion}` }),
+  data: z.record(z.string(), z.unknown()),
+  cancelled: z.string().optional(),
+});
+
+/**
+ * Checks data for a kind, filling in defaults.
+ *
+ * @throws SaccadeError of kind `input` that names the job's kind and the field, or says that it is too large.
+ */
+export function checkJobData(kind: JobKind, data: unknown): PlainObject {
+  const checked = parse(kind.schema, data, `job ${kind.name}`) as PlainObject;
+  const bytes = Buffer.byteLength(JSON.stringify(checked));
+  if (bytes > largestJob) {
+    throw new SaccadeError(
+      'input',
+      `has ${bytes} bytes; a job has at most ${largestJob}: hand over paths, not content`,
+      { file: `job ${kind.name}` },
+    );
+  }
+  return checked;
+}
+
+/** Checks what came out of a queue; others may have written there. */
+export function checkEnvelope(kind: JobKind, value: unknown): JobEnvelope {
+  const { data, ...envelope } = parse(envelopeSchema, value, `job ${kind.name}`);
+  return { ...envelope, data: checkJobData(kind, data) };
+}
+
+function parse<T>(schema: z.ZodType<T>, value: unknown, file: string): T {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const [{ path, message }] = result.error.issues;
+  throw new SaccadeError('input', message, { file, field: path.join('.') || undefined });
+}

@@ -1,0 +1,24 @@
+import { z } from 'zod';
+
+import { defineKind, pathSchema, sensorSchema } from './kind.js';
+
+export const inferKind = defineKind({
+  name: 'infer',
+  queue: 'infer',
+  summary: 'recognises what a recording shows',
+  schema: z.strictObject({
+    checkpoint: pathSchema,
+    file: pathSchema,
+    /** JSON file of the predictions by window. */
+    out: pathSchema,
+    format: z.string().optional(),
+    sensor: sensorSchema.optional(),
+    backend: z.string().optional(),
+  }),
+  resource: ({ out }) => out,
+  run: async (data, context) => {
+    const { inferJob } = await import('../../infer.js');
+    const { prediction, probabilities, windows } = await inferJob(data, context);
+    return { file: data.out, prediction, probabilities, windows: windows.length };
+  },
+});

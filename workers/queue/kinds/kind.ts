@@ -1,0 +1,56 @@
+import { z } from 'zod';
+
+import type { JobContext } from '../../job.js';
+
+export const queueNames = ['ingest', 'train', 'evaluate', 'infer'] as const;
+export type QueueName = (typeof queueNames)[number];
+
+/** Plain data that can be sent as JSON. */
+export type Plain = null | boolean | number | string | readonly Plain[] | PlainObject;
+export interface PlainObject {
+  readonly [name: string]: Plain | undefined;
+}
+
+/** What a queued job's processor gets besides what every job does. */
+export interface QueuedContext extends JobContext {
+  /** Name of the job in its queue. The same for each attempt, so that effects can be told from repeats. */
+  readonly jobId: string;
+  /** What the jobs returned that this one waited for, in the order of their names. */
+  readonly children: readonly PlainObject[];
+}
+
+/** A kind of job that a queue carries: what its data look like and what it does. */
+export interface JobKind<Data = unknown> {
+  readonly name: string;
+  readonly queue: QueueName;
+  /** One sentence, for people. */
+  readonly summary: string;
+  /** Data hold references (paths, settings), never events. */
+  readonly schema: z.ZodType<Data>;
+  /** The file or folder that two jobs must not write at the same time; none where whatever is made appears whole. */
+  resource?(data: Data): string;
+  /**
+   * Does the work. Run again with the same data, after an end at any moment, it leaves the same files and
+   * returns the same: figures and references, kept small.
+   */
+  run(data: Data, context: QueuedContext): Promise<PlainObject>;
+}
+
+/** Keeps a kind's own data type while it is written, and forgets it in the registry. */
+export function defineKind<Data>(kind: JobKind<Data>): JobKind {
+  return kind as JobKind;
+}
+
+/** An absolute path. Workers have other working folders than those who submit. */
+export const pathSchema = z
+  .string()
+  .min(1)
+  .max(4096)
+  .refine((path) => path.startsWith('/') || /^[A-Za-z]:[\\/]/.test(path), {
+    message: 'expected an absolute path',
+  });
+
+export const sensorSchema = z.strictObject({
+  width: z.number().int().min(1).max(65_536),
+  height: z.number().int().min(1).max(65_536),
+});
