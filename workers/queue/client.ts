@@ -172,8 +172,8 @@ export function createJobClient(store: Datastore): JobClient {
       if ((await job.getState()) !== 'failed') {
         throw new SaccadeError('usage', `${id} is not dead, so there is nothing to retry`);
       }
-      const { cancelled: _, ...envelope } = job.data;
-      await job.updateData(envelope);
+      const { version, data } = job.data;
+      await job.updateData({ version, data });
       await job.retry('failed', { resetAttemptsMade: true });
     },
     async close() {

@@ -13,7 +13,7 @@ export const indexKind = defineKind({
     const { indexPath, readTimeIndex } = await import('../../../ingest/timeIndex.js');
     const recording = await openRecording(path, { sensor, index: 'make', signal });
     // The index is made at the first slice; no event lies in this one.
-    for await (const _ of recording.batches({ fromUs: 0, toUs: 0, signal })) break;
+    await recording.batches({ fromUs: 0, toUs: 0, signal })[Symbol.asyncIterator]().next();
     const index = await readTimeIndex({ path, format: recording.format.name });
     return { path, index: index === undefined ? null : indexPath(path) };
   },
