@@ -6,13 +6,12 @@ import { appendFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { PGlite } from '@electric-sql/pglite';
-import { PGLiteSocketServer } from '@electric-sql/pglite-socket';
 
 import { tryProcessLock } from '../../engine/support/processLock.js';
 import { logName } from './embeddedPostgres.js';
+import { serveEmbedded } from './embeddedServer.js';
 
 const idleMs = Number(process.env.SACCADE_EMBEDDED_IDLE_MS ?? 60_000);
-const mostConnections = 200;
 
 const [folder, socket] = process.argv.slice(2);
 
@@ -24,15 +23,14 @@ async function serve(): Promise<void> {
   // All connections share one session, where BullMQ expects its schema to be found.
   await db.exec('SET search_path TO bullmq, public');
   await rm(socket, { force: true });
-  const server = new PGLiteSocketServer({ db, path: socket, maxConnections: mostConnections });
-  await server.start();
+  const server = await serveEmbedded(db, socket);
 
   let idleSince = Date.now();
   let ending = false;
   const end = async (): Promise<void> => {
     if (ending) return;
     ending = true;
-    await server.stop();
+    await server.close();
     await db.close();
     process.exit(0);
   };
@@ -40,7 +38,7 @@ async function serve(): Promise<void> {
     process.on(signal, () => void end());
   setInterval(
     () => {
-      if (server.getStats().activeConnections > 0) idleSince = Date.now();
+      if (server.connections > 0) idleSince = Date.now();
       if (Date.now() - idleSince > idleMs) void end();
       // A workspace that was deleted needs no host.
       stat(folder).catch(() => process.exit(0));
