@@ -50,7 +50,7 @@ describe.each([['embedded'], ['redis']])('queues on %s', { timeout: patienceMs }
     env = redis === undefined ? { SACCADE_EMBEDDED_IDLE_MS: '2000' } : { REDIS_URL: redis.url };
     await writeTinySet(join(folder, 'data'));
     const experiment = tinyExperiment(join(folder, 'data'), {
-      training: { epochs: 12, batchSize: 4, learningRate: 0.01 },
+      training: { epochs: 80, batchSize: 4, learningRate: 0.01 },
     });
     await writeFile(join(folder, 'tiny.yaml'), JSON.stringify(experiment));
   });
@@ -122,13 +122,14 @@ describe.each([['embedded'], ['redis']])('queues on %s', { timeout: patienceMs }
         '--out',
         'disturbed',
       );
-      const training = (job: Job): boolean => job.progress?.phase === 'train';
+      const training = (job: Job): boolean =>
+        job.progress?.phase === 'train' || job.state === 'done';
 
       let running = startCli(worker, folder, env);
       await until(id, training);
       running.kill('SIGKILL');
       running = startCli(worker, folder, env);
-      await until(id, (job) => job.state === 'active');
+      await until(id, ({ state }) => state === 'active' || state === 'done');
       await killSlots(folder);
       const before = (await show(id)).progress?.done ?? 0;
       await until(id, (job) => job.state === 'done' || (job.progress?.done ?? 0) > before);
