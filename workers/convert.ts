@@ -1,7 +1,7 @@
 import type { EventBatch, SensorSize } from '../ingest/eventBatch.js';
 import { formatByExtension, formatByName } from '../ingest/formats/index.js';
 import { openRecording, writeRecording } from '../ingest/recording.js';
-import { filterStream, parseFilter } from '../preprocess/filters/index.js';
+import { filterStream, parseFilter, sensorAfterFilters } from '../preprocess/filters/index.js';
 import type { JobContext } from './job.js';
 
 export interface ConvertJob {
@@ -48,7 +48,7 @@ export async function convertJob(
       yield batch;
     }
   }
-  const { sensor } = recording;
+  const sensor = sensorAfterFilters(parsed, recording.sensor);
   const events = parsed.length === 0 ? counted() : filterStream(counted(), parsed);
   const written = await writeRecording(to, events, { sensor, format: target.name, signal });
   return {
