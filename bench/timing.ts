@@ -1,16 +1,20 @@
 import { performance } from 'node:perf_hooks';
 
 /**
- * Median duration of `work()` in milliseconds over `repeats` runs, after `warmups` unmeasured ones. The
- * backend computes inside a call, so that a call's end is the work's end.
+ * Durations of `work()` in milliseconds, `repeats` of them, after `warmups` unmeasured ones. The backend
+ * computes inside a call, so that a call's end is the work's end.
  */
-export function medianMs(work: () => void, repeats: number, warmups = 2): number {
+export function durationsMs(work: () => void, repeats: number, warmups = 1): number[] {
   for (let i = 0; i < warmups; i++) work();
-  const durations = Array.from({ length: repeats }, () => {
+  return Array.from({ length: repeats }, () => {
     const start = performance.now();
     work();
     return performance.now() - start;
-  }).sort((a, b) => a - b);
-  const middle = Math.floor(repeats / 2);
-  return repeats % 2 === 1 ? durations[middle] : (durations[middle - 1] + durations[middle]) / 2;
+  });
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = Math.floor(sorted.length / 2);
+  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }

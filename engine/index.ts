@@ -34,6 +34,8 @@ export {
 export { batchNorm, batchNormInference, layerNorm, rmsNorm } from './ops/normalise.js';
 export { patches } from './ops/patches.js';
 export { selectiveScan, type ScanInputs } from './ops/selectiveScan.js';
+export { gelu } from './ops/gelu.js';
+export { euclideanNorm } from './ops/norm.js';
 export { silu, siluGate } from './ops/silu.js';
 export { softmaxCrossEntropy } from './ops/softmaxCrossEntropy.js';
 export {

@@ -1,8 +1,8 @@
 """
-Times the works of `../works.ts` in eager PyTorch and prints one JSON object: versions, threads and
-milliseconds by work.
+Times the works of `../works.ts` in eager PyTorch, as it is asked to on standard input: a line `WORK REPEATS` is
+answered by a line with the milliseconds of each repeat, as a JSON list. The first line says which version this is.
 
-Usage: bench.py THREADS REPEATS [WORK ...]
+Usage: bench.py THREADS
 """
 
 import json
@@ -14,7 +14,7 @@ from torch.nn.functional import conv2d, cross_entropy
 from neurons import lif
 from scan import selective_scan
 from spikmamba import SpikMamba
-from timing import median_ms
+from timing import durations_ms
 
 
 def matmul(size):
@@ -110,17 +110,17 @@ WORKS = {
     "trainingStep": training_step,
     "streamingInference": streaming_inference,
 }
-QUICK = {"matMul512", "matMul1024", "matMul2048", "spikeMatMul", "streamingInference"}
 
 
 def main():
-    threads, repeats, *names = sys.argv[1:]
-    torch.set_num_threads(int(threads))
-    results = {}
-    for name in names or WORKS:
-        count = int(repeats) * (4 if name in QUICK else 1)
-        results[name] = median_ms(WORKS[name](), count)
-    print(json.dumps({"torch": torch.__version__, "threads": int(threads), "ms": results}))
+    torch.set_num_threads(int(sys.argv[1]))
+    print(json.dumps(torch.__version__), flush=True)
+    prepared, work = None, None
+    for line in sys.stdin:
+        name, repeats = line.split()
+        if name != prepared:
+            prepared, work = name, WORKS[name]()
+        print(json.dumps(durations_ms(work, int(repeats))), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """Wall-clock timing of eager PyTorch work."""
 
-import statistics
 import time
 
 
-def median_ms(work, repeats, warmups=1):
-    """Median duration of `work()` in milliseconds over `repeats` runs, after `warmups` unmeasured ones."""
+def durations_ms(work, repeats, warmups=1):
+    """Durations of `work()` in milliseconds, `repeats` of them, after `warmups` unmeasured ones."""
     for _ in range(warmups):
         work()
     durations = []
@@ -13,4 +12,4 @@ def median_ms(work, repeats, warmups=1):
         start = time.perf_counter()
         work()
         durations.append((time.perf_counter() - start) * 1e3)
-    return statistics.median(durations)
+    return durations

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 
+import { gelu } from '../../engine/ops/gelu.js';
 import { silu, siluGate } from '../../engine/ops/silu.js';
 import { within, type Context } from '../context.js';
 import {
@@ -12,7 +13,6 @@ import {
 import type { Initialiser } from '../parameters.js';
 import { dense, initialiseDense, type DenseParameters } from './dense.js';
 import { depthwise, initialiseDepthwise, type DepthwiseParameters } from './depthwise.js';
-import { gelu } from './gelu.js';
 import { initialiseLayerNorm, layerNorm, type LayerNormParameters } from './layerNorm.js';
 
 export interface PublishedBlockConfig {

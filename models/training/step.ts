@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 
 import { adamw } from '../../engine/ops/adamw.js';
+import { euclideanNorm } from '../../engine/ops/norm.js';
 import { Recorder } from '../context.js';
 import type { OptimiserState } from '../checkpoints/checkpoint.js';
 import type { Model } from '../model.js';
@@ -81,10 +82,10 @@ export function trainingStep(
   });
   try {
     const loss = value.dataSync()[0];
-    const squares = grads.map((gradient) => sumOfSquares(gradient.dataSync()));
-    const gradientNorm = Math.sqrt(squares.reduce((a, b) => a + b, 0));
+    const norms = grads.map(normOf);
+    const gradientNorm = Math.hypot(...norms);
     if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm)) {
-      const notFinite = trained[squares.findIndex((sum) => !Number.isFinite(sum))] ?? 'loss';
+      const notFinite = trained[norms.findIndex((norm) => !Number.isFinite(norm))] ?? 'loss';
       return { state, loss, gradientNorm, notFinite };
     }
     tf.engine().startScope();
@@ -146,8 +147,6 @@ function updated(
   return { leaves, optimiser: { m, v }, step };
 }
 
-function sumOfSquares(values: ArrayLike<number>): number {
-  let sum = 0;
-  for (let i = 0; i < values.length; i++) sum += values[i] * values[i];
-  return sum;
+function normOf(gradient: tf.Tensor): number {
+  return tf.tidy(() => euclideanNorm(gradient).dataSync()[0]);
 }

@@ -1,6 +1,7 @@
 import { sizeOf, type Attributes, type FusedOpDefinition } from '../../engine/fused.js';
 import { causalConv1dDefinition } from '../../engine/ops/causalConv1d.js';
 import { depthwiseConv2dDefinition } from '../../engine/ops/depthwiseConv2d.js';
+import { geluDefinition } from '../../engine/ops/gelu.js';
 import {
   adaptiveLifDefinition,
   defaultLif,
@@ -244,6 +245,13 @@ export const cases: Case[] = [
   {
     title: 'silu',
     definition: erase(siluDefinition),
+    attributes: {},
+    shapes: ({ a, b }) => [[a, b]],
+    smooth: true,
+  },
+  {
+    title: 'gelu',
+    definition: erase(geluDefinition),
     attributes: {},
     shapes: ({ a, b }) => [[a, b]],
     smooth: true,

@@ -12,6 +12,7 @@ import {
   type FusedOpDefinition,
 } from '../../engine/fused.js';
 import { adamwDefinition } from '../../engine/ops/adamw.js';
+import { euclideanNorm } from '../../engine/ops/norm.js';
 import { linear } from '../../engine/ops/linear.js';
 import { batchNormInference, batchNormInferenceDefinition } from '../../engine/ops/normalise.js';
 import { createRandom } from '../../engine/support/random.js';
@@ -39,11 +40,25 @@ function largestDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
   return largest;
 }
 
+/** Runs an op's kernel; on a backend where an op is its reference, its loop, which the reference must equal. */
 function runKernel(
   definition: FusedOpDefinition<Attributes>,
   inputs: tf.Tensor[],
   attributes: Attributes,
 ): tf.Tensor[] {
+  if (tf.getKernel(definition.name, tf.getBackend()) === undefined) {
+    const loop = definition.name.endsWith('Grad') ? definition.backward! : definition.forward;
+    const shapes = inputs.map(({ shape }) => shape);
+    const outputShapes = loop.outputShapes(shapes, attributes);
+    const outputs = outputShapes.map((shape) => new Float32Array(sizeOf(shape)));
+    loop.run(
+      inputs.map((input) => input.dataSync() as Float32Array),
+      outputs,
+      shapes,
+      attributes,
+    );
+    return outputs.map((output, i) => tf.tensor(output, [...outputShapes[i]]));
+  }
   const named = Object.fromEntries(inputs.map((x, i) => [`input${String(i).padStart(2, '0')}`, x]));
   const outputs = tf
     .engine()
@@ -103,6 +118,32 @@ describe.each(testedBackends)('fused ops on %s', (backend) => {
       );
     },
   );
+});
+
+describe.each(testedBackends)('euclideanNorm on %s', (backend) => {
+  beforeAll(async () => {
+    await selectBackend(backend);
+  });
+
+  it('adds up in double, and does not overflow where squares do', () => {
+    tf.tidy(() => {
+      expect(
+        euclideanNorm(
+          tf.tensor([
+            [3, 0],
+            [0, 4],
+          ]),
+        ).dataSync()[0],
+      ).toBe(5);
+      expect(euclideanNorm(tf.zeros([0])).dataSync()[0]).toBe(0);
+      expect(euclideanNorm(tf.fill([10_000], 3e-3)).dataSync()[0]).toBeCloseTo(0.3, 6);
+      if (backend !== 'tensorflow') {
+        expect(euclideanNorm(tf.tensor([3e25, 4e25])).dataSync()[0] / 5e25).toBeCloseTo(1, 6);
+      }
+      expect(euclideanNorm(tf.tensor([1, NaN])).dataSync()[0]).toBeNaN();
+      expect(euclideanNorm(tf.tensor([1, Infinity])).dataSync()[0]).toBe(Infinity);
+    });
+  });
 });
 
 describe('gradients against central finite differences in float64', () => {

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 import { selectBackend } from '../../engine/backend.js';
 import { defaultLif } from '../../engine/ops/lif.js';
-import { gelu } from '../../models/blocks/gelu.js';
+import { gelu } from '../../engine/ops/gelu.js';
 import { head } from '../../models/blocks/head.js';
 import { layerNorm } from '../../models/blocks/layerNorm.js';
 import { initialisePatchEmbedding, patchEmbedding } from '../../models/blocks/patchEmbedding.js';

@@ -7,11 +7,12 @@ import { finish } from './matMul.js';
 type Attrs = KernelCall['attrs'];
 type Info2D = tf.backend_util.Conv2DInfo;
 type Info3D = tf.backend_util.Conv3DInfo;
+type Info = Info2D | Info3D;
 
 const window = new Int32Array(21);
 
 /** A sliding window as `src/window.h` reads it. Shared by all calls. */
-function windowOf(info: Info2D | Info3D): Int32Array {
+function windowOf(info: Info): Int32Array {
   const flat = !('inDepth' in info);
   const depth = flat
     ? { in: 1, out: 1, size: 1, stride: 1, pad: 0, dilation: 1 }
@@ -95,7 +96,7 @@ function pooling3D(inputShape: readonly number[], attrs: Attrs): Info3D {
 }
 
 /** Whether the addon takes it: float32 tensors, channels last, nothing empty. */
-function fits(info: Info2D | Info3D, ...tensors: tf.TensorInfo[]): boolean {
+function fits(info: Info, ...tensors: tf.TensorInfo[]): boolean {
   return (
     info.dataFormat === 'channelsLast' &&
     tensors.every(({ dtype, shape }) => dtype === 'float32' && !shape.includes(0)) &&
@@ -104,45 +105,76 @@ function fits(info: Info2D | Info3D, ...tensors: tf.TensorInfo[]): boolean {
 }
 
 /** TensorFlow.js lets a transposed convolution have more gradients than the window has outputs. */
-function fitsGradient(
-  info: Info2D | Info3D,
-  dy: tf.TensorInfo,
-  ...tensors: tf.TensorInfo[]
-): boolean {
+function fitsGradient(info: Info, dy: tf.TensorInfo, ...tensors: tf.TensorInfo[]): boolean {
   return tf.util.arraysEqual(dy.shape, info.outShape) && fits(info, dy, ...tensors);
 }
 
-export function convolutions({ kernels }: Addon): NativeKernel[] {
-  function conv2D({ inputs: { x, filter }, attrs, backend }: KernelCall) {
-    const info = convolution2D(x.shape, filter.shape, attrs, attrs.dilations);
-    if (!fits(info, x, filter)) return undefined;
-    const y = backend.output(info.outShape);
-    kernels.convolution(backend.floats(x), backend.floats(filter), y.values, windowOf(info));
-    return y;
-  }
+/** From an input's and a filter's shape. */
+type InfoOf = (inputShape: readonly number[], filterShape: readonly number[], attrs: Attrs) => Info;
 
-  function depthwise({ inputs: { x, filter }, attrs, backend }: KernelCall) {
-    const strides = attrs.strides as number | [number, number];
-    const dilations = (attrs.dilations as [number, number] | undefined) ?? [1, 1];
+const dilated2D: InfoOf = (x, filter, attrs) => convolution2D(x, filter, attrs, attrs.dilations);
+const dilated3D: InfoOf = (x, filter, attrs) => convolution3D(x, filter, attrs, attrs.dilations);
+/** Only with one filter per channel; undefined for more. */
+const depthwise2D = (...[x, filter, attrs]: Parameters<InfoOf>): Info2D | undefined => {
+  const info = convolution2D(x, filter, attrs, attrs.dilations ?? 1, true);
+  return info.outChannels === info.inChannels ? info : undefined;
+};
+
+export function convolutions({ kernels }: Addon): NativeKernel[] {
+  type Run = (a: Float32Array, b: Float32Array, result: Float32Array, window: Int32Array) => void;
+  type MaybeInfoOf = (...args: Parameters<InfoOf>) => Info | undefined;
+
+  const forward =
+    (infoOf: MaybeInfoOf, run: Run): NativeKernel['run'] =>
+    ({ inputs: { x, filter }, attrs, backend }) => {
+      const info = infoOf(x.shape, filter.shape, attrs);
+      if (info === undefined || !fits(info, x, filter)) return undefined;
+      const y = backend.output(info.outShape);
+      run(backend.floats(x), backend.floats(filter), y.values, windowOf(info));
+      return y;
+    };
+
+  const inputGradient =
+    (infoOf: MaybeInfoOf, run: Run): NativeKernel['run'] =>
+    ({ inputs: { dy, filter }, attrs, backend }) => {
+      const info = infoOf(attrs.inputShape as number[], filter.shape, attrs);
+      if (info === undefined || !fitsGradient(info, dy, filter)) return undefined;
+      const dx = backend.output(info.inShape);
+      run(backend.floats(dy), backend.floats(filter), dx.values, windowOf(info));
+      return dx;
+    };
+
+  const filterGradient =
+    (infoOf: MaybeInfoOf, run: Run): NativeKernel['run'] =>
+    ({ inputs: { x, dy }, attrs, backend }) => {
+      const info = infoOf(x.shape, attrs.filterShape as number[], attrs);
+      if (info === undefined || !fitsGradient(info, dy, x)) return undefined;
+      const gradient = backend.output(info.filterShape);
+      run(backend.floats(x), backend.floats(dy), gradient.values, windowOf(info));
+      return gradient;
+    };
+
+  const { convolution, convolutionInputGradient, convolutionFilterGradient } = kernels;
+  const conv2D = forward(dilated2D, convolution);
+  const depthwiseForward = forward(depthwise2D, (...arrays) => kernels.depthwise(...arrays, false));
+  const depthwise: NativeKernel['run'] = (call) => {
+    const strides = call.attrs.strides as number | [number, number];
+    const dilations = (call.attrs.dilations as [number, number] | undefined) ?? [1, 1];
     tf.util.assert(
       tf.backend_util.eitherStridesOrDilationsAreOne(strides, dilations),
       () =>
         'Error in depthwiseConv2d: Either strides or dilations must be 1. ' +
         `Got strides ${strides} and dilations '${dilations}'`,
     );
-    const info = convolution2D(x.shape, filter.shape, attrs, dilations, true);
-    if (!fits(info, x, filter) || info.outChannels !== info.inChannels) return undefined;
-    const y = backend.output(info.outShape);
-    kernels.depthwise(backend.floats(x), backend.floats(filter), y.values, windowOf(info), false);
-    return y;
-  }
+    return depthwiseForward(call);
+  };
 
   const fused =
-    (run: (call: KernelCall) => tf.TensorInfo | undefined): NativeKernel['run'] =>
+    (run: NativeKernel['run']): NativeKernel['run'] =>
     (call) => {
       const channelsFirst = call.attrs.dataFormat === 'NCHW';
       const y = channelsFirst ? undefined : run(call);
-      return y === undefined ? undefined : finish(y, call);
+      return y === undefined ? undefined : finish(y as tf.TensorInfo, call);
     };
 
   const pool =
@@ -172,111 +204,23 @@ export function convolutions({ kernels }: Addon): NativeKernel[] {
   return [
     { name: 'Conv2D', run: conv2D },
     { name: 'FusedConv2D', run: fused(conv2D) },
-    {
-      name: 'Conv2DBackpropInput',
-      run({ inputs: { dy, filter }, attrs, backend }) {
-        const info = convolution2D(attrs.inputShape as number[], filter.shape, attrs);
-        if (!fitsGradient(info, dy, filter)) return undefined;
-        const dx = backend.output(info.inShape);
-        kernels.convolutionInputGradient(
-          backend.floats(dy),
-          backend.floats(filter),
-          dx.values,
-          windowOf(info),
-        );
-        return dx;
-      },
-    },
-    {
-      name: 'Conv2DBackpropFilter',
-      run({ inputs: { x, dy }, attrs, backend }) {
-        const info = convolution2D(x.shape, attrs.filterShape as number[], attrs);
-        if (!fitsGradient(info, dy, x)) return undefined;
-        const gradient = backend.output(info.filterShape);
-        kernels.convolutionFilterGradient(
-          backend.floats(x),
-          backend.floats(dy),
-          gradient.values,
-          windowOf(info),
-        );
-        return gradient;
-      },
-    },
-    {
-      name: 'Conv3D',
-      run({ inputs: { x, filter }, attrs, backend }) {
-        const info = convolution3D(x.shape, filter.shape, attrs, attrs.dilations);
-        if (!fits(info, x, filter)) return undefined;
-        const y = backend.output(info.outShape);
-        kernels.convolution(backend.floats(x), backend.floats(filter), y.values, windowOf(info));
-        return y;
-      },
-    },
-    {
-      name: 'Conv3DBackpropInputV2',
-      run({ inputs: { dy, filter }, attrs, backend }) {
-        const info = convolution3D(attrs.inputShape as number[], filter.shape, attrs);
-        if (!fitsGradient(info, dy, filter)) return undefined;
-        const dx = backend.output(info.inShape);
-        kernels.convolutionInputGradient(
-          backend.floats(dy),
-          backend.floats(filter),
-          dx.values,
-          windowOf(info),
-        );
-        return dx;
-      },
-    },
+    { name: 'Conv2DBackpropInput', run: inputGradient(convolution2D, convolutionInputGradient) },
+    { name: 'Conv2DBackpropFilter', run: filterGradient(convolution2D, convolutionFilterGradient) },
+    { name: 'Conv3D', run: forward(dilated3D, convolution) },
+    { name: 'Conv3DBackpropInputV2', run: inputGradient(convolution3D, convolutionInputGradient) },
     {
       name: 'Conv3DBackpropFilterV2',
-      run({ inputs: { x, dy }, attrs, backend }) {
-        const info = convolution3D(x.shape, attrs.filterShape as number[], attrs);
-        if (!fitsGradient(info, dy, x)) return undefined;
-        const gradient = backend.output(info.filterShape);
-        kernels.convolutionFilterGradient(
-          backend.floats(x),
-          backend.floats(dy),
-          gradient.values,
-          windowOf(info),
-        );
-        return gradient;
-      },
+      run: filterGradient(convolution3D, convolutionFilterGradient),
     },
     { name: 'DepthwiseConv2dNative', run: depthwise },
     { name: 'FusedDepthwiseConv2D', run: fused(depthwise) },
     {
       name: 'DepthwiseConv2dNativeBackpropInput',
-      run({ inputs: { dy, filter }, attrs, backend }) {
-        const { inputShape, dilations } = attrs;
-        const info = convolution2D(inputShape as number[], filter.shape, attrs, dilations, true);
-        if (!fitsGradient(info, dy, filter) || info.outChannels !== info.inChannels)
-          return undefined;
-        const dx = backend.output(info.inShape);
-        kernels.depthwise(
-          backend.floats(dy),
-          backend.floats(filter),
-          dx.values,
-          windowOf(info),
-          true,
-        );
-        return dx;
-      },
+      run: inputGradient(depthwise2D, (...arrays) => kernels.depthwise(...arrays, true)),
     },
     {
       name: 'DepthwiseConv2dNativeBackpropFilter',
-      run({ inputs: { x, dy }, attrs, backend }) {
-        const { filterShape, dilations } = attrs;
-        const info = convolution2D(x.shape, filterShape as number[], attrs, dilations, true);
-        if (!fitsGradient(info, dy, x) || info.outChannels !== info.inChannels) return undefined;
-        const gradient = backend.output(info.filterShape);
-        kernels.depthwiseFilterGradient(
-          backend.floats(x),
-          backend.floats(dy),
-          gradient.values,
-          windowOf(info),
-        );
-        return gradient;
-      },
+      run: filterGradient(depthwise2D, kernels.depthwiseFilterGradient),
     },
     { name: 'MaxPool', run: pool(pooling2D, false) },
     { name: 'AvgPool', run: pool(pooling2D, true) },

@@ -3,9 +3,11 @@ import { adamw } from './adamw.js';
 import { binEvents } from './binEvents.js';
 import { causalConv1d } from './causalConv1d.js';
 import { depthwiseConv2d } from './depthwiseConv2d.js';
+import { gelu } from './gelu.js';
 import { lif } from './lif.js';
 import { linearAttention } from './linearAttention.js';
 import type { NativeOps } from './native.js';
+import { norm } from './norm.js';
 import { normalise } from './normalise.js';
 import { patches } from './patches.js';
 import { selectiveScan } from './selectiveScan.js';
@@ -20,8 +22,10 @@ export function ops(kernels: Addon['kernels']): NativeOps {
     binEvents,
     causalConv1d,
     depthwiseConv2d,
+    gelu,
     lif,
     linearAttention,
+    norm,
     normalise,
     patches,
     selectiveScan,

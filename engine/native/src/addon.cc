@@ -1,6 +1,10 @@
 // The addon's module: its kernels, its memory and its settings.
 #include <cstdlib>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include "cpu.h"
 #include "parallel.h"
 #include "registry.h"
@@ -14,16 +18,22 @@ const KernelEntry*& firstKernel() {
 
 namespace {
 
-constexpr size_t alignment = 64;
+constexpr size_t cacheLine = 64;
+constexpr size_t hugePage = size_t{2} << 20;
 
-/// allocate(bytes): an ArrayBuffer on a cache line's bound, not cleared. Freed when it is collected.
+/// allocate(bytes): an ArrayBuffer on a cache line's bound, not cleared. Freed when it is collected. Large
+/// ones ask for huge pages: fewer page faults at first, and fewer misses of address translation later.
 Napi::Value allocate(const Napi::CallbackInfo& info) {
   const size_t bytes = static_cast<size_t>(Arguments(info).number(0));
-  const size_t padded = (bytes + alignment - 1) / alignment * alignment;
+  const size_t padded = (bytes + cacheLine - 1) / cacheLine * cacheLine;
+  const size_t alignment = padded >= hugePage ? hugePage : cacheLine;
   void* memory = nullptr;
   if (posix_memalign(&memory, alignment, padded == 0 ? alignment : padded) != 0) {
     throw Napi::RangeError::New(info.Env(), "out of memory: " + std::to_string(bytes) + " bytes");
   }
+#if defined(__linux__)
+  if (padded >= hugePage) madvise(memory, padded, MADV_HUGEPAGE);
+#endif
   return Napi::ArrayBuffer::New(info.Env(), memory, padded,
                                 [](Napi::Env, void* data) { free(data); });
 }

@@ -36,6 +36,8 @@ struct LifCall {
     const int64_t fit = 16384 / std::max<int64_t>(steps, 1) / 16 * 16;
     return std::min<int64_t>(std::max<int64_t>(fit, 16), 1024);
   }
+  /// Whether an output is larger than what the next kernel could find in caches.
+  bool streams() const { return batch * steps * features > (int64_t{1} << 20); }
   int64_t tiles() const { return (features + tile() - 1) / tile(); }
 };
 

@@ -32,6 +32,12 @@ static SACCADE_INLINE void storeTail(float* p, Vec v, int64_t left) {
   else storePart(p, v, left);
 }
 
+/// Results that exceed the caches are stored past them, which spares fetching their lines first.
+static SACCADE_INLINE void storeResult(const LifCall& call, float* p, Vec v, int64_t left) {
+  if (call.streams() && left >= width) stream(p, v);
+  else storeTail(p, v, left);
+}
+
 static inline void lifRates(const LifCall& call, int64_t from, int64_t count, float* rates) {
   for (int64_t i = 0; i < count; i++) rates[i] = 1.0f / call.tau[(from + i) % call.tauPeriod];
 }
@@ -54,12 +60,14 @@ static void lifForwardOf(const LifCall& call, int64_t begin, int64_t end) {
       const int64_t at = (b * call.steps + t) * call.features + from;
       for (int64_t f = 0; f < count; f += width) {
         const int64_t left = count - f;
+        // A step's neurons lie on pages of their own, which processors don't fetch ahead by themselves.
+        __builtin_prefetch(call.input + at + call.features + f);
         Vec v = load(membrane + f);
         Vec a = adaptive ? load(adaptation + f) : Vec{};
         const Vec rate = parametric ? load(rates + f) : Vec{};
         const LifStep now =
             lifStep<parametric, adaptive>(call, loadTail(call.input + at + f, left), v, a, rate);
-        storeTail(call.spikes + at + f, now.spike, left);
+        storeResult(call, call.spikes + at + f, now.spike, left);
         store(membrane + f, v);
         if (adaptive) store(adaptation + f, a);
       }
@@ -67,6 +75,7 @@ static void lifForwardOf(const LifCall& call, int64_t begin, int64_t end) {
     memcpy(call.lastMembrane + stateAt, membrane, count * sizeof(float));
     if (adaptive) memcpy(call.lastAdaptation + stateAt, adaptation, count * sizeof(float));
   }
+  endStreaming();
 }
 
 static void lifForward(const LifCall& call, int64_t begin, int64_t end) {
@@ -126,6 +135,7 @@ static void lifBackwardOf(const LifCall& call, int64_t begin, int64_t end) {
       const int64_t at = (b * call.steps + t) * call.features + from;
       for (int64_t f = 0; f < count; f += width) {
         float* state = membranes + t * membraneStep + f;
+        __builtin_prefetch(call.input + at + call.features + f);
         Vec v = load(state);
         Vec a = adaptive ? load(adaptations + t * tile + f) : Vec{};
         const Vec rate = parametric ? load(rates + f) : Vec{};
@@ -140,6 +150,7 @@ static void lifBackwardOf(const LifCall& call, int64_t begin, int64_t end) {
       const int64_t at = (b * call.steps + t) * call.features + from;
       for (int64_t f = 0; f < count; f += width) {
         const int64_t left = count - f;
+        __builtin_prefetch(call.dSpikes + at - call.features + f);
         const Vec charged = load(charges + t * tile + f);
         Vec limit = splat(call.threshold);
         if (adaptive) limit = limit + call.strength * load(adaptations + t * tile + f);
@@ -161,10 +172,10 @@ static void lifBackwardOf(const LifCall& call, int64_t begin, int64_t end) {
           const Vec change =
               call.decayInput ? loadTail(call.input + at + f, left) - before : -before;
           store(dRate + f, load(dRate + f) + dH * change);
-          storeTail(call.dInput + at + f, call.decayInput ? dH * rate : dH, left);
+          storeResult(call, call.dInput + at + f, call.decayInput ? dH * rate : dH, left);
           store(dMembrane + f, dH * (1.0f - rate));
         } else {
-          storeTail(call.dInput + at + f, dH * call.gain(), left);
+          storeResult(call, call.dInput + at + f, dH * call.gain(), left);
           store(dMembrane + f, dH * (1.0f - call.rate));
         }
       }
@@ -173,6 +184,7 @@ static void lifBackwardOf(const LifCall& call, int64_t begin, int64_t end) {
     if (adaptive) memcpy(call.dAdaptation + stateAt, dAdaptation, bytes);
     if (parametric) memcpy(call.dRates + stateAt, dRate, bytes);
   }
+  endStreaming();
 }
 
 template <Surrogate surrogate>

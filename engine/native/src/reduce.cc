@@ -107,7 +107,7 @@ SACCADE_KERNEL(batchNorm) {
                        });
 }
 
-/// sumOfSquares(x, y): y, a Float64Array of one value, in double over short pieces.
+/// sumOfSquares(x, y): y, a Float64Array of one value; added up in double.
 SACCADE_KERNEL(sumOfSquares) {
   const float* x = arguments.floats(0);
   const int64_t n = arguments.length(0);

@@ -87,15 +87,17 @@ static void rowsMin(float* y, const float* x, int64_t rows, int64_t n, int64_t s
 }
 
 static double squaresRow(const float* x, int64_t n) {
-  Vec part[4] = {};
+  typedef double Doubles __attribute__((vector_size(SIMD_WIDTH * 8)));
+  Doubles part[2] = {};
   int64_t i = 0;
-  for (; i + 4 * width <= n; i += 4 * width) {
-    for (int v = 0; v < 4; v++) {
-      const Vec a = load(x + i + v * width);
+  for (; i + 2 * width <= n; i += 2 * width) {
+    for (int v = 0; v < 2; v++) {
+      const Doubles a = __builtin_convertvector(load(x + i + v * width), Doubles);
       part[v] += a * a;
     }
   }
-  double sum = sumOf((part[0] + part[1]) + (part[2] + part[3]));
+  double sum = 0;
+  for (int v = 0; v < width; v++) sum += part[0][v] + part[1][v];
   for (; i < n; i++) sum += (double)x[i] * x[i];
   return sum;
 }

@@ -11,6 +11,22 @@ static SACCADE_INLINE Vec load(const float* p) {
   return v;
 }
 static SACCADE_INLINE void store(float* p, Vec v) { memcpy(p, &v, sizeof v); }
+/// Stores past the caches where `p` lies on a vector's bound; `endStreaming` before others read it.
+static SACCADE_INLINE void stream(float* p, Vec v) {
+#if SIMD_AVX512
+  if (((uintptr_t)p & 63) == 0) return _mm512_stream_ps(p, (__m512)v);
+#elif SIMD_AVX2
+  if (((uintptr_t)p & 31) == 0) return _mm256_stream_ps(p, (__m256)v);
+#elif defined(__SSE2__)
+  if (((uintptr_t)p & 15) == 0) return _mm_stream_ps(p, (__m128)v);
+#endif
+  store(p, v);
+}
+static SACCADE_INLINE void endStreaming() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
+}
 static SACCADE_INLINE IVec loadInts(const int32_t* p) {
   IVec v;
   memcpy(&v, p, sizeof v);

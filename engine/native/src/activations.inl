@@ -32,3 +32,28 @@ void siluGateGradient(float* dX, float* dGate, const float* x, const float* gate
     }
   }
 }
+
+/// The normal distribution's density at x, times √(2π).
+static SACCADE_INLINE Vec bell(Vec x) { return exponential(x * x * -0.5f); }
+
+/// Φ(x) by erfc (Abramowitz & Stegun 7.1.26, to 1.5e-7), given bell(x).
+static SACCADE_INLINE Vec normalBelow(Vec x, Vec density) {
+  const Vec t = 1.0f / (1.0f + (0.3275911f * 0.70710678f) * absolute(x));
+  Vec p = t * 1.061405429f - 1.453152027f;
+  p = p * t + 1.421413741f;
+  p = p * t - 0.284496736f;
+  p = p * t + 0.254829592f;
+  const Vec tail = p * t * density * 0.5f;
+  return select(x < Vec{}, tail, 1.0f - tail);
+}
+
+void gelu(float* y, const float* x, int64_t n) {
+  mapVectors(y, x, n, [](Vec v) { return v * normalBelow(v, bell(v)); });
+}
+
+void geluGradient(float* dX, const float* x, const float* dY, int64_t n) {
+  mapVectors(dX, x, dY, n, [](Vec v, Vec dy) {
+    const Vec density = bell(v);
+    return dy * (normalBelow(v, density) + v * density * 0.39894228f);
+  });
+}
