@@ -1,7 +1,6 @@
-import { eventLoops } from '../../engine/native/eventLoops.js';
-import { plainLoops } from '../../engine/ops/eventLoops.js';
 import { SaccadeError } from '../../engine/support/errors.js';
-import { type EventBatch, sliceBatch, type SensorSize } from '../../ingest/eventBatch.js';
+import type { EventBatch, SensorSize } from '../../ingest/eventBatch.js';
+import { checkEvents } from '../checkEvents.js';
 import {
   clipGrid,
   type ClipGrid,
@@ -77,12 +76,5 @@ export function checkBatch(events: EventBatch, { width, height }: SensorSize): v
       `events of a sensor of ${sensor.width} × ${sensor.height} pixels, expected ${width} × ${height}`,
     );
   }
-  if (eventLoops().sound(events, width, height)) return;
-  let i = 0;
-  while (plainLoops.sound(sliceBatch(events, i, i + 1), width, height)) i++;
-  throw new SaccadeError(
-    'input',
-    `event ${i} of the batch is t ${events.tUs[i]} µs, x ${events.x[i]}, y ${events.y[i]}, polarity ` +
-      `${events.polarity[i]}; expected a finite time, x below ${width}, y below ${height}, and polarity 0 or 1`,
-  );
+  checkEvents(events);
 }

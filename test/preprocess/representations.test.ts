@@ -8,7 +8,7 @@ import { describe, expect, it } from 'vitest';
 import { nativeLoops } from '../../engine/native/eventLoops.js';
 import { loadAddon } from '../../engine/native/addon.js';
 import { type EventLoops, eventRepresentations, plainLoops } from '../../engine/ops/eventLoops.js';
-import { type EventBatch, sliceBatch } from '../../ingest/eventBatch.js';
+import { blankBatch, type EventBatch, sliceBatch } from '../../ingest/eventBatch.js';
 import { parseNpyHeader } from '../../ingest/formats/npyHeader.js';
 import { openRecording, writeRecording } from '../../ingest/recording.js';
 import { writeNpy } from '../../preprocess/npyFile.js';
@@ -278,9 +278,12 @@ describe('native loops', () => {
         rowsArbitrary,
         sizeArbitrary,
         fc.constantFrom(0, 251, 500),
-        (rows, size, toUs) => {
-          const events = batchOf(sensor, rows);
-          const grid = clipGrid(sensor, { fromUs: 0, toUs }, size);
+        fc.constantFrom([0, 1], [-40, 1], [1.7e15, 1000], [9e15, 1]),
+        (rows, size, lastUs, [fromUs, scale]) => {
+          const later = rows.map(([t, ...rest]): EventRow => [fromUs + scale * t, ...rest]);
+          const events = batchOf(sensor, later);
+          const toUs = scale * lastUs;
+          const grid = clipGrid(sensor, { fromUs, toUs: fromUs + toUs }, size);
           const plane = size.height * size.width;
           for (const kind of eventRepresentations) {
             const [one, other] = [0, 1].map(() => new Float32Array(size.bins * 2 * plane).fill(2));
@@ -295,9 +298,32 @@ describe('native loops', () => {
           native!.raiseToLatest(other, events, grid);
           expect(other).toEqual(one);
           const [a, b] = [0, 1].map(() => new Float32Array(one.length));
-          plainLoops.decaySince(a, one, toUs, 90);
-          native!.decaySince(b, one, toUs, 90);
+          plainLoops.decaySince(a, one, toUs, 90 * scale);
+          native!.decaySince(b, one, toUs, 90 * scale);
           a.forEach((value, i) => expect(b[i]).toBeCloseTo(value, 6));
+        },
+      ),
+    );
+    fc.assert(
+      fc.property(
+        rowsArbitrary,
+        fc.array(fc.integer({ min: 0, max: 2 }), { minLength: 80, maxLength: 80 }),
+        fc.nat(60),
+        fc.integer({ min: 1, max: 8 }),
+        fc.nat(1),
+        (rows, flags, windowUs, needed, perPolarity) => {
+          const events = batchOf(sensor, rows);
+          const stride = sensor.width + 2;
+          const plane = perPolarity * stride * (sensor.height + 2);
+          const results = [plainLoops, native!].map((loops) => {
+            const keep = new Uint8Array(rows.length + 3).fill(7);
+            const lastUs = new Float64Array(2 * stride * (sensor.height + 2)).fill(-Infinity);
+            loops.markSupported(keep, lastUs, events, { stride, plane, windowUs, needed });
+            const to = blankBatch(sensor, rows.length + 1);
+            const kept = loops.select(to, events, Uint8Array.from(flags));
+            return { keep, lastUs, kept, events: sliceBatch(to, 0, kept) };
+          });
+          expect(results[1]).toEqual(results[0]);
         },
       ),
     );
@@ -309,6 +335,7 @@ describe('native loops', () => {
       ...[odd({}), odd({ x: Uint16Array.of(12) }), odd({ y: Uint16Array.of(9) })],
       ...[odd({ polarity: Uint8Array.of(2) }), odd({ tUs: Float64Array.of(NaN) })],
       ...[odd({ tUs: Float64Array.of(Infinity) }), batchOf(sensor, [])],
+      ...[odd({ tUs: Float64Array.of(-Infinity) }), odd({ tUs: Float64Array.of(-1e300) })],
     ]) {
       expect(native!.sound(events, 12, 9)).toBe(plainLoops.sound(events, 12, 9));
     }
