@@ -6,11 +6,11 @@ import { activeEvents } from './activeEvents.js';
 import { adaptiveFrames } from './adaptiveFrames.js';
 import { binaRep } from './binaRep.js';
 import { addToClip, finishClip, startClip } from './clip.js';
-import { eventSpikeTensor } from './eventSpikeTensor.js';
+import { eventSpikeTensor, learnedEventSpikeTensor } from './eventSpikeTensor.js';
 import { frame } from './frame.js';
 import { hats } from './hats.js';
 import { histogram } from './histogram.js';
-import { hots } from './hots.js';
+import { hots, hotsFitted } from './hots.js';
 import { mixedDensity } from './mixedDensity.js';
 import {
   type ClipSize,
@@ -53,11 +53,13 @@ export const representations: readonly RepresentationDefinition[] = [
   frame,
   voxelGrid,
   eventSpikeTensor,
+  learnedEventSpikeTensor,
   timeSurface,
   activeEvents,
   tore,
   hats,
   hots,
+  hotsFitted,
   binaRep,
   mixedDensity,
   adaptiveFrames,

@@ -27,7 +27,7 @@ import {
 } from '../../preprocess/representations/index.js';
 import { clipGrid } from '../../preprocess/representations/representation.js';
 import { batchOf, type EventRow, streamOf } from '../ingest/streams.js';
-import { definitions } from './representationDefinitions.js';
+import { definitions, fittedCalls } from './representationDefinitions.js';
 
 const sensor = { width: 12, height: 9 };
 
@@ -56,6 +56,7 @@ const calls = [
     'hats:radius=1,tauUs=100,memoryUs=150',
     'hots:prototypes=3,radius=1,tauUs=80',
   ],
+  ...[fittedCalls.hots, fittedCalls.est],
   ...['binaRep:bits=3', 'mdes:levels=3', 'afe:minimumEvents=4,threshold=0.2'],
 ];
 
@@ -76,7 +77,7 @@ it('covers every representation that is registered', () => {
   expect(new Set(calls.map((call) => call.split(':')[0]))).toEqual(new Set(representationNames));
 });
 
-describe.each(calls)('%s', (call) => {
+describe.each(calls.map((call) => [call.slice(0, 60), call]))('%s', (_title, call) => {
   const representation = parseRepresentation(call);
   const { channels, values: range } = representation;
   const size = { bins: 3, height: sensor.height, width: sensor.width };
@@ -126,7 +127,7 @@ describe.each(calls)('%s', (call) => {
   });
 
   it('exchanges channels or signs where polarities are exchanged', () => {
-    if (representation.name === 'hots') return; // Prototypes hold both polarities: they change themselves.
+    if (representation.name.startsWith('hots')) return; // Prototypes hold both polarities: they change themselves.
     fc.assert(
       fc.property(rowsArbitrary, (rows) => {
         const values = represent(representation, rows, size);
@@ -178,7 +179,7 @@ describe.each(calls)('%s', (call) => {
       ] as const) {
         const values = represent(representation, same, size, interval);
         expect(values.every((value) => Number.isFinite(value))).toBe(true);
-        const told = ['hats'].includes(representation.name) || call === 'est';
+        const told = ['hats', 'estLearned'].includes(representation.name) || call === 'est';
         if (!told && count === 1 && representation.name !== 'tore') {
           expect(values.some((value) => value !== 0)).toBe(true);
         }
