@@ -10,7 +10,7 @@ export function nativeLoops(kernels: Addon['kernels']): EventLoops {
       const kind = eventRepresentations.indexOf(representation);
       kernels.binEvents(
         ...[tUs, x, y, polarity, rows, columns, out],
-        ...[bins, height, width, fromUs, toUs, kind],
+        ...[bins, height, width, fromUs, toUs, kind, out instanceof Uint8Array],
       );
     },
     raiseToLatest(latestUs, { tUs, x, y, polarity }, grid) {

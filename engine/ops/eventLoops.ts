@@ -17,6 +17,11 @@ export function channelsOf(representation: EventRepresentation): 1 | 2 {
   return representation === 'histogram' || representation === 'spikes' ? 2 : 1;
 }
 
+/** Whether all values are whole numbers from 0. */
+export function fitsBytes(representation: EventRepresentation): boolean {
+  return representation !== 'voxel' && representation !== 'signed';
+}
+
 /** Events as columns, in any order. */
 export interface EventColumns {
   /** Times in µs. */
@@ -55,9 +60,12 @@ export interface EventSupport {
 
 /** Loops over events, from the definition (`plainLoops`) or native (`eventLoops`); both give the same, decays to 1e-6. */
 export interface EventLoops {
-  /** Adds events to `[bins, channels, height, width]`. Coordinates must lie within rows and columns. */
+  /**
+   * Adds events to `[bins, channels, height, width]`. Coordinates must lie within rows and columns. Bytes take
+   * what is never negative (`fitsBytes`); counts stay at 255 there.
+   */
   addToBins(
-    out: Float32Array,
+    out: Float32Array | Uint8Array,
     events: EventColumns,
     grid: EventGrid,
     representation: EventRepresentation,
@@ -105,6 +113,7 @@ export const plainLoops: EventLoops = {
     const plane = grid.height * width;
     const durationUs = toUs - fromUs;
     const channels = channelsOf(representation);
+    const most = out instanceof Uint8Array ? 255 : Infinity;
     for (let i = 0; i < tUs.length; i++) {
       const pixel = rows[y[i]] * width + columns[x[i]];
       const sign = polarity[i] === 1 ? 1 : -1;
@@ -119,7 +128,7 @@ export const plainLoops: EventLoops = {
       }
       const channel = channels === 2 ? polarity[i] : 0;
       const cell = (channels * binOf(grid, tUs[i]) + channel) * plane + pixel;
-      if (representation === 'histogram') out[cell]++;
+      if (representation === 'histogram') out[cell] = Math.min(most, out[cell] + 1);
       else if (representation === 'signed') out[cell] += sign;
       else out[cell] = 1;
     }

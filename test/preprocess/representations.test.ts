@@ -7,7 +7,12 @@ import { describe, expect, it } from 'vitest';
 
 import { nativeLoops } from '../../engine/native/eventLoops.js';
 import { loadAddon } from '../../engine/native/addon.js';
-import { type EventLoops, eventRepresentations, plainLoops } from '../../engine/ops/eventLoops.js';
+import {
+  type EventLoops,
+  eventRepresentations,
+  fitsBytes,
+  plainLoops,
+} from '../../engine/ops/eventLoops.js';
 import { blankBatch, type EventBatch, sliceBatch } from '../../ingest/eventBatch.js';
 import { parseNpyHeader } from '../../ingest/formats/npyHeader.js';
 import { openRecording, writeRecording } from '../../ingest/recording.js';
@@ -217,6 +222,20 @@ describe.each(calls.map((call) => [call.slice(0, 60), call]))('%s', (_title, cal
     expect(() => start(0, 0)).toThrow(/bins/);
   });
 
+  it('is written as bytes where it can be, and else says that it cannot', () => {
+    fc.assert(
+      fc.property(rowsArbitrary, (rows) => {
+        const floats = represent(representation, rows, size);
+        const window = { index: 0, startUs: 0, endUs: 500, events: batchOf(sensor, rows) };
+        const out = new Uint8Array(floats.length).fill(9);
+        const bytes = (): Uint8Array => representWindow(window, representation, size, out);
+        if (representation.bytes !== true) expect(bytes).toThrow(/cannot be written as bytes/);
+        else expect(Array.from(bytes())).toEqual(Array.from(floats));
+      }),
+      { numRuns: 10 },
+    );
+  });
+
   it('keeps its values within its range, so that they can be stored', () => {
     fc.assert(
       fc.property(rowsArbitrary, (rows) => {
@@ -288,6 +307,12 @@ describe('native loops', () => {
           const plane = size.height * size.width;
           for (const kind of eventRepresentations) {
             const [one, other] = [0, 1].map(() => new Float32Array(size.bins * 2 * plane).fill(2));
+            plainLoops.addToBins(one, events, grid, kind);
+            native!.addToBins(other, events, grid, kind);
+            expect(other).toEqual(one);
+          }
+          for (const kind of eventRepresentations.filter(fitsBytes)) {
+            const [one, other] = [0, 1].map(() => new Uint8Array(size.bins * 2 * plane).fill(250));
             plainLoops.addToBins(one, events, grid, kind);
             native!.addToBins(other, events, grid, kind);
             expect(other).toEqual(one);

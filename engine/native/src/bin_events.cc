@@ -71,37 +71,45 @@ class Bins {
 
 enum Kind { histogram, spikes, voxel, signedFrame, binary };
 
-template <Kind kind>
-void add(const Events& events, float* out) {
+template <Kind kind, class Value>
+void add(const Events& events, Value* out) {
   Bins bins(events);
   for (int64_t i = 0; i < events.count; i++) {
     const double sign = events.polarity[i] == 1 ? 1 : -1;
-    float* cell = out + events.pixel(i);
+    Value* cell = out + events.pixel(i);
     if (kind == voxel) {
       const double position =
           events.duration > 0 ? (events.bins - 1) * events.since(i) / events.duration : 0;
       const int64_t lower = static_cast<int64_t>(position);
       const double share = position - static_cast<double>(lower);
       cell += lower * events.plane;
-      cell[0] = static_cast<float>(cell[0] + sign * (1 - share));
-      if (share > 0) cell[events.plane] = static_cast<float>(cell[events.plane] + sign * share);
+      cell[0] = static_cast<Value>(cell[0] + sign * (1 - share));
+      if (share > 0) cell[events.plane] = static_cast<Value>(cell[events.plane] + sign * share);
       continue;
     }
     const int64_t bin = bins.of(i);
     if (kind == histogram || kind == spikes) cell += (2 * bin + events.polarity[i]) * events.plane;
     else cell += bin * events.plane;
-    if (kind == histogram) *cell += 1.0f;
-    else if (kind == signedFrame) *cell += static_cast<float>(sign);
-    else *cell = 1.0f;
+    if (kind == histogram) *cell = static_cast<Value>(*cell + (sizeof(Value) > 1 || *cell < 255));
+    else if (kind == signedFrame) *cell = static_cast<Value>(*cell + sign);
+    else *cell = 1;
   }
 }
 
 }  // namespace
 
-/// binEvents(tUs, x, y, polarity, rows, columns, out, bins, height, width, fromUs, toUs, kind) adds to out;
-/// kind is the place in `eventRepresentations`. Coordinates lie within rows and columns.
+/// binEvents(tUs, x, y, polarity, rows, columns, out, bins, height, width, fromUs, toUs, kind, bytes) adds to out;
+/// kind is the place in `eventRepresentations`, `bytes` says what out is. Coordinates lie within rows and columns.
 SACCADE_KERNEL(binEvents) {
   const Events events(arguments);
+  if (arguments.flag(13)) {
+    uint8_t* out = arguments.bytes(6);
+    switch (arguments.integer(12)) {
+      case histogram: return add<histogram>(events, out);
+      case spikes: return add<spikes>(events, out);
+      default: return add<binary>(events, out);
+    }
+  }
   float* out = arguments.floats(6);
   switch (arguments.integer(12)) {
     case histogram: return add<histogram>(events, out);
