@@ -5,24 +5,18 @@ import { SaccadeError } from '../../engine/support/errors.js';
 import { extensionOf } from '../../ingest/formats/index.js';
 import type { CacheEntry, Eviction } from '../../preprocess/cache/index.js';
 import { cacheFolder } from '../cacheFolder.js';
-import {
-  cacheOption,
-  changeExperiment,
-  dataOption,
-  type ExperimentChanges,
-  seedOption,
-} from '../experimentOptions.js';
+import { cacheOption, dataOption, seedOption } from '../experimentOptions.js';
 import { type CommandIo, grouped, listing, print, printJson, type RegisterCommand } from '../io.js';
-import { commandJob } from '../jobContext.js';
 import { examples, integerBetween, jsonOption } from '../options.js';
 import { checkOutput } from '../output.js';
+import { prepareExperiment, type PrepareOptions } from '../preparedExperiment.js';
 
 interface Options {
   readonly cache?: string;
   readonly json?: boolean;
 }
 
-interface SheetOptions extends Options, ExperimentChanges {
+interface SheetOptions extends PrepareOptions {
   readonly part: 'train' | 'validation' | 'test';
   readonly clips: number;
   readonly augmented?: boolean;
@@ -154,24 +148,15 @@ async function sheet(
   io: CommandIo,
   config: string,
   out: string,
-  { cache: folder, json, part, clips: most, augmented = false, ...changes }: SheetOptions,
+  { part, clips: most, augmented = false, ...options }: SheetOptions,
 ): Promise<void> {
+  const { json } = options;
   if (extensionOf(out) !== 'png') {
     throw new SaccadeError('usage', 'expected a name that ends in .png', { file: out });
   }
   await checkOutput(out, config);
-  const [{ readExperiment }, { prepareData }, { clipSheet }] = await Promise.all([
-    import('../../workers/experiment.js'),
-    import('../../workers/prepare.js'),
-    import('../../workers/clipSheet.js'),
-  ]);
-  const experiment = changeExperiment(await readExperiment(config), changes);
-  const job = commandJob(io, json);
-  const prepared = await prepareData(
-    experiment,
-    folder ?? cacheFolder(io.env),
-    job.context,
-  ).finally(job.done);
+  const { clipSheet } = await import('../../workers/clipSheet.js');
+  const { experiment, prepared } = await prepareExperiment(io, config, options);
   try {
     const { png, clips } = await clipSheet(experiment, prepared, { part, clips: most, augmented });
     await writeFileAtomically(out, png);
