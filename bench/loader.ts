@@ -10,6 +10,7 @@ import { writeRecording } from '../ingest/recording.js';
 import { parseAugmentation } from '../preprocess/augmentations/index.js';
 import { cachedTensors, cachedWindows } from '../preprocess/cache/index.js';
 import {
+  batchBytes,
   type Clip,
   type EpochOptions,
   loadAugmented,
@@ -39,14 +40,15 @@ interface AloneData {
 /** A thread by itself: waits for the start, makes its batches and says how many clips a second. */
 function workAlone({ data, batches }: AloneData): void {
   const options = epochOptions(data);
-  loadAugmented(options, 0, batches[0]);
+  const memory = new ArrayBuffer(batchBytes(options));
+  loadAugmented(options, 0, batches[0], memory);
   parentPort!.postMessage('ready');
   parentPort!.once('message', () => {
     const start = performance.now();
     let clips = 0;
     for (let epoch = 1; epoch <= epochs; epoch++) {
       for (const chosen of batches) {
-        loadAugmented(options, epoch, chosen);
+        loadAugmented(options, epoch, chosen, memory);
         clips += chosen.length;
       }
     }
@@ -77,7 +79,7 @@ async function sumOfThreads(options: EpochOptions, workers: number): Promise<num
 }
 
 async function loaderRate(options: EpochOptions, workers: number): Promise<number> {
-  const loader = openLoader({ ...options, workers, prefetch: 2 });
+  const loader = openLoader({ ...options, workers, prefetch: 2, reuse: true });
   if (loader.workers !== workers) throw new Error('the thread was not compiled');
   for await (const batch of loader.epoch(0)) if (batch.shape[0] === 0) throw new Error('no clips');
   const start = performance.now();

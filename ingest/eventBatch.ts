@@ -1,3 +1,4 @@
+import { eventLoops } from '../engine/native/eventLoops.js';
 import { SaccadeError } from '../engine/support/errors.js';
 
 /** Width and height of a sensor in pixels. */
@@ -85,25 +86,16 @@ export function concatBatches(batches: readonly EventBatch[], sensor?: SensorSiz
  * @param room a batch that nobody needs any more and that is longer: the events are written over it.
  */
 export function selectEvents(batch: EventBatch, keep: Uint8Array, room?: EventBatch): EventBatch {
-  const { sensor, length, tUs, x, y, polarity } = batch;
+  const { sensor, length } = batch;
   const to = room ?? blankBatch(sensor, countFlags(keep, length) + 1);
-  const { tUs: toTimes, x: toX, y: toY, polarity: toPolarity } = to;
-  // Every event is written and only kept ones move on, which spares a branch; so one place more is needed.
-  let next = 0;
-  for (let i = 0; i < length; i++) {
-    toTimes[next] = tUs[i];
-    toX[next] = x[i];
-    toY[next] = y[i];
-    toPolarity[next] = polarity[i];
-    next += +(keep[i] !== 0);
-  }
+  const next = eventLoops().select(to, batch, keep);
   if (next === length) return batch;
   return createBatch(
     sensor,
-    toTimes.subarray(0, next),
-    toX.subarray(0, next),
-    toY.subarray(0, next),
-    toPolarity.subarray(0, next),
+    to.tUs.subarray(0, next),
+    to.x.subarray(0, next),
+    to.y.subarray(0, next),
+    to.polarity.subarray(0, next),
   );
 }
 

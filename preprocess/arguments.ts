@@ -1,4 +1,9 @@
+import { readFileSync } from 'node:fs';
+
+import type { z } from 'zod';
+
 import { SaccadeError } from '../engine/support/errors.js';
+import { parseConfig } from '../engine/support/parseConfig.js';
 
 /** A number that a filter or an augmentation is called with. */
 export interface ArgumentDefinition<A extends string = string> {
@@ -169,4 +174,49 @@ function parseValue(
 function expectation({ integer, minimum, maximum, what }: ArgumentDefinition): string {
   const number = integer === true ? 'a whole number' : 'a number';
   return `${number} from ${minimum} to ${maximum} (${what})`;
+}
+
+/**
+ * A text that stands for data: `@` and the name of a JSON file, or what `dataText` makes of the data. The latter
+ * stands in the description, so that it is whole without the file, and another one once the file has changed.
+ */
+export function dataDefinition(
+  name: string,
+  what: string,
+  schema: z.ZodType<unknown>,
+): TextDefinition {
+  return {
+    name,
+    what: `${what}: @ and the name of a JSON file`,
+    canonical(text) {
+      const file = text.startsWith('@') ? text.slice(1) : undefined;
+      return dataText(
+        parseConfig(schema, file === undefined ? dataOf(text) : readJson(file), file),
+      );
+    },
+  };
+}
+
+/** Data as a text without commas: base64url of their JSON. */
+export function dataText(data: unknown): string {
+  return Buffer.from(JSON.stringify(data)).toString('base64url');
+}
+
+/** What such a text says; undefined where it is none. */
+export function dataOf(text: string): unknown {
+  try {
+    return JSON.parse(Buffer.from(text, 'base64url').toString());
+  } catch {
+    return undefined;
+  }
+}
+
+function readJson(file: string): unknown {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8'));
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    const why = code === undefined ? `is no JSON (${message})` : `cannot be read (${code})`;
+    throw new SaccadeError('input', why, { file }, error);
+  }
 }

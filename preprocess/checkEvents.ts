@@ -1,5 +1,7 @@
+import { eventLoops } from '../engine/native/eventLoops.js';
+import { plainLoops } from '../engine/ops/eventLoops.js';
 import { SaccadeError } from '../engine/support/errors.js';
-import type { EventBatch } from '../ingest/eventBatch.js';
+import { type EventBatch, sliceBatch } from '../ingest/eventBatch.js';
 
 /**
  * Decoders give events of the sensor only; what a caller made himself is checked here, before a pixel is
@@ -9,24 +11,12 @@ import type { EventBatch } from '../ingest/eventBatch.js';
  *   time, or a polarity other than 0 and 1.
  */
 export function checkEvents(batch: EventBatch): void {
-  const { length, sensor, tUs, x, y, polarity } = batch;
-  const [lastX, lastY] = [sensor.width - 1, sensor.height - 1];
-  // Below zero where one is too large; not a number where a time is not finite.
-  let room = 0;
-  let times = 0;
-  for (let i = 0; i < length; i++) {
-    room |= (lastX - x[i]) | (lastY - y[i]) | (1 - polarity[i]);
-    times += tUs[i] - tUs[i];
-  }
-  if (room < 0 || times !== 0) throw unsound(batch);
-}
-
-function unsound({ sensor: { width, height }, length, tUs, x, y, polarity }: EventBatch): Error {
+  const { sensor, tUs, x, y, polarity } = batch;
+  const { width, height } = sensor;
+  if (eventLoops().sound(batch, width, height)) return;
   let i = 0;
-  const sound = (): boolean =>
-    x[i] < width && y[i] < height && polarity[i] <= 1 && Number.isFinite(tUs[i]);
-  while (i < length - 1 && sound()) i++;
-  return new SaccadeError(
+  while (plainLoops.sound(sliceBatch(batch, i, i + 1), width, height)) i++;
+  throw new SaccadeError(
     'input',
     `event ${i} of the batch is t ${tUs[i]} µs, x ${x[i]}, y ${y[i]}, polarity ${polarity[i]}; expected ` +
       `a finite time, x below ${width}, y below ${height}, and polarity 0 or 1`,

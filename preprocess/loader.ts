@@ -51,10 +51,41 @@ export interface LoaderOptions {
 
 /** All clips in their order, in batches; the last one may be smaller. */
 export function* batchesInOrder(options: LoaderOptions): Generator<ClipBatch> {
-  const { clips, batchSize } = options;
-  for (let start = 0; start < clips.length; start += batchSize) {
-    yield loadClips(options, clips.slice(start, start + batchSize));
-  }
+  for (const chosen of indicesInOrder(options)) yield loadPlain(options, chosen);
+}
+
+/** The clips of those batches, by their index. */
+export function indicesInOrder({
+  clips,
+  batchSize,
+}: Pick<LoaderOptions, 'clips' | 'batchSize'>): Uint32Array[] {
+  const all = Uint32Array.from(clips, (_, i) => i);
+  const count = Math.ceil(clips.length / batchSize);
+  return Array.from({ length: count }, (_, i) => all.slice(i * batchSize, (i + 1) * batchSize));
+}
+
+/**
+ * One batch of clips as they are.
+ *
+ * @param chosen indices of clips.
+ * @param memory of the batch, `batchBytes` long; its own where not given.
+ */
+export function loadPlain(
+  options: LoaderOptions,
+  chosen: Uint32Array,
+  memory?: ArrayBuffer,
+): ClipBatch {
+  const { clips, representation, size } = options;
+  const own = Array.from(chosen, (index) => clips[index]);
+  return fillBatch(options, own, memory, ({ shard, tensors, position }, out) => {
+    if (tensors !== undefined) tensors.read(position, out);
+    else representWindow(shard.read(position), representation, size, out);
+  });
+}
+
+/** Bytes of the largest batch. */
+export function batchBytes({ representation, size, batchSize }: LoaderOptions): number {
+  return Float32Array.BYTES_PER_ELEMENT * batchSize * clipLength(representation, size);
 }
 
 export interface EpochOptions extends LoaderOptions {
@@ -101,15 +132,17 @@ export function* shuffledBatches(
  * the batch that it is in.
  *
  * @param chosen indices of clips.
+ * @param memory of the batch, `batchBytes` long; its own where not given.
  */
 export function loadAugmented(
   options: EpochOptions,
   epoch: number,
   chosen: Uint32Array,
+  memory?: ArrayBuffer,
 ): ClipBatch {
   const { clips, seed, augmentations } = options;
+  if (augmentations.length === 0) return loadPlain(options, chosen, memory);
   const own = Array.from(chosen, (index) => clips[index]);
-  if (augmentations.length === 0) return loadClips(options, own);
   const labelled = ({ shard, position, label }: Clip): LabelledWindow => ({
     window: shard.read(position),
     label,
@@ -119,7 +152,7 @@ export function loadAugmented(
     return ofClip(clip, () => labelled(clip));
   };
   const shares: AugmentedSample['shares'][] = [];
-  const batch = fillBatch(options, own, (clip, out, i) => {
+  const batch = fillBatch(options, own, memory, (clip, out, i) => {
     const random = createRandom(seed, 'augment', epoch, chosen[i]);
     const sample = augmentSample(labelled(clip), augmentations, random, partner);
     shares.push(sample.shares);
@@ -129,22 +162,18 @@ export function loadAugmented(
   return { ...batch, targets: targetsOf(shares, options) };
 }
 
-function loadClips(options: LoaderOptions, clips: readonly Clip[]): ClipBatch {
-  const { representation, size } = options;
-  return fillBatch(options, clips, ({ shard, tensors, position }, out) => {
-    if (tensors !== undefined) tensors.read(position, out);
-    else representWindow(shard.read(position), representation, size, out);
-  });
-}
-
 /** @param fill writes a clip's values into its part of the batch. */
 function fillBatch(
   { representation, size }: LoaderOptions,
   clips: readonly Clip[],
+  memory: ArrayBuffer | undefined,
   fill: (clip: Clip, out: Float32Array, i: number) => void,
 ): ClipBatch {
   const length = clipLength(representation, size);
-  const inputs = new Float32Array(clips.length * length);
+  const inputs =
+    memory === undefined
+      ? new Float32Array(clips.length * length)
+      : new Float32Array(memory, 0, clips.length * length);
   clips.forEach((clip, i) => {
     const out = inputs.subarray(i * length, (i + 1) * length);
     ofClip(clip, () => {

@@ -1,7 +1,7 @@
 import type { ErrorKind } from '../engine/support/errors.js';
 import { parseAugmentation } from './augmentations/index.js';
 import { lazyShard, lazyTensors, representationCall } from './cache/index.js';
-import type { ClipBatch, EpochOptions } from './loader.js';
+import type { Clip, ClipBatch, EpochOptions } from './loader.js';
 import { type ClipSize, parseRepresentation } from './representations/index.js';
 
 /** What a loader's thread is started with: options of an epoch as plain data. */
@@ -14,6 +14,7 @@ export interface LoaderThreadData {
   readonly augmentations: readonly string[];
   readonly seed: number;
   readonly classes?: number;
+  readonly validation: readonly ThreadClip[];
 }
 
 interface ThreadClip {
@@ -24,11 +25,19 @@ interface ThreadClip {
   readonly recording: string;
 }
 
-/** One batch to load. */
-export interface LoadRequest {
-  readonly id: number;
-  readonly epoch: number;
+/** What a batch is made of. */
+export interface BatchRequest {
+  /** Undefined for clips that are loaded as they are, for validation. */
+  readonly epoch?: number;
+  /** Indices of clips: of those for training, or of those for validation. */
   readonly chosen: Uint32Array;
+  /** Memory of an earlier batch, to be used again. */
+  readonly memory?: ArrayBuffer;
+}
+
+/** One batch to load. */
+export interface LoadRequest extends BatchRequest {
+  readonly id: number;
 }
 
 export type LoadAnswer =
@@ -39,21 +48,13 @@ export type LoadAnswer =
     };
 
 /** Options of an epoch as plain data. */
-export function threadData({
-  clips,
-  representation,
-  size,
-  batchSize,
-  augmentations,
-  seed,
-  classes,
-}: EpochOptions): LoaderThreadData {
+export function threadData(
+  { clips, representation, size, batchSize, augmentations, seed, classes }: EpochOptions,
+  validation: readonly Clip[] = [],
+): LoaderThreadData {
   return {
-    clips: clips.map(({ shard, tensors, ...clip }) => ({
-      ...clip,
-      shard: shard.path,
-      tensors: tensors?.path,
-    })),
+    clips: clips.map(threadClip),
+    validation: validation.map(threadClip),
     representation: representationCall(representation),
     size,
     batchSize,
@@ -63,17 +64,25 @@ export function threadData({
   };
 }
 
+function threadClip({ shard, tensors, ...clip }: Clip): ThreadClip {
+  return { ...clip, shard: shard.path, tensors: tensors?.path };
+}
+
 /** The options that plain data stands for; files are opened when they are first read from. */
-export function epochOptions(data: LoaderThreadData): EpochOptions {
+export function epochOptions(
+  data: LoaderThreadData,
+): EpochOptions & { readonly validation: readonly Clip[] } {
   const shards = new Map<string, ReturnType<typeof lazyShard>>();
   const tensors = new Map<string, ReturnType<typeof lazyTensors>>();
+  const clipOf = (clip: ThreadClip): Clip => ({
+    ...clip,
+    shard: once(shards, clip.shard, lazyShard),
+    tensors: clip.tensors === undefined ? undefined : once(tensors, clip.tensors, lazyTensors),
+  });
   return {
     ...data,
-    clips: data.clips.map((clip) => ({
-      ...clip,
-      shard: once(shards, clip.shard, lazyShard),
-      tensors: clip.tensors === undefined ? undefined : once(tensors, clip.tensors, lazyTensors),
-    })),
+    clips: data.clips.map(clipOf),
+    validation: data.validation.map(clipOf),
     representation: parseRepresentation(data.representation),
     augmentations: data.augmentations.map((call) => parseAugmentation(call)),
   };

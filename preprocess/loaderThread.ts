@@ -1,7 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 
 import { SaccadeError } from '../engine/support/errors.js';
-import { loadAugmented } from './loader.js';
+import { batchBytes, type ClipBatch, loadAugmented, loadPlain } from './loader.js';
 import {
   epochOptions,
   type LoadAnswer,
@@ -9,13 +9,26 @@ import {
   type LoadRequest,
 } from './loaderMessages.js';
 
-// A thread of `parallelLoader.ts`: answers each request with the batch that `loadAugmented` gives.
+// A thread of `parallelLoader.ts`: answers each request with the batch that `loadAugmented` or `loadPlain` gives.
 
 const options = epochOptions(workerData as LoaderThreadData);
+const validation = { ...options, clips: options.validation };
 
-function answer({ id, epoch, chosen }: LoadRequest): LoadAnswer {
+function load({ epoch, chosen, memory = newMemory() }: LoadRequest): ClipBatch {
+  return epoch === undefined
+    ? loadPlain(validation, chosen, memory)
+    : loadAugmented(options, epoch, chosen, memory);
+}
+
+/** Large enough for every batch, so that it can be used again for any. */
+function newMemory(): ArrayBuffer {
+  return new ArrayBuffer(batchBytes(options));
+}
+
+function answer(request: LoadRequest): LoadAnswer {
+  const { id } = request;
   try {
-    return { id, batch: loadAugmented(options, epoch, chosen) };
+    return { id, batch: load(request) };
   } catch (error) {
     const { message, stack } = error as Error;
     return error instanceof SaccadeError

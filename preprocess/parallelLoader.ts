@@ -3,19 +3,36 @@ import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 
 import { SaccadeError } from '../engine/support/errors.js';
-import { type ClipBatch, type EpochOptions, shuffledBatches, shuffledIndices } from './loader.js';
-import { type LoadAnswer, type LoadRequest, threadData } from './loaderMessages.js';
+import {
+  batchesInOrder,
+  type Clip,
+  type ClipBatch,
+  type EpochOptions,
+  indicesInOrder,
+  shuffledBatches,
+  shuffledIndices,
+} from './loader.js';
+import {
+  type BatchRequest,
+  type LoadAnswer,
+  type LoadRequest,
+  threadData,
+} from './loaderMessages.js';
 
 export interface ParallelOptions extends EpochOptions {
   /** Threads that load; with 0, batches are made where they are asked for. */
   readonly workers: number;
-  /** Batches that are asked of each thread ahead of their use; memory holds so many at most. */
+  /** Batches that are asked of each thread ahead of their use; memory holds so many and one more at most. */
   readonly prefetch: number;
+  /** Whether each batch is done with when the next is asked for: its memory is used again. */
+  readonly reuse?: boolean;
+  /** Clips of `validation`; none where not given. */
+  readonly validation?: readonly Clip[];
   /** The compiled `loaderThread.ts`, where it does not lie beside this module, as in a bundle. */
   readonly entry?: URL;
 }
 
-/** Threads that make the batches of epochs ahead of their use. */
+/** Threads that make batches ahead of their use. */
 export interface ParallelLoader {
   /** Threads that there are; 0 where their compiled code is not there, as when sources are run. */
   readonly workers: number;
@@ -25,29 +42,30 @@ export interface ParallelLoader {
    * @throws SaccadeError that names the clip which cannot be read; of kind `environment` where a thread dies.
    */
   epoch(epoch: number, start?: number): AsyncGenerator<ClipBatch>;
+  /** The batches of `batchesInOrder` of the clips for validation, likewise. */
+  validation(): AsyncGenerator<ClipBatch>;
   /** Ends all threads; what is still asked of them fails with `interrupted`. */
   close(): Promise<void>;
 }
 
 /** Starts the threads of a loader. They do not keep a process alive while nothing is asked of them. */
 export function openLoader(options: ParallelOptions): ParallelLoader {
-  const { entry = new URL('./loaderThread.js', import.meta.url), prefetch } = options;
+  const { prefetch, reuse = false, validation = [] } = options;
+  const { entry = new URL('./loaderThread.js', import.meta.url) } = options;
   const count = existsSync(fileURLToPath(entry)) ? options.workers : 0;
-  const data = count > 0 ? threadData(options) : undefined;
+  const data = count > 0 ? threadData(options, validation) : undefined;
   const threads = Array.from({ length: count }, () => startThread(entry, data));
+  const inOrder = { ...options, clips: validation };
+  /** Memory of batches that are done with. */
+  const spare: ArrayBuffer[] = [];
 
-  async function* epoch(number: number, start = 0): AsyncGenerator<ClipBatch> {
-    if (count === 0) {
-      yield* shuffledBatches(options, number, start);
-      return;
-    }
-    const batches = shuffledIndices(options, number);
+  async function* loaded(requests: readonly BatchRequest[]): AsyncGenerator<ClipBatch> {
     const ahead: Promise<ClipBatch>[] = [];
-    let next = start;
+    let next = 0;
     const ask = (): void => {
-      for (; ahead.length < count * prefetch && next < batches.length; next++) {
+      for (; ahead.length < count * prefetch && next < requests.length; next++) {
         const idlest = threads.reduce((a, b) => (b.pending() < a.pending() ? b : a));
-        const asked = idlest.load(number, batches[next]);
+        const asked = idlest.load({ ...requests[next], memory: spare.pop() });
         // A failure is thrown when its turn comes, or never where the caller stops before.
         asked.catch(() => undefined);
         ahead.push(asked);
@@ -58,12 +76,26 @@ export function openLoader(options: ParallelOptions): ParallelLoader {
       const batch = await ahead.shift()!;
       ask();
       yield batch;
+      if (reuse) spare.push(batch.inputs.buffer as ArrayBuffer);
     }
+  }
+
+  async function* epoch(number: number, start = 0): AsyncGenerator<ClipBatch> {
+    if (count === 0) {
+      yield* shuffledBatches(options, number, start);
+      return;
+    }
+    const batches = shuffledIndices(options, number).slice(start);
+    yield* loaded(batches.map((chosen) => ({ epoch: number, chosen })));
   }
 
   return {
     workers: count,
     epoch,
+    async *validation() {
+      if (count === 0) yield* batchesInOrder(inOrder);
+      else yield* loaded(indicesInOrder(inOrder).map((chosen) => ({ chosen })));
+    },
     close: async () => {
       await Promise.all(threads.map((thread) => thread.close()));
     },
@@ -73,7 +105,8 @@ export function openLoader(options: ParallelOptions): ParallelLoader {
 interface Thread {
   /** Batches that were asked for and are not there yet. */
   pending(): number;
-  load(epoch: number, chosen: Uint32Array): Promise<ClipBatch>;
+  /** Memory that is handed in moves to the thread. */
+  load(request: BatchRequest): Promise<ClipBatch>;
   close(): Promise<void>;
 }
 
@@ -115,7 +148,7 @@ function startThread(entry: URL, workerData: unknown): Thread {
 
   return {
     pending: () => waiting.size,
-    load: (epoch, chosen) =>
+    load: (request) =>
       new Promise((resolve, reject) => {
         if (ended !== undefined) {
           reject(ended);
@@ -124,8 +157,8 @@ function startThread(entry: URL, workerData: unknown): Thread {
         const id = ++lastId;
         waiting.set(id, { resolve, reject });
         worker.ref();
-        const request: LoadRequest = { id, epoch, chosen };
-        worker.postMessage(request);
+        const numbered: LoadRequest = { ...request, id };
+        worker.postMessage(numbered, request.memory === undefined ? [] : [request.memory]);
       }),
     close: async () => {
       end(new SaccadeError('interrupted', 'the loader was closed'));

@@ -99,7 +99,7 @@ async function evaluatePrepared(
   const folder = await runFolderOf(path);
   const file = evaluationFile(folder, part);
   const picture = join(folder, `confusion-${part}.png`);
-  const selected = evaluateCheckpoint(loaded, clips);
+  const selected = await evaluateCheckpoint(loaded, clips);
   const last = await evaluateLast(path, loaded, clips);
   disposeTree(loaded.parameters);
 
@@ -181,16 +181,20 @@ async function evaluateLast(
   if (selected.path === lastPath || !(await stat(lastPath).catch(() => undefined)))
     return undefined;
   const last = await loadModel(lastPath);
-  const evaluation = evaluateCheckpoint(last, clips);
+  const evaluation = await evaluateCheckpoint(last, clips);
   disposeTree(last.parameters);
   return evaluation;
 }
 
-function evaluateCheckpoint(
+async function evaluateCheckpoint(
   { model, parameters, experiment, classes, path }: LoadedModel,
   clips: readonly Clip[],
-): CheckpointEvaluation {
-  const evaluation = evaluate(model, parameters, batchesInOrder(loaderOptions(experiment, clips)));
+): Promise<CheckpointEvaluation> {
+  const evaluation = await evaluate(
+    model,
+    parameters,
+    batchesInOrder(loaderOptions(experiment, clips)),
+  );
   const { labels, predictions, loss, firingRates } = evaluation;
   return {
     checkpoint: path,

@@ -22,7 +22,6 @@ import {
 } from '../preprocess/cache/index.js';
 import { parseFilter } from '../preprocess/filters/index.js';
 import {
-  batchesInOrder,
   batchesPerEpoch,
   type Clip,
   type EpochOptions,
@@ -247,11 +246,13 @@ export function trainingData(
     classes: classes.length,
   };
   const { workers, prefetch } = experiment.loader;
-  const loader = openLoader({ ...options, workers, prefetch });
+  const { validation } = clips;
+  // A training step has copied or computed all when it asks for the next batch.
+  const loader = openLoader({ ...options, workers, prefetch, validation, reuse: true });
   return {
     batchesPerEpoch: batchesPerEpoch(options),
     train: (epoch, start) => loader.epoch(epoch, start),
-    validation: () => batchesInOrder(loaderOptions(experiment, clips.validation)),
+    validation: () => loader.validation(),
     close: () => loader.close(),
   };
 }

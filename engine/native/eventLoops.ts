@@ -1,16 +1,16 @@
 import { type EventLoops, eventRepresentations, plainLoops } from '../ops/eventLoops.js';
 import { type Addon, loadAddon } from './addon.js';
 
-/** The loops over events of the addon (`src/bin_events.cc`). */
+/** The loops over events of the addon (`src/bin_events.cc`, `src/select_events.cc`, `src/event_vectors.cc`). */
 export function nativeLoops(kernels: Addon['kernels']): EventLoops {
-  const flag = new Int32Array(1);
+  const result = new Int32Array(1);
   return {
     addToBins(out, { tUs, x, y, polarity }, grid, representation) {
       const { bins, height, width, fromUs, toUs, rows, columns } = grid;
       const kind = eventRepresentations.indexOf(representation);
       kernels.binEvents(
         ...[tUs, x, y, polarity, rows, columns, out],
-        ...[bins, height, width, fromUs, toUs, kind],
+        ...[bins, height, width, fromUs, toUs, kind, out instanceof Uint8Array],
       );
     },
     raiseToLatest(latestUs, { tUs, x, y, polarity }, grid) {
@@ -24,8 +24,21 @@ export function nativeLoops(kernels: Addon['kernels']): EventLoops {
       kernels.decaySince(out, latestUs, endUs, tauUs);
     },
     sound({ tUs, x, y, polarity }, width, height) {
-      kernels.soundEvents(tUs, x, y, polarity, flag, width, height);
-      return flag[0] === 1;
+      kernels.soundEvents(tUs, x, y, polarity, result, width, height);
+      return result[0] === 1;
+    },
+    markSupported(keep, lastUs, { tUs, x, y, polarity }, { stride, plane, windowUs, needed }) {
+      kernels.markSupported(
+        ...[keep, lastUs, tUs, x, y, polarity],
+        ...[stride, plane, windowUs, needed],
+      );
+    },
+    select(to, { tUs, x, y, polarity }, keep) {
+      kernels.selectEvents(
+        ...[tUs, x, y, polarity, keep],
+        ...[to.tUs, to.x, to.y, to.polarity, result],
+      );
+      return result[0];
     },
   };
 }

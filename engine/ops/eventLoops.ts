@@ -17,6 +17,11 @@ export function channelsOf(representation: EventRepresentation): 1 | 2 {
   return representation === 'histogram' || representation === 'spikes' ? 2 : 1;
 }
 
+/** Whether all values are whole numbers from 0. */
+export function fitsBytes(representation: EventRepresentation): boolean {
+  return representation !== 'voxel' && representation !== 'signed';
+}
+
 /** Events as columns, in any order. */
 export interface EventColumns {
   /** Times in µs. */
@@ -41,11 +46,26 @@ export interface EventGrid {
   readonly columns: Int32Array;
 }
 
+/** Who supports an event: pixels around it that had one not long ago. */
+export interface EventSupport {
+  /** Places from one row of the times to the next: the sensor's width and a border of one pixel on each side. */
+  readonly stride: number;
+  /** Places from the times of OFF events to those of ON events; 0 where both share them. */
+  readonly plane: number;
+  /** How far a time may be away in either direction, µs. */
+  readonly windowUs: number;
+  /** Pixels of the 8 around that an event needs. */
+  readonly needed: number;
+}
+
 /** Loops over events, from the definition (`plainLoops`) or native (`eventLoops`); both give the same, decays to 1e-6. */
 export interface EventLoops {
-  /** Adds events to `[bins, channels, height, width]`. Coordinates must lie within rows and columns. */
+  /**
+   * Adds events to `[bins, channels, height, width]`. Coordinates must lie within rows and columns. Bytes take
+   * what is never negative (`fitsBytes`); counts stay at 255 there.
+   */
   addToBins(
-    out: Float32Array,
+    out: Float32Array | Uint8Array,
     events: EventColumns,
     grid: EventGrid,
     representation: EventRepresentation,
@@ -59,6 +79,25 @@ export interface EventLoops {
   decaySince(out: Float32Array, latestUs: Float64Array, endUs: number, tauUs: number): void;
   /** Whether every event is on a sensor of the size, has a finite time, and 0 or 1 as its polarity. */
   sound(events: EventColumns, width: number, height: number): boolean;
+  /**
+   * Event by event: `keep` becomes 1 where enough pixels around support it, otherwise 0; then its time becomes
+   * that of its pixel.
+   *
+   * @param lastUs rows of `stride` times, µs, -Infinity where there was none; bordered by one pixel.
+   */
+  markSupported(
+    keep: Uint8Array,
+    lastUs: Float64Array,
+    events: EventColumns,
+    support: EventSupport,
+  ): void;
+  /**
+   * Writes the events whose flag in `keep` is not zero one after the other.
+   *
+   * @param to other memory, with room for one event more.
+   * @returns how many there are.
+   */
+  select(to: EventColumns, events: EventColumns, keep: Uint8Array): number;
 }
 
 /** The bin of a time. Products of whole numbers are exact: an event on a border is never misplaced. */
@@ -74,6 +113,7 @@ export const plainLoops: EventLoops = {
     const plane = grid.height * width;
     const durationUs = toUs - fromUs;
     const channels = channelsOf(representation);
+    const most = out instanceof Uint8Array ? 255 : Infinity;
     for (let i = 0; i < tUs.length; i++) {
       const pixel = rows[y[i]] * width + columns[x[i]];
       const sign = polarity[i] === 1 ? 1 : -1;
@@ -88,7 +128,7 @@ export const plainLoops: EventLoops = {
       }
       const channel = channels === 2 ? polarity[i] : 0;
       const cell = (channels * binOf(grid, tUs[i]) + channel) * plane + pixel;
-      if (representation === 'histogram') out[cell]++;
+      if (representation === 'histogram') out[cell] = Math.min(most, out[cell] + 1);
       else if (representation === 'signed') out[cell] += sign;
       else out[cell] = 1;
     }
@@ -116,4 +156,52 @@ export const plainLoops: EventLoops = {
     }
     return true;
   },
+
+  markSupported(keep, lastUs, { tUs, x, y, polarity }, { stride, plane, windowUs, needed }) {
+    for (let i = 0; i < tUs.length; i++) {
+      const pixel = polarity[i] * plane + (y[i] + 1) * stride + x[i] + 1;
+      keep[i] = +(recentNeighbours(lastUs, pixel, stride, tUs[i], windowUs) >= needed);
+      lastUs[pixel] = tUs[i];
+    }
+  },
+
+  select(to, { tUs, x, y, polarity }, keep) {
+    // Every event is written and only kept ones move on, which spares a branch; so one place more is needed.
+    let next = 0;
+    for (let i = 0; i < tUs.length; i++) {
+      to.tUs[next] = tUs[i];
+      to.x[next] = x[i];
+      to.y[next] = y[i];
+      to.polarity[next] = polarity[i];
+      next += +(keep[i] !== 0);
+    }
+    return next;
+  },
 };
+
+/**
+ * How many of the 8 pixels around `pixel` have a time at most `windowUs` from `timeUs`, in either direction.
+ * Comparisons become numbers instead of branches, which could not be foretold.
+ *
+ * @param stride places between one row and the next.
+ */
+export function recentNeighbours(
+  lastUs: Float64Array,
+  pixel: number,
+  stride: number,
+  timeUs: number,
+  windowUs: number,
+): number {
+  const above = pixel - stride;
+  const below = pixel + stride;
+  return (
+    +(Math.abs(timeUs - lastUs[above - 1]) <= windowUs) +
+    +(Math.abs(timeUs - lastUs[above]) <= windowUs) +
+    +(Math.abs(timeUs - lastUs[above + 1]) <= windowUs) +
+    +(Math.abs(timeUs - lastUs[pixel - 1]) <= windowUs) +
+    +(Math.abs(timeUs - lastUs[pixel + 1]) <= windowUs) +
+    +(Math.abs(timeUs - lastUs[below - 1]) <= windowUs) +
+    +(Math.abs(timeUs - lastUs[below]) <= windowUs) +
+    +(Math.abs(timeUs - lastUs[below + 1]) <= windowUs)
+  );
+}

@@ -23,17 +23,17 @@ export interface Evaluation {
 export const firingRateBounds = { dead: 0.002, saturated: 0.9 } as const;
 
 /** Runs a model over whole clips, with running statistics. */
-export function evaluate(
+export async function evaluate(
   model: Model,
   parameters: ParameterTree,
-  batches: Iterable<ClipBatch>,
-): Evaluation {
+  batches: Iterable<ClipBatch> | AsyncIterable<ClipBatch>,
+): Promise<Evaluation> {
   const labels: number[] = [];
   const predictions: number[] = [];
   const probabilities: number[][] = [];
   const rates = new Map<string, number>();
   let loss = 0;
-  for (const batch of batches) {
+  for await (const batch of batches) {
     const recorder = new Recorder();
     const rows = tf.tidy(() => {
       const input = tf.tensor(batch.inputs, [...batch.shape]);

@@ -20,12 +20,15 @@ import { learningRateAt } from './schedule.js';
 import { disposeTraining, startTraining, trainingStep, type TrainingState } from './step.js';
 import { openEventFile } from './tensorboard.js';
 
-/** Where the clips come from. Batches depend on their arguments alone, so that runs can be resumed. */
+/**
+ * Where the clips come from. Batches depend on their arguments alone, so that runs can be resumed. Each is done
+ * with when the next is asked for.
+ */
 export interface TrainingData {
   readonly batchesPerEpoch: number;
   /** Shuffled and augmented training batches of an epoch, from batch `start` on. */
   train(epoch: number, start: number): Iterable<ClipBatch> | AsyncIterable<ClipBatch>;
-  validation(): Iterable<ClipBatch>;
+  validation(): Iterable<ClipBatch> | AsyncIterable<ClipBatch>;
 }
 
 export interface TrainingOptions {
@@ -189,7 +192,7 @@ export async function train(options: TrainingOptions): Promise<TrainingResult> {
           folder,
         );
       }
-      const evaluation = evaluate(model, unflatten(state.leaves), data.validation());
+      const evaluation = await evaluate(model, unflatten(state.leaves), data.validation());
       const metrics = epochMetrics(progress, evaluation, rateAt(progress.step - 1));
       const better =
         progress.best === undefined ||

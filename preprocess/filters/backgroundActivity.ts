@@ -1,5 +1,6 @@
+import { eventLoops } from '../../engine/native/eventLoops.js';
 import { defineFilter } from './filter.js';
-import { recentNeighbours, startTimes } from './lastTimes.js';
+import { startTimes } from './lastTimes.js';
 
 /**
  * Drops noise, which comes alone, and keeps what moves, which sets off pixels side by side: an event
@@ -25,14 +26,10 @@ export const backgroundActivity = defineFilter({
   ],
   create: ({ windowUs, neighbours }) => ({
     start: (sensor) => startTimes(sensor, 1),
-    mark({ length, sensor, tUs, x, y }, lastUs, keep) {
-      const stride = sensor.width + 2;
-      for (let i = 0; i < length; i++) {
-        const pixel = (y[i] + 1) * stride + x[i] + 1;
-        const found = recentNeighbours(lastUs, pixel, stride, tUs[i], windowUs);
-        keep[i] = +(found >= neighbours);
-        lastUs[pixel] = tUs[i];
-      }
+    mark(batch, lastUs, keep) {
+      const stride = batch.sensor.width + 2;
+      const rule = { stride, plane: 0, windowUs, needed: neighbours };
+      eventLoops().markSupported(keep, lastUs, batch, rule);
     },
   }),
 });

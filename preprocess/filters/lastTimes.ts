@@ -15,29 +15,29 @@ export function startTimes(
   return new Float64Array((width + 2 * border) * (height + 2 * border) * planes).fill(-Infinity);
 }
 
-/**
- * How many of the 8 pixels around `pixel` have a time at most `windowUs` from `timeUs`, in either direction.
- * Comparisons become numbers instead of branches, which could not be foretold.
- *
- * @param stride places between one row and the next.
- */
-export function recentNeighbours(
-  lastUs: Float64Array,
-  pixel: number,
-  stride: number,
-  timeUs: number,
-  windowUs: number,
-): number {
-  const above = pixel - stride;
-  const below = pixel + stride;
-  return (
-    +(Math.abs(timeUs - lastUs[above - 1]) <= windowUs) +
-    +(Math.abs(timeUs - lastUs[above]) <= windowUs) +
-    +(Math.abs(timeUs - lastUs[above + 1]) <= windowUs) +
-    +(Math.abs(timeUs - lastUs[pixel - 1]) <= windowUs) +
-    +(Math.abs(timeUs - lastUs[pixel + 1]) <= windowUs) +
-    +(Math.abs(timeUs - lastUs[below - 1]) <= windowUs) +
-    +(Math.abs(timeUs - lastUs[below]) <= windowUs) +
-    +(Math.abs(timeUs - lastUs[below + 1]) <= windowUs)
-  );
+/** The pixels in the square around each event, in times with a border of its radius (`startTimes`) for each polarity. */
+export interface Surroundings {
+  /** Places between one row and the next. */
+  readonly stride: number;
+  /** Places between the times of OFF and those of ON events. */
+  readonly plane: number;
+  /** Pixels along a side of the square. */
+  readonly side: number;
+}
+
+export function surroundings({ width, height }: SensorSize, radius: number): Surroundings {
+  const stride = width + 2 * radius;
+  return { stride, plane: stride * (height + 2 * radius), side: 2 * radius + 1 };
+}
+
+/** The argument of filters that look at a square around each event. */
+export function radiusArgument(radius: number) {
+  return {
+    name: 'radius',
+    minimum: 1,
+    maximum: 15,
+    integer: true,
+    default: radius,
+    what: 'how far around, pixels',
+  } as const;
 }

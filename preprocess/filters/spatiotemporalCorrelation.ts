@@ -1,5 +1,6 @@
+import { eventLoops } from '../../engine/native/eventLoops.js';
 import { defineFilter } from './filter.js';
-import { recentNeighbours, startTimes } from './lastTimes.js';
+import { startTimes } from './lastTimes.js';
 
 /**
  * The spatio-temporal correlation filter (STCF; Guo and Delbruck, Low Cost and Latency Event Camera
@@ -35,15 +36,11 @@ export const spatiotemporalCorrelation = defineFilter({
   ],
   create: ({ windowUs, support, samePolarity }) => ({
     start: (sensor) => startTimes(sensor, 1, 1 + samePolarity),
-    mark({ length, sensor, tUs, x, y, polarity }, lastUs, keep) {
-      const stride = sensor.width + 2;
-      const plane = samePolarity * stride * (sensor.height + 2);
-      for (let i = 0; i < length; i++) {
-        const pixel = polarity[i] * plane + (y[i] + 1) * stride + x[i] + 1;
-        const found = recentNeighbours(lastUs, pixel, stride, tUs[i], windowUs);
-        keep[i] = +(found >= support);
-        lastUs[pixel] = tUs[i];
-      }
+    mark(batch, lastUs, keep) {
+      const stride = batch.sensor.width + 2;
+      const plane = samePolarity * stride * (batch.sensor.height + 2);
+      const rule = { stride, plane, windowUs, needed: support };
+      eventLoops().markSupported(keep, lastUs, batch, rule);
     },
   }),
 });

@@ -1,5 +1,5 @@
 import { defineFilter } from './filter.js';
-import { startTimes } from './lastTimes.js';
+import { radiusArgument, startTimes, surroundings } from './lastTimes.js';
 
 /**
  * Support that fades instead of ending at once: an event passes where the exponential time surface of its
@@ -15,21 +15,12 @@ export const timeDecay = defineFilter({
   arguments: [
     { name: 'decayUs', minimum: 1, maximum: 1e9, integer: true, what: 'time constant, µs' },
     { name: 'threshold', minimum: 1e-9, maximum: 1e3, what: 'least sum of the surface' },
-    {
-      name: 'radius',
-      minimum: 1,
-      maximum: 15,
-      integer: true,
-      default: 1,
-      what: 'how far around, pixels',
-    },
+    radiusArgument(1),
   ],
   create: ({ decayUs, threshold, radius }) => ({
     start: (sensor) => startTimes(sensor, radius, 2),
     mark({ length, sensor, tUs, x, y, polarity }, lastUs, keep) {
-      const stride = sensor.width + 2 * radius;
-      const plane = stride * (sensor.height + 2 * radius);
-      const side = 2 * radius + 1;
+      const { stride, plane, side } = surroundings(sensor, radius);
       for (let i = 0; i < length; i++) {
         const time = tUs[i];
         const corner = polarity[i] * plane + y[i] * stride + x[i];

@@ -1,5 +1,6 @@
+import { recentNeighbours } from '../../engine/ops/eventLoops.js';
 import { defineFilter } from './filter.js';
-import { recentNeighbours, startTimes } from './lastTimes.js';
+import { radiusArgument, startTimes, surroundings } from './lastTimes.js';
 
 /**
  * Denoising by event density (Feng et al., Event Density Based Denoising Method for Dynamic Vision Sensor,
@@ -24,21 +25,12 @@ export const yNoise = defineFilter({
       default: 2,
       what: 'pixels around that must have a recent event',
     },
-    {
-      name: 'radius',
-      minimum: 1,
-      maximum: 15,
-      integer: true,
-      default: 2,
-      what: 'how far around, pixels',
-    },
+    radiusArgument(2),
   ],
   create: ({ windowUs, density, radius }) => ({
     start: (sensor) => startTimes(sensor, radius, 2),
     mark({ length, sensor, tUs, x, y, polarity }, lastUs, keep) {
-      const stride = sensor.width + 2 * radius;
-      const plane = stride * (sensor.height + 2 * radius);
-      const side = 2 * radius + 1;
+      const { stride, plane, side } = surroundings(sensor, radius);
       for (let i = 0; i < length; i++) {
         const time = tUs[i];
         const corner = polarity[i] * plane + y[i] * stride + x[i];

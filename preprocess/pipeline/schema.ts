@@ -7,13 +7,20 @@ import { isStepList, orderSteps } from './steps.js';
 
 const positive = z.number().int().positive();
 
-/** A text that a parser takes; its complaint is the schema's. */
-function call(parse: (text: string) => unknown): z.ZodType<string, string> {
-  return z.string().superRefine((text, context) => {
+/**
+ * A call that a parser takes; its complaint is the schema's. One that names a file becomes what is in the file, so
+ * that an experiment is whole without it.
+ */
+function call(
+  parse: (text: string) => { readonly description: string },
+): z.ZodType<string, string> {
+  return z.string().transform((text, context) => {
     try {
-      parse(text);
+      const { description } = parse(text);
+      return text.includes('=@') ? description : text;
     } catch (error) {
       context.addIssue({ code: 'custom', message: (error as Error).message });
+      return z.NEVER;
     }
   });
 }

@@ -1,38 +1,38 @@
-import { eventLoops } from '../../engine/native/eventLoops.js';
-import { plainLoops } from '../../engine/ops/eventLoops.js';
 import { SaccadeError } from '../../engine/support/errors.js';
-import { type EventBatch, sliceBatch, type SensorSize } from '../../ingest/eventBatch.js';
+import type { EventBatch, SensorSize } from '../../ingest/eventBatch.js';
+import { checkEvents } from '../checkEvents.js';
 import {
   clipGrid,
   type ClipGrid,
   clipLength,
   type ClipSize,
+  type ClipValues,
   type Representation,
   type TimeInterval,
 } from './representation.js';
 
 /** A clip that takes in events: for streams, and for windows that are there at once. */
-export interface Clip {
+export interface Clip<V extends ClipValues = ClipValues> {
   readonly representation: Representation;
   readonly grid: ClipGrid;
   /** `[bins, channels, height, width]`, up to date after `finishClip`. */
-  readonly out: Float32Array;
+  readonly out: V;
   readonly state: unknown;
 }
 
 /**
  * A clip without events.
  *
- * @param out filled; for instance a part of a batch's memory.
+ * @param out filled; for instance a part of a batch's memory, or bytes where the representation's `bytes` says so.
  * @throws SaccadeError of kind `usage` where the sizes or the interval make no sense, or `out` does not fit.
  */
-export function startClip(
+export function startClip<V extends ClipValues = Float32Array>(
   representation: Representation,
   sensor: SensorSize,
   interval: TimeInterval,
   size: ClipSize,
-  out: Float32Array = new Float32Array(clipLength(representation, size)),
-): Clip {
+  out: V = new Float32Array(clipLength(representation, size)) as ClipValues as V,
+): Clip<V> {
   const { fromUs, toUs } = interval;
   if (!(Number.isFinite(toUs - fromUs) && fromUs <= toUs)) {
     const message = `the interval ${fromUs} … ${toUs} µs, expected two finite times that do not fall`;
@@ -46,9 +46,13 @@ export function startClip(
   if (out.length !== length) {
     throw new SaccadeError('usage', `${out.length} values for a clip, expected ${length}`);
   }
+  if (out instanceof Uint8Array && representation.bytes !== true) {
+    const message = `values of ${representation.name} cannot be written as bytes, expected a Float32Array`;
+    throw new SaccadeError('usage', message);
+  }
   out.fill(0);
   const grid = clipGrid(sensor, interval, size);
-  return { representation, grid, out, state: representation.start(grid, out) };
+  return { representation, grid, out, state: representation.start(grid, out as Float32Array) };
 }
 
 /**
@@ -63,7 +67,7 @@ export function addToClip({ representation, grid, state }: Clip, events: EventBa
 }
 
 /** The clip's values, brought up to the events so far; more may follow. */
-export function finishClip({ representation, state, out }: Clip): Float32Array {
+export function finishClip<V extends ClipValues>({ representation, state, out }: Clip<V>): V {
   representation.finish(state);
   return out;
 }
@@ -77,12 +81,5 @@ export function checkBatch(events: EventBatch, { width, height }: SensorSize): v
       `events of a sensor of ${sensor.width} × ${sensor.height} pixels, expected ${width} × ${height}`,
     );
   }
-  if (eventLoops().sound(events, width, height)) return;
-  let i = 0;
-  while (plainLoops.sound(sliceBatch(events, i, i + 1), width, height)) i++;
-  throw new SaccadeError(
-    'input',
-    `event ${i} of the batch is t ${events.tUs[i]} µs, x ${events.x[i]}, y ${events.y[i]}, polarity ` +
-      `${events.polarity[i]}; expected a finite time, x below ${width}, y below ${height}, and polarity 0 or 1`,
-  );
+  checkEvents(events);
 }

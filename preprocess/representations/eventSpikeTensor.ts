@@ -1,6 +1,9 @@
-import { SaccadeError } from '../../engine/support/errors.js';
+import { z } from 'zod';
+
+import { dataDefinition, dataOf, dataText, parseCall } from '../arguments.js';
 import {
   type ClipGrid,
+  createRepresentation,
   defineRepresentation,
   type Representation,
   type RepresentationRule,
@@ -12,12 +15,31 @@ import {
 export type TimeKernel = (offset: number) => number;
 
 /** Layers of a kernel that was learned: one input, one output, leaky ReLU (0.1) between the layers. */
-export interface KernelLayer {
+export type KernelLayer = z.infer<typeof layerSchema>;
+
+const layerSchema = z.strictObject({
   /** `[outputs][inputs]`. */
-  readonly weights: readonly (readonly number[])[];
+  weights: z.array(z.array(z.number()).readonly()).min(1).readonly(),
   /** `[outputs]`. */
-  readonly biases: readonly number[];
-}
+  biases: z.array(z.number()).readonly(),
+});
+
+const kernelSchema = z
+  .array(layerSchema)
+  .min(1)
+  .readonly()
+  .superRefine((layers, context) => {
+    const inputs = layers.map(({ weights }) => weights[0]?.length ?? 0);
+    const fits = layers.every(
+      ({ weights, biases }, i) =>
+        weights.length === biases.length &&
+        weights.length === (inputs[i + 1] ?? 1) &&
+        weights.every((row) => row.length === inputs[i]),
+    );
+    if (fits && inputs[0] === 1) return;
+    const message = 'the layers of the kernel must lead from one input to one output';
+    context.addIssue({ code: 'custom', message });
+  });
 
 interface EstState {
   readonly grid: ClipGrid;
@@ -73,24 +95,30 @@ export const eventSpikeTensor = defineRepresentation({
   create: ({ timestamps }) => spikeTensor(timestamps === 1, trilinear),
 });
 
+/** The event spike tensor with a kernel that was learned elsewhere, such as the paper's layers of 1, 30, 30 and 1. */
+export const learnedEventSpikeTensor = defineRepresentation({
+  name: 'estLearned',
+  summary: 'normalised times under a kernel that was learned (Gehrig et al., ICCV 2019)',
+  arguments: [],
+  texts: [dataDefinition('kernel', 'a list of layers, {weights, biases}', kernelSchema)],
+  create(_values, { kernel }) {
+    const layers = dataOf(kernel) as readonly KernelLayer[];
+    return spikeTensor(true, () => kernelOf(layers));
+  },
+});
+
 /**
- * The event spike tensor with a kernel that was learned, such as the paper's layers of 1, 30, 30 and 1.
+ * `estLearned` of a kernel's layers.
  *
- * @throws SaccadeError of kind `input` where the layers' sizes do not follow on one another.
+ * @throws SaccadeError of kind `config` where the layers' sizes do not follow on one another.
  */
 export function learnedSpikeTensor(layers: readonly KernelLayer[]): Representation {
-  const inputs = layers.map(({ weights }) => weights[0]?.length ?? 0);
-  const fits = layers.every(
-    ({ weights, biases }, i) =>
-      weights.length === biases.length &&
-      weights.length === (inputs[i + 1] ?? 1) &&
-      weights.every((row) => row.length === inputs[i]),
-  );
-  if (!fits || inputs[0] !== 1) {
-    const message = 'the layers of the kernel must lead from one input to one output';
-    throw new SaccadeError('input', message, { field: 'layers' });
-  }
-  const kernel: TimeKernel = (offset) =>
+  const call = `${learnedEventSpikeTensor.name}:kernel=${dataText(layers)}`;
+  return createRepresentation(parseCall('representation', [learnedEventSpikeTensor], call));
+}
+
+function kernelOf(layers: readonly KernelLayer[]): TimeKernel {
+  return (offset) =>
     layers.reduce(
       (values, { weights, biases }, layer) =>
         weights.map((row, i) => {
@@ -99,6 +127,4 @@ export function learnedSpikeTensor(layers: readonly KernelLayer[]): Representati
         }),
       [offset],
     )[0];
-  const rule = spikeTensor(true, () => kernel) as unknown as RepresentationRule;
-  return { ...rule, name: 'est', description: 'est:learned' };
 }

@@ -1,8 +1,12 @@
+import { z } from 'zod';
+
 import { SaccadeError } from '../../engine/support/errors.js';
 import type { EventBatch, SensorSize } from '../../ingest/eventBatch.js';
 import { binOf } from '../../engine/ops/eventLoops.js';
+import { dataDefinition, dataOf, dataText, parseCall } from '../arguments.js';
 import {
   type ClipGrid,
+  createRepresentation,
   defineRepresentation,
   type Representation,
   type RepresentationRule,
@@ -17,10 +21,23 @@ export interface HotsSurface {
 }
 
 /** Prototypes of time surfaces: what `fitHots` learns; plain data. */
-export interface HotsDictionary extends HotsSurface {
-  /** Each has 2 · (2R + 1)² values: OFF, then ON, row by row. */
-  readonly prototypes: readonly (readonly number[])[];
-}
+export type HotsDictionary = z.infer<typeof hotsDictionarySchema>;
+
+export const hotsDictionarySchema = z
+  .strictObject({
+    /** Pixels on each side of the event's own, R. */
+    radius: z.number().int().min(0).max(16),
+    /** Time constant, µs. */
+    tauUs: z.number().positive(),
+    /** Each has 2 · (2R + 1)² values: OFF, then ON, row by row. */
+    prototypes: z.array(z.array(z.number()).readonly()).min(1).readonly(),
+  })
+  .superRefine((dictionary, context) => {
+    const expected = surfaceLength(dictionary);
+    if (dictionary.prototypes.every(({ length }) => length === expected)) return;
+    const message = `expected at least one prototype, of ${expected} values each`;
+    context.addIssue({ code: 'custom', path: ['prototypes'], message });
+  });
 
 /** Last time of each polarity and pixel of the sensor, µs; -Infinity before the first event. */
 function startTimes({ width, height }: SensorSize): Float64Array {
@@ -148,7 +165,7 @@ function rule(
 /**
  * HOTS, one layer (Lagorce et al., TPAMI 2017): each event's time surface counts for the prototype that is
  * nearest to it, one channel each; at a size of 1 × 1 these are the paper's histograms. Prototypes are
- * learned as events come, from the clip itself; `hotsWith` takes those of a training set.
+ * learned as events come, from the clip itself; `hotsFitted` takes those of a training set.
  */
 export const hots = defineRepresentation({
   name: 'hots',
@@ -167,23 +184,28 @@ export const hots = defineRepresentation({
     ),
 });
 
+/** HOTS with the prototypes of a dictionary (`fitHots`, `saccade fit-hots`), which stay as they are. */
+export const hotsFitted = defineRepresentation({
+  name: 'hotsFitted',
+  summary: 'counts of the time surface prototypes of a dictionary (saccade fit-hots)',
+  arguments: [],
+  texts: [dataDefinition('dictionary', 'what saccade fit-hots wrote', hotsDictionarySchema)],
+  create(_values, texts) {
+    const dictionary = dataOf(texts.dictionary) as HotsDictionary;
+    const { prototypes } = dictionary;
+    const none = (): Learner => ({ wanted: 0, prototypes: [], uses: [] });
+    return rule(dictionary, prototypes.length, none, (_, surface) => nearest(prototypes, surface));
+  },
+});
+
 /**
- * HOTS with the prototypes of a dictionary, which stay as they are.
+ * `hotsFitted` of a dictionary.
  *
- * @throws SaccadeError of kind `input` where a prototype has not 2 · (2R + 1)² values, or there is none.
+ * @throws SaccadeError of kind `config` where a prototype has not 2 · (2R + 1)² values, or there is none.
  */
 export function hotsWith(dictionary: HotsDictionary): Representation {
-  const { prototypes } = dictionary;
-  const expected = surfaceLength(dictionary);
-  if (prototypes.length === 0 || prototypes.some(({ length }) => length !== expected)) {
-    const message = `expected at least one prototype, of ${expected} values each`;
-    throw new SaccadeError('input', message, { field: 'prototypes' });
-  }
-  const none = (): Learner => ({ wanted: 0, prototypes: [], uses: [] });
-  const fixed = rule(dictionary, prototypes.length, none, (_, surface) =>
-    nearest(prototypes, surface),
-  );
-  return { ...(fixed as RepresentationRule), name: 'hots', description: 'hots:fitted' };
+  const call = `${hotsFitted.name}:dictionary=${dataText(dictionary)}`;
+  return createRepresentation(parseCall('representation', [hotsFitted], call));
 }
 
 /**

@@ -6,14 +6,16 @@ import { activeEvents } from './activeEvents.js';
 import { adaptiveFrames } from './adaptiveFrames.js';
 import { binaRep } from './binaRep.js';
 import { addToClip, finishClip, startClip } from './clip.js';
-import { eventSpikeTensor } from './eventSpikeTensor.js';
+import { eventSpikeTensor, learnedEventSpikeTensor } from './eventSpikeTensor.js';
 import { frame } from './frame.js';
 import { hats } from './hats.js';
 import { histogram } from './histogram.js';
-import { hots } from './hots.js';
+import { hots, hotsFitted } from './hots.js';
 import { mixedDensity } from './mixedDensity.js';
 import {
+  clipLength,
   type ClipSize,
+  type ClipValues,
   createRepresentation,
   type Representation,
   type RepresentationDefinition,
@@ -30,6 +32,7 @@ export { fitHots, type HotsDictionary, type HotsSurface, hotsWith } from './hots
 export {
   clipLength,
   type ClipSize,
+  type ClipValues,
   type Representation,
   type RepresentationDefinition,
   type RepresentationRule,
@@ -53,11 +56,13 @@ export const representations: readonly RepresentationDefinition[] = [
   frame,
   voxelGrid,
   eventSpikeTensor,
+  learnedEventSpikeTensor,
   timeSurface,
   activeEvents,
   tore,
   hats,
   hots,
+  hotsFitted,
   binaRep,
   mixedDensity,
   adaptiveFrames,
@@ -77,16 +82,17 @@ export function parseRepresentation(text: string): Representation {
 /**
  * Represents a window: its bins divide the time from its start to its end.
  *
- * @param out filled; `[bins, channels, height, width]`, for instance a part of a batch's memory.
+ * @param out filled; `[bins, channels, height, width]`, for instance a part of a batch's memory, or bytes where
+ *   the representation's `bytes` says so.
  */
-export function representWindow(
+export function representWindow<V extends ClipValues = Float32Array>(
   { events, startUs, endUs }: EventWindow,
   representation: Representation,
   size: ClipSize,
-  out?: Float32Array,
-): Float32Array {
+  out?: V,
+): V {
   const interval = { fromUs: startUs, toUs: endUs };
-  const clip = startClip(representation, events.sensor, interval, size, out);
+  const clip = startClip<V>(representation, events.sensor, interval, size, out);
   addToClip(clip, events);
   return finishClip(clip);
 }
@@ -116,11 +122,15 @@ export async function representRecording(
   }
   // In a recording whose time goes back, the last event may be stored before the latest.
   const interval = { fromUs: tFirstUs, toUs: Math.max(tFirstUs, tLastUs) };
-  const clip = startClip(representation, recording.sensor, interval, size);
+  const { channels, values, bytes } = representation;
+  const stored = store ?? storageTypes(values)[0];
+  // Values of 0 to 255 need no room as float32.
+  const length = clipLength(representation, size);
+  const out = bytes && stored !== 'f32' ? new Uint8Array(length) : new Float32Array(length);
+  const clip = startClip(representation, recording.sensor, interval, size, out);
   for await (const batch of recording.batches({ signal, reuse: true })) addToClip(clip, batch);
   const { bins, height, width } = size;
-  const { channels, values } = representation;
   const shape = channels === 1 ? [bins, height, width] : [bins, channels, height, width];
   const data = finishClip(clip);
-  return storeClip({ shape, data }, values, store ?? storageTypes(values)[0]);
+  return storeClip({ shape, data }, values, stored);
 }

@@ -33,6 +33,9 @@ export interface ClipGrid extends EventGrid {
  */
 export type ValueRange = 'binary' | 'count' | 'unit' | 'real';
 
+/** A clip's values: numbers as they are, or whole ones up to 255. */
+export type ClipValues = Float32Array | Uint8Array;
+
 /**
  * How events become a tensor `[bins, channels, height, width]`. Events are handed over in any number of
  * batches, and the tensor never depends on how they are cut.
@@ -44,6 +47,8 @@ export interface RepresentationRule<S = unknown> {
   readonly values: ValueRange;
   /** Whether a bin depends on its own events alone, so that a stream can be represented bin by bin. */
   readonly binwise: boolean;
+  /** Whether `start` takes a Uint8Array as well; values above 255 are then 255. */
+  readonly bytes?: boolean;
   /**
    * The state before the first event.
    *

@@ -25,7 +25,7 @@ export function storageTypes(values: ValueRange): readonly StorageType[] {
 }
 
 /**
- * The array stored in one of these ways.
+ * The array stored in one of these ways; bytes (`RepresentationRule.bytes`) as bytes or bits.
  *
  * @throws SaccadeError of kind `usage` where values of the range cannot be stored so.
  */
@@ -41,6 +41,7 @@ export function storeClip(
   }
   if (store === 'f32') return { shape, data };
   if (store === 'bits') return packBits({ shape, data });
+  if (data instanceof Uint8Array) return { shape, data };
   const scale = values === 'unit' ? 255 : 1;
   return { shape, data: Uint8Array.from(data, (v) => Math.min(255, Math.floor(scale * v + 0.5))) };
 }

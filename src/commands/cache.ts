@@ -1,14 +1,25 @@
-import { InvalidArgumentError } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 
+import { writeFileAtomically } from '../../engine/support/atomicFile.js';
+import { SaccadeError } from '../../engine/support/errors.js';
+import { extensionOf } from '../../ingest/formats/index.js';
 import type { CacheEntry, Eviction } from '../../preprocess/cache/index.js';
 import { cacheFolder } from '../cacheFolder.js';
-import { cacheOption } from '../experimentOptions.js';
+import { cacheOption, dataOption, seedOption } from '../experimentOptions.js';
 import { type CommandIo, grouped, listing, print, printJson, type RegisterCommand } from '../io.js';
-import { examples, jsonOption } from '../options.js';
+import { examples, integerBetween, jsonOption } from '../options.js';
+import { checkOutput } from '../output.js';
+import { prepareExperiment, type PrepareOptions } from '../preparedExperiment.js';
 
 interface Options {
   readonly cache?: string;
   readonly json?: boolean;
+}
+
+interface SheetOptions extends PrepareOptions {
+  readonly part: 'train' | 'validation' | 'test';
+  readonly clips: number;
+  readonly augmented?: boolean;
 }
 
 const units: readonly string[] = ['B', 'kB', 'MB', 'GB', 'TB'];
@@ -30,7 +41,7 @@ function bytesText(bytes: number): string {
 }
 
 export const registerCache: RegisterCommand = (program, io) => {
-  const cache = program.command('cache').summary('list, clear and limit the prepared clips');
+  const cache = program.command('cache').summary('list, draw, clear and limit the prepared clips');
   const folderOf = ({ cache: named }: Options): string => named ?? cacheFolder(io.env);
 
   cache
@@ -100,7 +111,61 @@ export const registerCache: RegisterCommand = (program, io) => {
       const { setCacheLimit } = await import('../../preprocess/cache/index.js');
       reportEviction(io, await setCacheLimit(folderOf(options), size), options);
     });
+
+  cache
+    .command('sheet')
+    .summary('draw clips of an experiment as its model reads them')
+    .description(
+      'Draws a contact sheet of clips, a row for each, bin by bin; clips that are not in the cache are prepared ' +
+        'first. With --json: {file, part, clips, augmented}.',
+    )
+    .argument('<config>', 'experiment, a YAML file')
+    .argument('<out.png>', 'file to write')
+    .addOption(
+      new Option('--part <name>', 'part of the data set')
+        .choices(['train', 'validation', 'test'])
+        .default('train'),
+    )
+    .option('--clips <N>', 'most clips, spread over the part', integerBetween(1, 1000), 12)
+    .option('--augmented', 'as in the first epoch of training')
+    .addOption(dataOption())
+    .addOption(seedOption())
+    .addOption(cacheOption())
+    .addOption(jsonOption())
+    .addHelpText(
+      'after',
+      examples([
+        'saccade cache sheet configs/gestures.yaml clips.png --augmented',
+        'what it learns from',
+      ]),
+    )
+    .action((config: string, out: string, options: SheetOptions) =>
+      sheet(io, config, out, options),
+    );
 };
+
+async function sheet(
+  io: CommandIo,
+  config: string,
+  out: string,
+  { part, clips: most, augmented = false, ...options }: SheetOptions,
+): Promise<void> {
+  const { json } = options;
+  if (extensionOf(out) !== 'png') {
+    throw new SaccadeError('usage', 'expected a name that ends in .png', { file: out });
+  }
+  await checkOutput(out, config);
+  const { clipSheet } = await import('../../workers/clipSheet.js');
+  const { experiment, prepared } = await prepareExperiment(io, config, options);
+  try {
+    const { png, clips } = await clipSheet(experiment, prepared, { part, clips: most, augmented });
+    await writeFileAtomically(out, png);
+    if (json) printJson(io, { file: out, part, clips, augmented });
+    else print(io, `${out}: ${grouped(clips)} clips of ${part}`);
+  } finally {
+    await prepared.release();
+  }
+}
 
 function reportEviction(io: CommandIo, eviction: Eviction, { json }: Options): void {
   const { removed, removedBytes, bytes } = eviction;

@@ -1,20 +1,9 @@
 import { SaccadeError } from '../../engine/support/errors.js';
-import { cacheFolder } from '../cacheFolder.js';
-import {
-  cacheOption,
-  changeExperiment,
-  dataOption,
-  type ExperimentChanges,
-  seedOption,
-} from '../experimentOptions.js';
+import { cacheOption, dataOption, seedOption } from '../experimentOptions.js';
 import { grouped, listing, note, print, printJson, type RegisterCommand } from '../io.js';
 import { commandJob } from '../jobContext.js';
 import { examples, jsonOption } from '../options.js';
-
-interface Options extends ExperimentChanges {
-  readonly cache?: string;
-  readonly json?: boolean;
-}
+import { prepareExperiment, type PrepareOptions } from '../preparedExperiment.js';
 
 interface CheckOptions {
   readonly layout?: string;
@@ -45,18 +34,9 @@ export const registerDataset: RegisterCommand = (program, io) => {
         ['saccade dataset prepare configs/actions.yaml --data recordings', 'one of your own'],
       ),
     )
-    .action(async (config: string, { cache, json, ...changes }: Options) => {
-      const [{ readExperiment }, { prepareData }] = await Promise.all([
-        import('../../workers/experiment.js'),
-        import('../../workers/prepare.js'),
-      ]);
-      const experiment = changeExperiment(await readExperiment(config), changes);
-      const job = commandJob(io, json);
-      const prepared = await prepareData(
-        experiment,
-        cache ?? cacheFolder(io.env),
-        job.context,
-      ).finally(job.done);
+    .action(async (config: string, options: PrepareOptions) => {
+      const { json } = options;
+      const { experiment, prepared } = await prepareExperiment(io, config, options);
       await prepared.release();
       const { classes, groupedBy, recordings, made, notes } = prepared;
       const { train, validation, test } = prepared.clips;
@@ -83,7 +63,7 @@ export const registerDataset: RegisterCommand = (program, io) => {
     )
     .addOption(jsonOption())
     .addHelpText('after', examples(['saccade dataset list', 'names, titles, sources']))
-    .action(async ({ json }: Pick<Options, 'json'>) => {
+    .action(async ({ json }: Pick<PrepareOptions, 'json'>) => {
       const { datasetLayouts } = await import('../../ingest/datasets/index.js');
       const known = datasetLayouts.map(({ name, title, source }) => ({ name, title, source }));
       if (json) printJson(io, known);

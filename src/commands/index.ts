@@ -7,6 +7,7 @@ import { registerDataset } from './dataset.js';
 import { registerDemo } from './demo.js';
 import { registerDoctor } from './doctor.js';
 import { registerEval } from './eval.js';
+import { registerFitHots } from './fitHots.js';
 import { registerInfer } from './infer.js';
 import { registerInfo } from './info.js';
 import { registerJobs } from './jobs.js';
@@ -24,6 +25,7 @@ export const commands: readonly RegisterCommand[] = [
   registerView,
   registerConvert,
   registerRepresent,
+  registerFitHots,
   registerSimulate,
   registerDataset,
   registerCache,

@@ -6,25 +6,48 @@ Each representation of a few real recordings as its shape, sum, sum of squares, 
 """
 import json
 import os
-import sys
 
 import numpy as np
 
-RECORDINGS = sys.argv[1:] or ["nmnist/test/3", "nmnist/test/8"]
+# Recordings with the side of their square sensor.
+RECORDINGS = {
+    "nmnist/test/3": 34,
+    "nmnist/test/8": 34,
+    "gestures/air_guitar.bs2": 128,
+    "actions/walk_away/alex_walking_again.aedat": 128,
+}
 BINS = 4
+SIDE = None
 
 
-def load(folder):
-    """The first recording of a folder, in the N-MNIST layout: x, y, then polarity and 23 bits of time."""
-    path = os.path.join(os.environ["SACCADE_TEST_DATA"], folder)
-    name = sorted(os.listdir(path))[0]
-    raw = np.fromfile(os.path.join(path, name), np.uint8).reshape(-1, 5).astype(np.int64)
-    t = (raw[:, 2] & 127) << 16 | raw[:, 3] << 8 | raw[:, 4]
-    assert raw[:, 1].max() < 34 and (np.diff(t) >= 0).all()
-    return f"{folder}/{name}", t.astype(float), raw[:, 0], raw[:, 1], raw[:, 2] >> 7
+def load(name):
+    """A recording, or the first of a folder: its name, and t, x, y, polarity."""
+    root = os.environ["SACCADE_TEST_DATA"]
+    path = os.path.join(root, name)
+    if os.path.isdir(path):
+        path = os.path.join(path, sorted(os.listdir(path))[0])
+    events = aedat2(path) if path.endswith(".aedat") else nmnist(path)
+    t, x, y, p = events
+    assert x.max() < SIDE and y.max() < SIDE and (np.diff(t) >= 0).all()
+    return os.path.relpath(path, root), t.astype(float), x, y, p
 
 
-SIDE = 34
+def nmnist(path):
+    """x, y, then polarity and 23 bits of time."""
+    raw = np.fromfile(path, np.uint8).reshape(-1, 5).astype(np.int64)
+    return (raw[:, 2] & 127) << 16 | raw[:, 3] << 8 | raw[:, 4], raw[:, 0], raw[:, 1], raw[:, 2] >> 7
+
+
+def aedat2(path):
+    """AEDAT 2.0 of a DVS128: comments, then big-endian address and time; the lowest bit is 0 where it is ON."""
+    with open(path, "rb") as file:
+        data = file.read()
+    at = 0
+    while data[at : at + 1] == b"#":
+        at = data.index(b"\n", at) + 1
+    raw = np.frombuffer(data, ">u4", (len(data) - at) // 8 * 2, at).reshape(-1, 2).astype(np.int64)
+    raw = raw[raw[:, 0] < 1 << 15]
+    return raw[:, 1], raw[:, 0] >> 1 & 127, raw[:, 0] >> 8, 1 - (raw[:, 0] & 1)
 
 
 def bin_of(t, bins):
@@ -97,8 +120,9 @@ def hats(t, x, y, p, cells=5, radius=2, tau=1e5, memory=5e4):
     count = np.zeros((BINS, cells, cells))
     bins = bin_of(t, BINS)
     cx, cy = x * cells // SIDE, y * cells // SIDE
+    first, after = np.searchsorted(t, t - memory), np.searchsorted(t, t)
     for i in range(len(t)):
-        past = np.arange(np.searchsorted(t, t[i] - memory), np.searchsorted(t, t[i]))
+        past = np.arange(first[i], after[i])
         near = (
             (p[past] == p[i])
             & (cx[past] == cx[i])
@@ -228,7 +252,7 @@ def digest(values):
 
 
 golden = {}
-for recording in RECORDINGS:
+for recording, SIDE in RECORDINGS.items():
     name, *events = load(recording)
     golden[name] = {call: digest(make(*events)) for call, make in REPRESENTATIONS.items()}
 print(json.dumps(golden, indent=1))

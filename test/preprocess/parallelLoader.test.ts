@@ -17,7 +17,11 @@ import {
   type EpochOptions,
   shuffledBatches,
 } from '../../preprocess/loader.js';
-import { openLoader, type ParallelLoader } from '../../preprocess/parallelLoader.js';
+import {
+  openLoader,
+  type ParallelLoader,
+  type ParallelOptions,
+} from '../../preprocess/parallelLoader.js';
 import {
   parseRepresentation,
   type Representation,
@@ -74,8 +78,12 @@ function epochOptions(changes: Partial<EpochOptions> = {}): EpochOptions {
   };
 }
 
-function open(workers: number, changes: Partial<EpochOptions> = {}, prefetch = 2): ParallelLoader {
-  const loader = openLoader({ ...epochOptions(changes), workers, prefetch, entry });
+function open(
+  workers: number,
+  changes: Partial<ParallelOptions> = {},
+  prefetch = 2,
+): ParallelLoader {
+  const loader = openLoader({ ...epochOptions(changes), prefetch, entry, ...changes, workers });
   loaders.push(loader);
   return loader;
 }
@@ -102,6 +110,34 @@ describe('openLoader', () => {
       }
     },
   );
+
+  it.each([0, 1, 3])('uses memory again, if told so, with %i threads', async (workers) => {
+    const loader = open(workers, { reuse: true, validation: clips.slice(3, 8) });
+    const expected = [0, 4].flatMap((epoch) => [...shuffledBatches(epochOptions(), epoch)]);
+    const kept: ClipBatch[] = [];
+    const seen: ClipBatch[] = [];
+    for (const epoch of [0, 4]) {
+      for await (const batch of loader.epoch(epoch)) {
+        kept.push(batch);
+        seen.push(structuredClone(batch));
+      }
+    }
+    for await (const batch of loader.validation()) seen.push(structuredClone(batch));
+    const plain = { ...epochOptions(), clips: clips.slice(3, 8) };
+    expect(seen).toEqual([...expected, ...batchesInOrder(plain)]);
+    // Memory that went back to a thread is gone from here.
+    const gone = kept.filter(({ inputs }) => inputs.length === 0).length;
+    const least = workers === 0 ? 0 : kept.length - 2 * workers;
+    expect(gone).toBeGreaterThanOrEqual(least);
+  });
+
+  it.each([0, 2])('gives the clips of validation in order, with %i threads', async (workers) => {
+    const representation = parseRepresentation('voxel');
+    const loader = open(workers, { representation, validation: clips.slice(5) });
+    const plain = { ...epochOptions({ representation }), clips: clips.slice(5) };
+    expect(await collect(loader.validation())).toEqual([...batchesInOrder(plain)]);
+    expect(await collect(open(workers).validation())).toEqual([]);
+  });
 
   it('goes on after an epoch that was left early', async () => {
     const loader = open(2);

@@ -1,3 +1,4 @@
+import { dataText } from '../../preprocess/arguments.js';
 import type { ClipGrid } from '../../preprocess/representations/representation.js';
 import type { EventRow } from '../ingest/streams.js';
 
@@ -66,24 +67,32 @@ function surface(channels: number, value: (ageUs: number) => number): Definition
   });
 }
 
-function est(timestamps: boolean): Definition {
+function est(
+  timestamps: boolean,
+  kernel = (offset: number, bins: number) => Math.max(0, 1 - Math.abs(offset) * (bins - 1)),
+): Definition {
   return define(2, ({ bin, channel, events, grid: { bins } }) =>
     sum(
       events
         .filter(({ p }) => p === channel)
         .map(
           ({ share }) =>
-            (timestamps ? share : 1) * Math.max(0, 1 - Math.abs(bin - share * (bins - 1))),
+            (timestamps ? share : 1) * kernel(bin / Math.max(1, bins - 1) - share, bins),
         ),
     ),
   );
 }
 
 /** Prototypes as they are learned, surface by surface. */
-function hots(wanted: number, radius: number, tauUs: number): Definition {
+function hots(
+  wanted: number,
+  radius: number,
+  tauUs: number,
+  fixed: readonly number[][] = [],
+): Definition {
   return (rows, grid) => {
     const all = placed(rows, grid);
-    const prototypes: number[][] = [];
+    const prototypes = [...fixed];
     const uses: number[] = [];
     const chosen = all.map((event) => {
       const vector = [0, 1].flatMap((p) =>
@@ -102,6 +111,7 @@ function hots(wanted: number, radius: number, tauUs: number): Definition {
       }
       const distances = prototypes.map((c) => sum(c.map((value, i) => (value - vector[i]) ** 2)));
       const k = distances.indexOf(Math.min(...distances));
+      if (fixed.length > 0) return k;
       const dot = (a: number[], b: number[]): number => sum(a.map((value, i) => value * b[i]));
       const c = prototypes[k];
       const cosine = dot(c, vector) / Math.sqrt(dot(c, c) * dot(vector, vector));
@@ -177,6 +187,20 @@ const histogram = define(
   ({ bin, channel, events }) => events.filter((e) => e.bin === bin && e.p === channel).length,
 );
 
+const prototypes = [0, 1, 2].map((k) =>
+  Array.from({ length: 18 }, (_, i) => (i % 3 === k || i === 4 * k ? 0.7 : 0.1 * k)),
+);
+
+/** Representations that were fitted, called with what was learned. */
+export const fittedCalls = {
+  hots: `hotsFitted:dictionary=${dataText({ radius: 1, tauUs: 80, prototypes })}`,
+  est: `estLearned:kernel=${dataText([
+    { weights: [[2], [-3]], biases: [0.5, 0.25] },
+    { weights: [[1.5, -1]], biases: [0.125] },
+  ])}`,
+};
+const leaky = (value: number): number => (value < 0 ? 0.1 * value : value);
+
 /** By call. Events must be in order of time. */
 export const definitions: Readonly<Record<string, Definition>> = {
   histogram,
@@ -188,6 +212,7 @@ export const definitions: Readonly<Record<string, Definition>> = {
   ),
   est: est(true),
   'est:timestamps=0': est(false),
+  [fittedCalls.est]: est(true, (d) => 1.5 * leaky(2 * d + 0.5) - leaky(0.25 - 3 * d) + 0.125),
   'timeSurface:tauUs=90': surface(2, (ageUs) => Math.exp(-ageUs / 90)),
   'timeSurface:tauUs=90,linear=1': surface(2, (ageUs) => 1 - ageUs / 90),
   'timeSurface:70,0,1': surface(1, (ageUs) => Math.exp(-ageUs / 70)),
@@ -223,6 +248,7 @@ export const definitions: Readonly<Record<string, Definition>> = {
     return own.length === 0 ? 0 : sum(surfaces) / own.length;
   }),
   'hots:prototypes=3,radius=1,tauUs=80': hots(3, 1, 80),
+  [fittedCalls.hots]: hots(3, 1, 80, prototypes),
   'binaRep:bits=3': define(2, ({ bin, channel, events, grid: { bins } }) => {
     const slices = events
       .filter(({ p }) => p === channel)

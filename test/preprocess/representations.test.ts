@@ -7,8 +7,13 @@ import { describe, expect, it } from 'vitest';
 
 import { nativeLoops } from '../../engine/native/eventLoops.js';
 import { loadAddon } from '../../engine/native/addon.js';
-import { type EventLoops, eventRepresentations, plainLoops } from '../../engine/ops/eventLoops.js';
-import { type EventBatch, sliceBatch } from '../../ingest/eventBatch.js';
+import {
+  type EventLoops,
+  eventRepresentations,
+  fitsBytes,
+  plainLoops,
+} from '../../engine/ops/eventLoops.js';
+import { blankBatch, type EventBatch, sliceBatch } from '../../ingest/eventBatch.js';
 import { parseNpyHeader } from '../../ingest/formats/npyHeader.js';
 import { openRecording, writeRecording } from '../../ingest/recording.js';
 import { writeNpy } from '../../preprocess/npyFile.js';
@@ -27,7 +32,7 @@ import {
 } from '../../preprocess/representations/index.js';
 import { clipGrid } from '../../preprocess/representations/representation.js';
 import { batchOf, type EventRow, streamOf } from '../ingest/streams.js';
-import { definitions } from './representationDefinitions.js';
+import { definitions, fittedCalls } from './representationDefinitions.js';
 
 const sensor = { width: 12, height: 9 };
 
@@ -56,6 +61,7 @@ const calls = [
     'hats:radius=1,tauUs=100,memoryUs=150',
     'hots:prototypes=3,radius=1,tauUs=80',
   ],
+  ...[fittedCalls.hots, fittedCalls.est],
   ...['binaRep:bits=3', 'mdes:levels=3', 'afe:minimumEvents=4,threshold=0.2'],
 ];
 
@@ -76,7 +82,7 @@ it('covers every representation that is registered', () => {
   expect(new Set(calls.map((call) => call.split(':')[0]))).toEqual(new Set(representationNames));
 });
 
-describe.each(calls)('%s', (call) => {
+describe.each(calls.map((call) => [call.slice(0, 60), call]))('%s', (_title, call) => {
   const representation = parseRepresentation(call);
   const { channels, values: range } = representation;
   const size = { bins: 3, height: sensor.height, width: sensor.width };
@@ -126,7 +132,7 @@ describe.each(calls)('%s', (call) => {
   });
 
   it('exchanges channels or signs where polarities are exchanged', () => {
-    if (representation.name === 'hots') return; // Prototypes hold both polarities: they change themselves.
+    if (representation.name.startsWith('hots')) return; // Prototypes hold both polarities: they change themselves.
     fc.assert(
       fc.property(rowsArbitrary, (rows) => {
         const values = represent(representation, rows, size);
@@ -178,7 +184,7 @@ describe.each(calls)('%s', (call) => {
       ] as const) {
         const values = represent(representation, same, size, interval);
         expect(values.every((value) => Number.isFinite(value))).toBe(true);
-        const told = ['hats'].includes(representation.name) || call === 'est';
+        const told = ['hats', 'estLearned'].includes(representation.name) || call === 'est';
         if (!told && count === 1 && representation.name !== 'tore') {
           expect(values.some((value) => value !== 0)).toBe(true);
         }
@@ -214,6 +220,20 @@ describe.each(calls)('%s', (call) => {
     expect(() => start(501, 1)).toThrow(/do not fall/);
     expect(() => start(NaN, 1)).toThrow(/finite/);
     expect(() => start(0, 0)).toThrow(/bins/);
+  });
+
+  it('is written as bytes where it can be, and else says that it cannot', () => {
+    fc.assert(
+      fc.property(rowsArbitrary, (rows) => {
+        const floats = represent(representation, rows, size);
+        const window = { index: 0, startUs: 0, endUs: 500, events: batchOf(sensor, rows) };
+        const out = new Uint8Array(floats.length).fill(9);
+        const bytes = (): Uint8Array => representWindow(window, representation, size, out);
+        if (representation.bytes !== true) expect(bytes).toThrow(/cannot be written as bytes/);
+        else expect(Array.from(bytes())).toEqual(Array.from(floats));
+      }),
+      { numRuns: 10 },
+    );
   });
 
   it('keeps its values within its range, so that they can be stored', () => {
@@ -278,12 +298,21 @@ describe('native loops', () => {
         rowsArbitrary,
         sizeArbitrary,
         fc.constantFrom(0, 251, 500),
-        (rows, size, toUs) => {
-          const events = batchOf(sensor, rows);
-          const grid = clipGrid(sensor, { fromUs: 0, toUs }, size);
+        fc.constantFrom([0, 1], [-40, 1], [1.7e15, 1000], [9e15, 1]),
+        (rows, size, lastUs, [fromUs, scale]) => {
+          const later = rows.map(([t, ...rest]): EventRow => [fromUs + scale * t, ...rest]);
+          const events = batchOf(sensor, later);
+          const toUs = scale * lastUs;
+          const grid = clipGrid(sensor, { fromUs, toUs: fromUs + toUs }, size);
           const plane = size.height * size.width;
           for (const kind of eventRepresentations) {
             const [one, other] = [0, 1].map(() => new Float32Array(size.bins * 2 * plane).fill(2));
+            plainLoops.addToBins(one, events, grid, kind);
+            native!.addToBins(other, events, grid, kind);
+            expect(other).toEqual(one);
+          }
+          for (const kind of eventRepresentations.filter(fitsBytes)) {
+            const [one, other] = [0, 1].map(() => new Uint8Array(size.bins * 2 * plane).fill(250));
             plainLoops.addToBins(one, events, grid, kind);
             native!.addToBins(other, events, grid, kind);
             expect(other).toEqual(one);
@@ -295,9 +324,32 @@ describe('native loops', () => {
           native!.raiseToLatest(other, events, grid);
           expect(other).toEqual(one);
           const [a, b] = [0, 1].map(() => new Float32Array(one.length));
-          plainLoops.decaySince(a, one, toUs, 90);
-          native!.decaySince(b, one, toUs, 90);
+          plainLoops.decaySince(a, one, toUs, 90 * scale);
+          native!.decaySince(b, one, toUs, 90 * scale);
           a.forEach((value, i) => expect(b[i]).toBeCloseTo(value, 6));
+        },
+      ),
+    );
+    fc.assert(
+      fc.property(
+        rowsArbitrary,
+        fc.array(fc.integer({ min: 0, max: 2 }), { minLength: 80, maxLength: 80 }),
+        fc.nat(60),
+        fc.integer({ min: 1, max: 8 }),
+        fc.nat(1),
+        (rows, flags, windowUs, needed, perPolarity) => {
+          const events = batchOf(sensor, rows);
+          const stride = sensor.width + 2;
+          const plane = perPolarity * stride * (sensor.height + 2);
+          const results = [plainLoops, native!].map((loops) => {
+            const keep = new Uint8Array(rows.length + 3).fill(7);
+            const lastUs = new Float64Array(2 * stride * (sensor.height + 2)).fill(-Infinity);
+            loops.markSupported(keep, lastUs, events, { stride, plane, windowUs, needed });
+            const to = blankBatch(sensor, rows.length + 1);
+            const kept = loops.select(to, events, Uint8Array.from(flags));
+            return { keep, lastUs, kept, events: sliceBatch(to, 0, kept) };
+          });
+          expect(results[1]).toEqual(results[0]);
         },
       ),
     );
@@ -309,6 +361,7 @@ describe('native loops', () => {
       ...[odd({}), odd({ x: Uint16Array.of(12) }), odd({ y: Uint16Array.of(9) })],
       ...[odd({ polarity: Uint8Array.of(2) }), odd({ tUs: Float64Array.of(NaN) })],
       ...[odd({ tUs: Float64Array.of(Infinity) }), batchOf(sensor, [])],
+      ...[odd({ tUs: Float64Array.of(-Infinity) }), odd({ tUs: Float64Array.of(-1e300) })],
     ]) {
       expect(native!.sound(events, 12, 9)).toBe(plainLoops.sound(events, 12, 9));
     }

@@ -1,3 +1,7 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
@@ -12,6 +16,7 @@ import {
   startTokens,
   tokenFeatures,
 } from '../../preprocess/representations/index.js';
+import { preprocessSchema } from '../../preprocess/pipeline/index.js';
 import { batchOf, type EventRow, streamOf } from '../ingest/streams.js';
 import { eventRows } from './eventRows.js';
 
@@ -115,6 +120,42 @@ describe('a fitted HOTS dictionary', () => {
     const one = [1, 0, 1].map((value) => new Array<number>(18).fill(value * 9));
     const all = representWindow(window, hotsWith({ ...surface, prototypes: one }), size);
     expect(Array.from(all)).toEqual([0, 30, 0, 0, 30, 0]);
+  });
+
+  it('is called by the name of its file, and described by what is in it', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'saccade-'));
+    try {
+      const file = join(folder, 'hots.json');
+      const dictionary = await fitHots([streamOf([events])], surface);
+      await writeFile(file, JSON.stringify(dictionary));
+      const called = parseRepresentation(`hotsFitted:dictionary=@${file}`);
+      expect(called.description).toBe(hotsWith(dictionary).description);
+      const again = parseRepresentation(called.description);
+      const expected = representWindow(window, hotsWith(dictionary), size);
+      for (const each of [called, again]) {
+        expect(representWindow(window, each, size)).toEqual(expected);
+      }
+      const first = dictionary.prototypes[0].map((value) => value + 1);
+      const other = { ...dictionary, prototypes: [first, ...dictionary.prototypes.slice(1)] };
+      await writeFile(file, JSON.stringify(other));
+      const changed = parseRepresentation(`hotsFitted:dictionary=@${file}`);
+      expect(changed.description).not.toBe(called.description);
+      const experiment = {
+        window: { kind: 'count', count: 9 },
+        representation: `hotsFitted:dictionary=@${file}`,
+      };
+      expect(preprocessSchema.parse(experiment).representation).toBe(changed.description);
+      await writeFile(file, JSON.stringify({ ...dictionary, radius: 2 }));
+      const call = `hotsFitted:dictionary=@${file}`;
+      expect(() => parseRepresentation(call)).toThrow(/50 values/);
+      await writeFile(file, '{');
+      expect(() => parseRepresentation(call)).toThrow(/is no JSON/);
+      await rm(file);
+      expect(() => parseRepresentation(call)).toThrow(/cannot be read \(ENOENT\)/);
+      expect(() => parseRepresentation('hotsFitted:dictionary=x')).toThrow(/expected object/);
+    } finally {
+      await rm(folder, { recursive: true });
+    }
   });
 
   it('is refused where it does not fit, or where there are too few events', async () => {

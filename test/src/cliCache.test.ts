@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 
+import sharp from 'sharp';
 import { beforeAll, describe, expect, it } from 'vitest';
 
 import { writeTinySet, tinyWindowUs } from '../workers/tinySet.js';
@@ -142,5 +143,27 @@ describe('saccade cache', () => {
     expect(await place.json('cache', 'clear', ...at)).toMatchObject({ bytes: 0 });
     expect(await place.print('cache', 'limit', 'none', ...at)).toMatch(/0 files removed/);
     await place.fails('usage', ['cache', 'limit', 'much'], [/size such as 500MB/]);
+  });
+});
+
+describe('saccade cache sheet', () => {
+  it('draws clips, augmented or not, and refuses what is no picture', async () => {
+    const draw = (name: string, ...more: string[]) =>
+      place.json('cache', 'sheet', 'long.yaml', name, '--clips', '3', ...more);
+    expect(await draw('a.png')).toEqual({
+      ...{ file: 'a.png', part: 'train', clips: 3, augmented: false },
+    });
+    await draw('b.png', '--augmented');
+    await draw('c.png', '--part', 'test');
+    const [a, b, c] = await Promise.all(
+      ['a.png', 'b.png', 'c.png'].map((name) => sharp(place.path(name)).raw().toBuffer()),
+    );
+    const { width, height } = await sharp(place.path('a.png')).metadata();
+    // Four bins in a row of pictures of 128 pixels or wider, three rows.
+    expect(width).toBeGreaterThan(4 * 128);
+    expect(height).toBeGreaterThan(3 * 128);
+    expect(b.equals(a)).toBe(false);
+    expect(c.equals(a)).toBe(false);
+    await place.fails('usage', ['cache', 'sheet', 'long.yaml', 'a.jpg'], [/a\.jpg/, /\.png/]);
   });
 });

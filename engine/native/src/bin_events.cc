@@ -26,6 +26,7 @@ struct Events {
 
   int64_t pixel(int64_t i) const { return rows[y[i]] * width + columns[x[i]]; }
   double since(int64_t i) const { return std::max(0.0, std::min(duration, tUs[i] - from)); }
+  /// From the definition: slow, for the division.
   int64_t bin(int64_t i) const {
     if (tUs[i] >= to) return bins - 1;
     return tUs[i] > from ? static_cast<int64_t>(bins * (tUs[i] - from) / duration) : 0;
@@ -41,38 +42,74 @@ struct Events {
   double from, to, duration;
 };
 
+/// The bins of events that follow one another: most are well within the bin of the one before.
+class Bins {
+ public:
+  explicit Bins(const Events& events)
+      : events_(events),
+        width_(events.duration / static_cast<double>(events.bins)),
+        // Far more than all rounding.
+        margin_(1 + 4e-15 * (std::fabs(events.from) + std::fabs(events.to))) {}
+
+  int64_t of(int64_t i) {
+    const double time = events_.tUs[i];
+    if (__builtin_expect(!(time > first_ && time < last_), 0)) {
+      bin_ = events_.bin(i);
+      first_ = events_.from + static_cast<double>(bin_) * width_ + margin_;
+      last_ = events_.from + static_cast<double>(bin_ + 1) * width_ - margin_;
+    }
+    return bin_;
+  }
+
+ private:
+  const Events& events_;
+  const double width_, margin_;
+  /// Times between these are in the bin.
+  double first_ = 0, last_ = 0;
+  int64_t bin_ = 0;
+};
+
 enum Kind { histogram, spikes, voxel, signedFrame, binary };
 
-template <Kind kind>
-void add(const Events& events, float* out) {
+template <Kind kind, class Value>
+void add(const Events& events, Value* out) {
+  Bins bins(events);
   for (int64_t i = 0; i < events.count; i++) {
     const double sign = events.polarity[i] == 1 ? 1 : -1;
-    float* cell = out + events.pixel(i);
+    Value* cell = out + events.pixel(i);
     if (kind == voxel) {
       const double position =
           events.duration > 0 ? (events.bins - 1) * events.since(i) / events.duration : 0;
       const int64_t lower = static_cast<int64_t>(position);
       const double share = position - static_cast<double>(lower);
       cell += lower * events.plane;
-      cell[0] = static_cast<float>(cell[0] + sign * (1 - share));
-      if (share > 0) cell[events.plane] = static_cast<float>(cell[events.plane] + sign * share);
+      cell[0] = static_cast<Value>(cell[0] + sign * (1 - share));
+      if (share > 0) cell[events.plane] = static_cast<Value>(cell[events.plane] + sign * share);
       continue;
     }
-    const int64_t bin = events.bin(i);
+    const int64_t bin = bins.of(i);
     if (kind == histogram || kind == spikes) cell += (2 * bin + events.polarity[i]) * events.plane;
     else cell += bin * events.plane;
-    if (kind == histogram) *cell += 1.0f;
-    else if (kind == signedFrame) *cell += static_cast<float>(sign);
-    else *cell = 1.0f;
+    if (kind == histogram) *cell = static_cast<Value>(*cell + (sizeof(Value) > 1 || *cell < 255));
+    else if (kind == signedFrame) *cell = static_cast<Value>(*cell + sign);
+    else *cell = 1;
   }
 }
 
 }  // namespace
 
-/// binEvents(tUs, x, y, polarity, rows, columns, out, bins, height, width, fromUs, toUs, kind) adds to out;
-/// kind is the place in `eventRepresentations`. Coordinates lie within rows and columns.
+/// binEvents(tUs, x, y, polarity, rows, columns, out, bins, height, width, fromUs, toUs, kind, bytes) adds to out;
+/// kind is the place in `eventRepresentations`, `bytes` says what out is. Coordinates lie within rows and columns.
 SACCADE_KERNEL(binEvents) {
   const Events events(arguments);
+  if (arguments.flag(13)) {
+    uint8_t* out = arguments.bytes(6);
+    switch (arguments.integer(12)) {
+      case histogram: return add<histogram>(events, out);
+      case spikes: return add<spikes>(events, out);
+      default: return add<binary>(events, out);
+    }
+  }
   float* out = arguments.floats(6);
   switch (arguments.integer(12)) {
     case histogram: return add<histogram>(events, out);
@@ -86,42 +123,10 @@ SACCADE_KERNEL(binEvents) {
 /// raiseToLatest(tUs, x, y, polarity, rows, columns, latest, bins, height, width, fromUs, toUs)
 SACCADE_KERNEL(raiseToLatest) {
   const Events events(arguments);
+  Bins bins(events);
   double* latest = arguments.doubles(6);
   for (int64_t i = 0; i < events.count; i++) {
-    double* cell =
-        latest + (2 * events.bin(i) + events.polarity[i]) * events.plane + events.pixel(i);
+    double* cell = latest + (2 * bins.of(i) + events.polarity[i]) * events.plane + events.pixel(i);
     *cell = std::max(*cell, events.since(i));
   }
-}
-
-/// decaySince(out, latest, endUs, tauUs)
-SACCADE_KERNEL(decaySince) {
-  float* out = arguments.floats(0);
-  const double* latest = arguments.doubles(1);
-  const double end = arguments.number(2), tau = arguments.number(3);
-  const int64_t length = arguments.length(0);
-  for (int64_t i = 0; i < length; i++) {
-    out[i] = std::exp(static_cast<float>((latest[i] - end) / tau));
-  }
-}
-
-/// soundEvents(tUs, x, y, polarity, flag, width, height): flag becomes 1 where all events are, otherwise 0.
-SACCADE_KERNEL(soundEvents) {
-  const double* tUs = arguments.doubles(0);
-  const uint16_t* x = arguments.shorts(1);
-  const uint16_t* y = arguments.shorts(2);
-  const uint8_t* polarity = arguments.bytes(3);
-  const int64_t count = arguments.length(0);
-  uint16_t greatestX = 0, greatestY = 0;
-  uint8_t greatestPolarity = 0;
-  int64_t unsound = 0;
-  for (int64_t i = 0; i < count; i++) {
-    greatestX = std::max(greatestX, x[i]);
-    greatestY = std::max(greatestY, y[i]);
-    greatestPolarity = std::max(greatestPolarity, polarity[i]);
-    unsound += tUs[i] - tUs[i] != 0;
-  }
-  const bool inside = count == 0 || (greatestX < arguments.integer(5) &&
-                                     greatestY < arguments.integer(6) && greatestPolarity <= 1);
-  arguments.ints(4)[0] = inside && unsound == 0 ? 1 : 0;
 }

@@ -45,6 +45,14 @@ const moving = new Set(
   'downsample downsampleCount undistort flipX flipY rotate transpose'.split(' '),
 );
 
+/** Filters whose state means nothing any more after a long silence. */
+const forgetful = new Set(
+  (
+    'refractory backgroundActivity spatiotemporalCorrelation yNoise timeDecay mask polarity region ' +
+    'downsample undistort flipX flipY rotate transpose'
+  ).split(' '),
+);
+
 describe('refractory', () => {
   it.each([0, 1, 90, 700])('of %i µs passes what the reference passes', (periodUs) => {
     expectReference(`refractory:${periodUs}`, ([tUs, x, y], _before, passed) => {
@@ -227,6 +235,26 @@ describe('filters', () => {
           expect(passing(filter, shifted)).toEqual(expected);
         }),
       );
+    });
+
+    it('takes one event, equal times and 10 s of silence for what they are', () => {
+      const same = [2, 3, 1, 2].map((x): EventRow => [700, x, 2, 1]);
+      const later = same.map(([, ...rest]): EventRow => [10_000_700, ...rest]);
+      const list = [...same, ...later];
+      // What passes of a stream passes of its beginning: nothing waits for the time to go on.
+      for (const count of [1, same.length, same.length + 1, list.length]) {
+        const state = filter.start(sensor);
+        const each = list.slice(0, count).flatMap((row) => {
+          return rowsOf(filter.apply(batchOf(sensor, [row]), state));
+        });
+        expect(each).toEqual(passing(filter, list.slice(0, count)));
+        expect(each).toEqual(passing(filter, list).slice(0, each.length));
+      }
+      // Where nothing is counted, drawn or learned, silence is a beginning.
+      if (forgetful.has(call.split(':')[0])) {
+        const after = passing(filter, list).filter(([t]) => t > 700);
+        expect(after).toEqual(passing(filter, later));
+      }
     });
 
     it('refuses events of another sensor, and such as are none, and stays as it was', () => {
