@@ -77,6 +77,8 @@ export interface EncodeOptions {
   readonly live?: boolean;
   /** Whether each chunk is done with when the next one is asked for, so that its memory can be used again. */
   readonly reuse?: boolean;
+  /** Whether compiled loops may be used where they are built (default yes). The bytes do not depend on it. */
+  readonly compiled?: boolean;
   readonly signal?: AbortSignal;
 }
 

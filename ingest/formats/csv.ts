@@ -1,6 +1,7 @@
 import { SaccadeError } from '../../engine/support/errors.js';
 import type { ByteReader, ByteWriter } from '../bytes.js';
-import type { BatchBuilder, SensorSize } from '../eventBatch.js';
+import { compiledCsvWriter } from '../compiledLoop.js';
+import type { BatchBuilder, EventBatch, SensorSize } from '../eventBatch.js';
 import {
   countSkipped,
   type DecodeMark,
@@ -80,7 +81,7 @@ export const csv: EventFormat = {
       return new CsvDecoder(layout, options.sensor ?? limits, options.report);
     }),
 
-  encode: (batches, options) => encodeEvents(batches, options, csvEncoder),
+  encode: (batches, options) => encodeEvents(batches, options, new CsvEncoder(options.compiled)),
 };
 
 /** Codes of the roles, for a `switch` in the loop over the columns. */
@@ -235,24 +236,46 @@ function isBlankOrComment(bytes: Uint8Array, start: number, end: number): boolea
   return position === end || bytes[position] === 0x23 || bytes[position] === 0x25;
 }
 
-const csvEncoder: EventEncoder = {
-  begin(output) {
-    output.writeText('t,x,y,p\n');
-  },
+/** The most bytes that one event takes. */
+const maxWrittenLength = 40;
 
-  write(output, tUs, x, y, polarity) {
-    output.reserve(40);
-    writeInteger(output, tUs);
-    output.bytes[output.length++] = comma;
-    writeInteger(output, x);
-    output.bytes[output.length++] = comma;
-    writeInteger(output, y);
-    output.bytes[output.length++] = comma;
-    output.bytes[output.length++] = zero + polarity;
-    output.bytes[output.length++] = newline;
-    return undefined;
-  },
-};
+class CsvEncoder implements EventEncoder {
+  private readonly compiled: ReturnType<typeof compiledCsvWriter>;
+
+  constructor(compiled?: boolean) {
+    this.compiled = compiledCsvWriter(compiled);
+  }
+
+  begin(output: ByteWriter): void {
+    output.writeText('t,x,y,p\n');
+  }
+
+  /** Unused: there is no event that text cannot hold. */
+  write(): string | undefined {
+    return 'this format holds whole times only';
+  }
+
+  writeRun(output: ByteWriter, batch: EventBatch, start: number, end: number): number {
+    output.reserve((end - start) * maxWrittenLength);
+    if (this.compiled !== undefined) {
+      this.compiled(output, batch, start, end);
+      return end;
+    }
+    const { tUs, x, y, polarity } = batch;
+    const { bytes } = output;
+    for (let i = start; i < end; i++) {
+      writeInteger(output, tUs[i]);
+      bytes[output.length++] = comma;
+      writeInteger(output, x[i]);
+      bytes[output.length++] = comma;
+      writeInteger(output, y[i]);
+      bytes[output.length++] = comma;
+      bytes[output.length++] = polarity[i] === 0 ? zero : zero + 1;
+      bytes[output.length++] = newline;
+    }
+    return end;
+  }
+}
 
 function writeInteger(output: ByteWriter, value: number): void {
   const { bytes } = output;

@@ -1,7 +1,8 @@
-// Event camera words to events, for the decoders in ingest/formats, whose own loops say what is computed. Each
-// loop stops in front of what is out of the ordinary (words to report); the decoder goes on from there.
+// Event camera words to events, for the decoders in ingest/formats, whose own loops say what is computed, and
+// (at the end) events to text. Each loop stops in front of what is out of the ordinary (words to report); the
+// decoder goes on from there.
 //
-// Arguments: bytes, position, end, tUs, x, y, polarity, count, full, width, height, state. The state's first two
+// Arguments of decoders: bytes, position, end, tUs, x, y, polarity, count, full, width, height, state. The state's first two
 // values are where the loop stopped, in bytes and events; the others belong to the format.
 #include <algorithm>
 #include <cstring>
@@ -345,4 +346,63 @@ SACCADE_KERNEL(decodeAedat4) {
   }
   task.stop(at, count);
   task.state[2] = static_cast<double>(outside);
+}
+
+namespace {
+
+/// Two digits each of 0 to 99.
+struct DigitPairs {
+  char text[200] = {};
+  constexpr DigitPairs() {
+    for (int i = 0; i < 100; i++) {
+      text[2 * i] = static_cast<char>('0' + i / 10);
+      text[2 * i + 1] = static_cast<char>('0' + i % 10);
+    }
+  }
+};
+
+constexpr DigitPairs digitPairs;
+
+/// Writes a number in decimal digits and returns the place behind them.
+inline uint8_t* writeDecimal(uint8_t* to, uint64_t value) {
+  char digits[20];
+  char* first = digits + sizeof digits;
+  while (value >= 100) {
+    memcpy(first -= 2, digitPairs.text + 2 * (value % 100), 2);
+    value /= 100;
+  }
+  if (value >= 10) memcpy(first -= 2, digitPairs.text + 2 * value, 2);
+  else *--first = static_cast<char>('0' + value);
+  const size_t length = static_cast<size_t>(digits + sizeof digits - first);
+  memcpy(to, first, length);
+  return to + length;
+}
+
+}  // namespace
+
+/// Events as lines "t,x,y,p" (csv.ts), at most 40 bytes each; stops where those may not fit.
+/// Arguments: bytes, position, tUs, x, y, polarity, start, end, length (out: bytes behind the last line).
+SACCADE_KERNEL(encodeCsv) {
+  uint8_t* bytes = arguments.bytes(0);
+  uint8_t* to = bytes + std::clamp<int64_t>(arguments.integer(1), 0, arguments.length(0));
+  const double* tUs = arguments.doubles(2);
+  const uint16_t* x = arguments.shorts(3);
+  const uint16_t* y = arguments.shorts(4);
+  const uint8_t* polarity = arguments.bytes(5);
+  const int64_t end = std::min({arguments.integer(7), arguments.length(2), arguments.length(3),
+                                arguments.length(4), arguments.length(5)});
+  const uint8_t* last = bytes + arguments.length(0) - 40;
+  for (int64_t i = std::max<int64_t>(0, arguments.integer(6)); i < end && to <= last; i++) {
+    const int64_t us = static_cast<int64_t>(tUs[i]);
+    if (us < 0) *to++ = '-';
+    to = writeDecimal(to, static_cast<uint64_t>(us < 0 ? -us : us));
+    *to++ = ',';
+    to = writeDecimal(to, x[i]);
+    *to++ = ',';
+    to = writeDecimal(to, y[i]);
+    *to++ = ',';
+    *to++ = polarity[i] == 0 ? '0' : '1';
+    *to++ = '\n';
+  }
+  arguments.doubles(8)[0] = static_cast<double>(to - bytes);
 }
