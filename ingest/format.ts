@@ -79,8 +79,18 @@ export interface EncodeOptions {
   readonly reuse?: boolean;
   /** Whether compiled loops may be used where they are built (default yes). The bytes do not depend on it. */
   readonly compiled?: boolean;
+  /** How to compress, for formats that can (AEDAT 4.0); the others do not look at it. Default: plain. */
+  readonly compression?: WrittenCompression;
+  /**
+   * Called behind the last chunk where the first bytes should be others by then, of the same length (with the place
+   * of a table behind the events, for instance). Without it, the table is left out.
+   */
+  readonly rewriteHead?: (head: Uint8Array) => void;
   readonly signal?: AbortSignal;
 }
+
+export const writtenCompressions = ['none', 'lz4', 'zstd'] as const;
+export type WrittenCompression = (typeof writtenCompressions)[number];
 
 /** What `detect` may look at. */
 export interface DetectInput {

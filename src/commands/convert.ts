@@ -1,7 +1,11 @@
 import { Option } from 'commander';
 import { throwIfAborted } from '../../ingest/bytes.js';
 import type { EventBatch, SensorSize } from '../../ingest/eventBatch.js';
-import type { EventFormat } from '../../ingest/format.js';
+import {
+  type EventFormat,
+  type WrittenCompression,
+  writtenCompressions,
+} from '../../ingest/format.js';
 import { formatByExtension } from '../../ingest/formats/index.js';
 import { writeRecording } from '../../ingest/recording.js';
 import { type Address, sendEvents } from '../../ingest/sources/index.js';
@@ -36,6 +40,7 @@ interface Options extends Omit<InputOptions, 'index'>, LayoutChoice {
   readonly to?: number;
   readonly filter?: readonly string[];
   readonly inFormat?: string;
+  readonly compression?: WrittenCompression;
   readonly sort?: boolean;
   readonly strict?: boolean;
   readonly index?: boolean;
@@ -73,6 +78,11 @@ export const registerConvert: RegisterCommand = (program, io) => {
       formatOption('--in-format <name>', 'format of IN (default: told from its content)', {
         wire: true,
       }),
+    )
+    .addOption(
+      new Option('--compression <method>', 'of OUT, for AEDAT 4.0 (default: none)').choices(
+        writtenCompressions,
+      ),
     )
     .addOption(sensorOption())
     .addOption(new Option('--sort', 'put the events in order of time').conflicts('strict'))
@@ -156,7 +166,7 @@ async function convert(
     },
   );
   const signal = workSignal(io, input);
-  const sink = { ...target, format: format ?? recording.format };
+  const sink = { ...target, format: format ?? recording.format, compression: options.compression };
   const sensor = filter.sensorAfter(recording.sensor);
   const written = await write(io, sink, filter.apply(counted), sensor, signal).finally(
     progress.done,
@@ -211,14 +221,14 @@ async function createFilter(texts: readonly string[]): Promise<Transform> {
 
 async function write(
   io: CommandIo,
-  target: Address & { readonly format: EventFormat },
+  target: Address & { readonly format: EventFormat; readonly compression?: WrittenCompression },
   batches: AsyncIterable<EventBatch>,
   sensor: SensorSize,
   signal: AbortSignal,
 ): Promise<{ events: number; bytes: number }> {
-  const { scheme, path, format } = target;
+  const { scheme, path, format, compression } = target;
   if (scheme === 'file') {
-    return writeRecording(path, batches, { sensor, format: format.name, signal });
+    return writeRecording(path, batches, { sensor, format: format.name, compression, signal });
   }
   if (scheme !== 'stdio') {
     return sendEvents(target, batches, { sensor, signal, onListening: listeningNote(io, target) });
@@ -227,7 +237,7 @@ async function write(
   let events = 0;
   let bytes = 0;
   const counted = tap(batches, (batch) => (events += batch.length));
-  for await (const chunk of format.encode(counted, { file, sensor, signal })) {
+  for await (const chunk of format.encode(counted, { file, sensor, signal, compression })) {
     throwIfAborted(signal, file);
     await writeChunk(io.stdout, chunk, signal);
     bytes += chunk.length;
