@@ -81,6 +81,8 @@ export interface EncodeOptions {
   readonly compiled?: boolean;
   /** How to compress, for formats that can (AEDAT 4.0); the others do not look at it. Default: plain. */
   readonly compression?: WrittenCompression;
+  /** The messages of ROS bags: `dvs_msgs/EventArray` (default) or `event_camera_msgs/EventPacket`. */
+  readonly rosMessage?: RosMessageType;
   /**
    * Called behind the last chunk where the first bytes should be others by then, of the same length (with the place
    * of a table behind the events, for instance). Without it, the table is left out.
@@ -88,6 +90,9 @@ export interface EncodeOptions {
   readonly rewriteHead?: (head: Uint8Array) => void;
   readonly signal?: AbortSignal;
 }
+
+export const rosMessageTypes = ['EventArray', 'EventPacket'] as const;
+export type RosMessageType = (typeof rosMessageTypes)[number];
 
 export const writtenCompressions = ['none', 'lz4', 'zstd'] as const;
 export type WrittenCompression = (typeof writtenCompressions)[number];

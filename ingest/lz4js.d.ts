@@ -9,7 +9,7 @@ declare module 'lz4js' {
 
 declare module 'lz4js/xxh32.js' {
   /** xxHash32 of `length` bytes from `start` on. */
-  function hash(seed: number, bytes: Uint8Array, start: number, length: number): number;
+  export function hash(seed: number, bytes: Uint8Array, start: number, length: number): number;
   const xxh32: { hash: typeof hash };
   export default xxh32;
 }

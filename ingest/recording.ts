@@ -8,6 +8,7 @@ import {
   type DecodeReport,
   type EventFormat,
   type LayoutOptions,
+  type RosMessageType,
   type WrittenCompression,
 } from './format.js';
 import { detectFormat, extensionOf, formatByExtension, formatByName } from './formats/index.js';
@@ -401,6 +402,8 @@ export interface WriteOptions {
   readonly sensor: SensorSize;
   /** For formats that can compress (AEDAT 4.0); the others do not look at it. */
   readonly compression?: WrittenCompression;
+  /** For ROS bags (default `EventArray`); the others do not look at it. */
+  readonly rosMessage?: RosMessageType;
   readonly signal?: AbortSignal;
 }
 
@@ -416,7 +419,7 @@ export async function writeRecording(
   batches: AsyncIterable<EventBatch>,
   options: WriteOptions,
 ): Promise<{ events: number; bytes: number }> {
-  const { sensor, signal, compression } = options;
+  const { sensor, signal, compression, rosMessage } = options;
   const format =
     options.format === undefined ? formatByExtension(path) : formatByName(options.format);
   let events = 0;
@@ -428,6 +431,7 @@ export async function writeRecording(
     sensor,
     signal,
     compression,
+    rosMessage,
     reuse: true,
     rewriteHead: (rewritten) => (head = rewritten),
   });
