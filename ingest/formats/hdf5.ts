@@ -2,6 +2,7 @@ import { open, stat } from 'node:fs/promises';
 import { type Dataset, dtype_to_metadata, File, type Metadata, ready } from 'h5wasm/node';
 import { SaccadeError } from '../../engine/support/errors.js';
 import { throwIfAborted } from '../bytes.js';
+import { maxBlockLength } from '../decompress.js';
 import { BatchBuilder, type EventBatch, type SensorSize } from '../eventBatch.js';
 import {
   type DecodeOptions,
@@ -29,6 +30,8 @@ const limits: SensorSize = npy.limits;
 /** Rows that are read at a time: a chunk, within these bounds. */
 const minRunLength = 16_384;
 const maxRunLength = 1 << 20;
+/** Longer than the record of an event can be, whatever else is in it. */
+const maxRecordLength = 4_096;
 /** Most bytes that a byte of deflated data gives. */
 const maxDeflation = 1_032;
 /** Bytes of a chunk of ECF: 65,535 events, each with the longest of steps, or 16 bytes of each where it was not used. */
@@ -384,8 +387,17 @@ function checkFilters(
   table: Table,
   name: string,
 ): void {
-  for (const { path } of table.columns) {
+  for (const { path, metadata } of table.columns) {
     const { filters } = datasets.get(path)!;
+    if (metadata.size > maxRecordLength) {
+      const message = `${path} has elements of ${metadata.size} bytes, expected at most ${maxRecordLength}`;
+      throw new SaccadeError('input', message, { file: name });
+    }
+    const chunkBytes = (metadata.chunks ?? []).reduce((all, count) => all * count, metadata.size);
+    if (chunkBytes > maxBlockLength) {
+      const message = `${path} has chunks of ${chunkBytes} bytes, expected at most ${maxBlockLength}`;
+      throw new SaccadeError('input', message, { file: name });
+    }
     if (isEcf(filters)) continue;
     const missing = filters.find(({ id }) => !knownFilters.includes(id));
     const blosc = filters.find(({ id }) => id === bloscFilter);

@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { gunzipSync } from 'node:zlib';
 import {
   type CompoundDtype,
   type Dataset,
@@ -340,6 +341,34 @@ describe('hdf5', () => {
     const { rows: found, damages } = await read(path);
     expect(found).toEqual(rows.slice(20_000));
     expect(damages).toEqual([expect.stringMatching(/events 0 to 19999 cannot be read/)]);
+  });
+
+  it('reads other files on where HDF5 aborts or fails on a damaged one', async () => {
+    // A file with a changed number in its heap of names, packed.
+    const packed =
+      'H4sIAAAAAAACA+2Yz2sTQRTHv282P9b8qGusYBWkAQ+5tNlgLVYvgWxrQCFSvBWKQjcllCaShLKFHsSL6Klgr0qu' +
+      'Kh689ORBQcjf4D8gFelF8EcPoszObrLELFaEHtL3gWXyJu/Ny/vmzSzMo7K1kE6cSwhdh88vjzumsr0Bu/mDJ5Wy' +
+      'tSgm35/X14LPJ8MAuqTc8p57QoCAMxlE+kv6pOYADTrG5ZcbdrNVa9QxkSUYgPuotXQISEf3o4ucT12Rc3EVXG00' +
+      '1++2Q2MjgVhpp67K2BMqdtVurNvt5mZodDQQ7f4KPN3r7A7XwBGZoHg+SoXYKblwzN6w6+3WN0+oWEZOxmv1Fdux' +
+      'WxnN020K/8br3JvpSql8Y3j+WFomESVrxsv6ZefDY7eC7GAFIBoHBBHRQCdoFmg2AowBcJRMwnUwsAkRNO8hYuh9' +
+      's42YNJWERUQFSEsmUyDh5iD3/9FPA5oQOOtlLapEaOCoufVse+9v2ohBbXKgWaFEqa2o0a+33YJ+6PrNXL9+uUjI' +
+      'zgk2f6NabdnhzS8C7etuhLn/0OZj+nsGDMOMENdLlZsE7+zoHR/+2w4oTJu9d2fvGAFQthYuB/2ivr/pFMyAnx83' +
+      'VVDjfc/ePsnaMwzDMAzDMAzDMMxRcXtxfp5Af1wz/gjxNycHJopqGGMpGYZhGGZkcZb331Ea0LXOy5/XPlfTnUvP' +
+      'kyNd8dsl2oHuLO93C+TW/TX/6uFaduvi6ovosW6FC0sPuvED3hIMwzDH+r5ggob757LD7wsMlpJhGIZhRpbfl0Hq' +
+      'SmAwAAA=';
+    const bytes = gunzipSync(Buffer.from(packed, 'base64'));
+    const aborting = join(folder, 'aborting.h5');
+    await writeFile(aborting, bytes);
+    const path = join(folder, 'written.h5');
+    const few = rows.slice(0, 50);
+    await writeRecording(path, streamOf([batchOf(sensor, few)]), { sensor });
+    // Whether it aborts or only fails depends on what is in its memory, so it is tried several times.
+    for (let i = 0; i < 30; i++) {
+      const [damaged, whole, again] = await Promise.all([read(aborting), read(path), read(path)]);
+      expect(damaged.damages).toEqual([expect.stringMatching(/cannot list its datasets: /)]);
+      expect(whole).toEqual({ rows: few, damages: [] });
+      expect(again).toEqual(whole);
+    }
   });
 
   describe('slices by the time index of the file itself', () => {
