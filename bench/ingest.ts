@@ -1,9 +1,10 @@
 import { cpus } from 'node:os';
-import { createReport, type EventFormat } from '../ingest/format.js';
+import { createReport, type WrittenCompression } from '../ingest/format.js';
 import { formatByName, formats } from '../ingest/formats/index.js';
 import { syntheticBatches } from './syntheticEvents.js';
 
-// Decode and encode rates of every codec, in memory: `npm run bench:ingest -- [EVENTS] [FORMAT …]`.
+// Decode and encode rates of every codec, in memory: `npm run bench:ingest -- [EVENTS] [FORMAT …]`,
+// FORMAT also with a compression: aedat4:lz4, aedat4:zstd.
 // Each number is the best of several runs; the recording is synthetic, seeded, and the same for all codecs.
 
 const chunkLength = 256 * 1024;
@@ -40,7 +41,9 @@ async function best(work: () => Promise<void>): Promise<[clock: number, cpu: num
   return [clock, cpu];
 }
 
-async function measure(format: EventFormat, events: number): Promise<string> {
+async function measure(name: string, events: number): Promise<string> {
+  const [formatName, compression] = name.split(':') as [string, WrittenCompression | undefined];
+  const format = formatByName(formatName);
   const sensor = {
     width: Math.min(640, format.limits.width),
     height: Math.min(480, format.limits.height),
@@ -50,7 +53,7 @@ async function measure(format: EventFormat, events: number): Promise<string> {
   let chunks: Uint8Array[] = [];
   const encodeSeconds = await best(async () => {
     chunks = [];
-    for await (const chunk of format.encode(streamOf(batches), { file, sensor })) {
+    for await (const chunk of format.encode(streamOf(batches), { file, sensor, compression })) {
       chunks.push(chunk);
     }
   });
@@ -67,13 +70,13 @@ async function measure(format: EventFormat, events: number): Promise<string> {
   const rates = (both: readonly number[]): string =>
     both.map((seconds) => (events / seconds / 1e6).toFixed(0).padStart(5)).join(' | ');
   const perEvent = (bytes.length / events).toFixed(2).padStart(6);
-  return `| ${format.name.padEnd(12)} | ${rates(decodeSeconds)} | ${rates(encodeSeconds)} | ${perEvent} |`;
+  return `| ${name.padEnd(12)} | ${rates(decodeSeconds)} | ${rates(encodeSeconds)} | ${perEvent} |`;
 }
 
 const [count, ...names] = process.argv.slice(2);
 const events = Number(count ?? 10_000_000);
-const chosen = names.length > 0 ? names.map((name) => formatByName(name)) : formats;
+const chosen = names.length > 0 ? names : formats.map(({ name }) => name);
 console.log(`${events} events, Node ${process.version}, ${cpus().length} x ${cpus()[0]?.model}`);
 console.log('Mev/s by the clock, and per second of CPU time');
 console.log('| format       | decode | (CPU) | encode | (CPU) | bytes/event |');
-for (const format of chosen) console.log(await measure(format, events));
+for (const name of chosen) console.log(await measure(name, events));

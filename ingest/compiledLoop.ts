@@ -1,10 +1,10 @@
 import { loadAddon, type NativeFunction } from '../engine/native/addon.js';
-import type { ByteReader } from './bytes.js';
-import type { BatchBuilder, SensorSize } from './eventBatch.js';
+import type { ByteReader, ByteWriter } from './bytes.js';
+import type { BatchBuilder, EventBatch, SensorSize } from './eventBatch.js';
 
 /** The loops of the native addon (`engine/native/src/events.cc`). */
 export type CompiledLoopName =
-  'decodeEvt2' | 'decodeEvt3' | 'decodeDat' | 'decodeAedat2' | 'decodeAedat4';
+  'decodeEvt2' | 'decodeEvt3' | 'decodeDat' | 'decodeAedat2' | 'decodeAedat4' | 'encodeCsv';
 
 /** Values of the state in front of the format's own: where the loop stopped, in bytes and events. */
 const ownState = 2;
@@ -33,14 +33,8 @@ export class CompiledLoop {
    * @param wanted see `DecodeOptions.compiled`.
    */
   static of(name: CompiledLoopName, stateLength: number, wanted = true): CompiledLoop | undefined {
-    if (!wanted) return undefined;
-    try {
-      // An addon from before the loop was written may not have it.
-      const run = loadAddon().kernels[name] as NativeFunction | undefined;
-      return run && new CompiledLoop(run, stateLength);
-    } catch {
-      return undefined;
-    }
+    const run = wanted ? compiledFunction(name) : undefined;
+    return run && new CompiledLoop(run, stateLength);
   }
 
   /**
@@ -68,4 +62,30 @@ export class CompiledLoop {
     events.length = values[1];
     return values[0];
   }
+}
+
+/** The loop itself, where it is built. */
+function compiledFunction(name: CompiledLoopName): NativeFunction | undefined {
+  try {
+    // An addon from before the loop was written may not have it.
+    return loadAddon().kernels[name] as NativeFunction | undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * The loop that writes events of whole times as text (`csv.ts`), where it is built and wanted: it writes the
+ * events `start` to `end - 1` behind `output.length`, and moves that.
+ */
+export function compiledCsvWriter(
+  wanted = true,
+): ((output: ByteWriter, batch: EventBatch, start: number, end: number) => void) | undefined {
+  const run = wanted ? compiledFunction('encodeCsv') : undefined;
+  if (run === undefined) return undefined;
+  const length = new Float64Array(1);
+  return (output, { tUs, x, y, polarity }, start, end) => {
+    run(output.bytes, output.length, tUs, x, y, polarity, start, end, length);
+    output.length = length[0];
+  };
 }

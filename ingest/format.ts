@@ -77,8 +77,25 @@ export interface EncodeOptions {
   readonly live?: boolean;
   /** Whether each chunk is done with when the next one is asked for, so that its memory can be used again. */
   readonly reuse?: boolean;
+  /** Whether compiled loops may be used where they are built (default yes). The bytes do not depend on it. */
+  readonly compiled?: boolean;
+  /** How to compress, for formats that can (AEDAT 4.0); the others do not look at it. Default: plain. */
+  readonly compression?: WrittenCompression;
+  /** The messages of ROS bags: `dvs_msgs/EventArray` (default) or `event_camera_msgs/EventPacket`. */
+  readonly rosMessage?: RosMessageType;
+  /**
+   * Called behind the last chunk where the first bytes should be others by then, of the same length (with the place
+   * of a table behind the events, for instance). Without it, the table is left out.
+   */
+  readonly rewriteHead?: (head: Uint8Array) => void;
   readonly signal?: AbortSignal;
 }
+
+export const rosMessageTypes = ['EventArray', 'EventPacket'] as const;
+export type RosMessageType = (typeof rosMessageTypes)[number];
+
+export const writtenCompressions = ['none', 'lz4', 'zstd'] as const;
+export type WrittenCompression = (typeof writtenCompressions)[number];
 
 /** What `detect` may look at. */
 export interface DetectInput {

@@ -1,3 +1,6 @@
+import lz4 from 'lz4js';
+import xxh32 from 'lz4js/xxh32.js';
+
 const magic = 0x184d2204;
 const hasBlockChecksum = 0x10;
 const hasContentSize = 0x08;
@@ -9,8 +12,8 @@ const minMatch = 4;
 const bulkLength = 32;
 
 /**
- * Decompresses one LZ4 frame, of independent or linked blocks. Checksums are not looked at. Unlike the
- * libraries there are, it keeps to its bounds whatever the bytes.
+ * Decompresses one LZ4 frame, of independent or linked blocks. Checksums are compared where it has them. Unlike
+ * the libraries there are, it keeps to its bounds whatever the bytes.
  *
  * @param maxLength most bytes to give back; a frame that holds more is an error.
  * @throws Error that says what was expected, where the frame is damaged.
@@ -29,11 +32,12 @@ export function decompressLz4Frame(frame: Uint8Array, maxLength: number): Uint8A
   if (blockSize < 4) throw new Error(`LZ4 block size ${blockSize}, expected 4 to 7`);
   const maxBlockLength = 2 ** (8 + 2 * blockSize);
   const blockTail = (flags & hasBlockChecksum) !== 0 ? 4 : 0;
-  const out = new Output(
-    Math.min(maxLength, Math.max(maxBlockLength, 3 * frame.length)),
-    maxLength,
-  );
+  const out = new Output(Math.min(maxLength, 4 * frame.length), maxLength);
   let position = (flags & hasContentSize) !== 0 ? 15 : 7;
+  const headerEnd = position - 1;
+  if (headerEnd >= frame.length) throw new Error('LZ4 frame ends early');
+  const headerSum = (xxh32.hash(0, frame, 4, headerEnd - 4) >>> 8) & 0xff;
+  if (headerSum !== frame[headerEnd]) throw new Error('LZ4 frame header with a wrong checksum');
   for (;;) {
     if (position + 4 > frame.length) throw new Error('LZ4 frame ends early');
     const head = view.getUint32(position, true);
@@ -46,14 +50,27 @@ export function decompressLz4Frame(frame: Uint8Array, maxLength: number): Uint8A
         `LZ4 block of ${length} bytes, expected at most ${maxBlockLength}, all there`,
       );
     }
+    if (blockTail > 0 && checksum(frame, position, length) !== view.getUint32(end, true)) {
+      throw new Error('LZ4 block with a wrong checksum');
+    }
     if (head >= storedBlock) out.append(frame.subarray(position, end));
     else out.decodeBlock(frame, position, end, maxBlockLength);
     position = end + blockTail;
   }
-  if ((flags & hasContentChecksum) !== 0) position += 4;
-  if (position > frame.length) throw new Error('LZ4 frame ends early');
+  if ((flags & hasContentChecksum) !== 0) {
+    if (position + 4 > frame.length) throw new Error('LZ4 frame ends early');
+    if (checksum(out.bytes, 0, out.length) !== view.getUint32(position, true)) {
+      throw new Error('LZ4 frame whose content has a wrong checksum');
+    }
+  }
   return out.bytes.subarray(0, out.length);
 }
+
+/** Compresses bytes into one LZ4 frame, without a checksum of them. */
+export const compressLz4Frame = (bytes: Uint8Array): Uint8Array => lz4.compress(bytes);
+
+const checksum = (bytes: Uint8Array, start: number, length: number): number =>
+  xxh32.hash(0, bytes, start, length) >>> 0;
 
 /** What was decompressed so far: also the history that matches refer to. */
 class Output {
@@ -68,21 +85,21 @@ class Output {
   }
 
   append(stored: Uint8Array): void {
-    this.reserve(stored.length);
+    const needed = this.length + stored.length;
+    if (needed > this.maxLength) {
+      throw new Error(`LZ4 frame of more than ${this.maxLength} bytes decompressed`);
+    }
+    if (needed > this.bytes.length) this.grow(this.length, needed);
     this.bytes.set(stored, this.length);
     this.length += stored.length;
   }
 
   /** Sequences of literals and a match: a copy of what lies up to 64 KiB back. */
   decodeBlock(block: Uint8Array, start: number, end: number, maxBlockLength: number): void {
-    const from = this.length;
-    const limit = from + maxBlockLength;
-    // So the loops below need to look at `limit` only.
-    this.reserve(Math.min(maxBlockLength, this.maxLength - from));
-    const { bytes } = this;
-    const capacity = Math.min(limit, bytes.length);
+    let { bytes } = this;
+    const limit = Math.min(this.length + maxBlockLength, this.maxLength);
     let at = start;
-    let to = from;
+    let to = this.length;
     for (;;) {
       if (at >= end) throw new Error('LZ4 block ends early');
       const token = block[at++];
@@ -95,9 +112,10 @@ class Output {
           literals += more;
         }
       }
-      if (literals > end - at || literals > capacity - to) {
+      if (literals > end - at || literals > limit - to) {
         throw new Error('LZ4 literals reach over the end of their block');
       }
+      if (to + literals > bytes.length) bytes = this.grow(to, to + literals);
       if (literals < bulkLength) {
         for (const stop = at + literals; at < stop;) bytes[to++] = block[at++];
       } else {
@@ -119,9 +137,10 @@ class Output {
         }
       }
       match += minMatch;
-      if (distance === 0 || distance > to || match > capacity - to) {
+      if (distance === 0 || distance > to || match > limit - to) {
         throw new Error(`LZ4 match ${distance} bytes back reaches out of the data`);
       }
+      if (to + match > bytes.length) bytes = this.grow(to, to + match);
       if (match < bulkLength || distance < match) {
         for (let back = to - distance, stop = to + match; to < stop;) bytes[to++] = bytes[back++];
       } else {
@@ -132,14 +151,11 @@ class Output {
     this.length = to;
   }
 
-  private reserve(count: number): void {
-    const needed = this.length + count;
-    if (needed > this.maxLength) {
-      throw new Error(`LZ4 frame of more than ${this.maxLength} bytes decompressed`);
-    }
-    if (needed <= this.bytes.length) return;
+  /** Memory for `needed` bytes at least, with the first `length` ones in it. */
+  private grow(length: number, needed: number): Uint8Array {
     const grown = new Uint8Array(Math.min(this.maxLength, Math.max(needed, 2 * this.bytes.length)));
-    grown.set(this.bytes.subarray(0, this.length));
+    grown.set(this.bytes.subarray(0, length));
     this.bytes = grown;
+    return grown;
   }
 }

@@ -3,7 +3,14 @@ import { writeFileAtomically } from '../engine/support/atomicFile.js';
 import { SaccadeError } from '../engine/support/errors.js';
 import { ByteReader, type ByteSource, throwIfAborted } from './bytes.js';
 import { type EventBatch, selectEvents, type SensorSize } from './eventBatch.js';
-import { createReport, type DecodeReport, type EventFormat, type LayoutOptions } from './format.js';
+import {
+  createReport,
+  type DecodeReport,
+  type EventFormat,
+  type LayoutOptions,
+  type RosMessageType,
+  type WrittenCompression,
+} from './format.js';
 import { detectFormat, extensionOf, formatByExtension, formatByName } from './formats/index.js';
 import {
   type Decode,
@@ -393,6 +400,10 @@ export interface WriteOptions {
   /** Name of a format; that of the path's extension where not given. */
   readonly format?: string;
   readonly sensor: SensorSize;
+  /** For formats that can compress (AEDAT 4.0); the others do not look at it. */
+  readonly compression?: WrittenCompression;
+  /** For ROS bags (default `EventArray`); the others do not look at it. */
+  readonly rosMessage?: RosMessageType;
   readonly signal?: AbortSignal;
 }
 
@@ -408,17 +419,29 @@ export async function writeRecording(
   batches: AsyncIterable<EventBatch>,
   options: WriteOptions,
 ): Promise<{ events: number; bytes: number }> {
-  const { sensor, signal } = options;
+  const { sensor, signal, compression, rosMessage } = options;
   const format =
     options.format === undefined ? formatByExtension(path) : formatByName(options.format);
   let events = 0;
   let bytes = 0;
   const counted = tap(batches, (batch) => (events += batch.length));
-  const encoded = format.encode(counted, { file: path, sensor, signal, reuse: true });
+  let head: Uint8Array | undefined;
+  const encoded = format.encode(counted, {
+    file: path,
+    sensor,
+    signal,
+    compression,
+    rosMessage,
+    reuse: true,
+    rewriteHead: (rewritten) => (head = rewritten),
+  });
   try {
     await writeFileAtomically(
       path,
       tap(encoded, (chunk) => (bytes += chunk.length)),
+      async (file) => {
+        if (head !== undefined) await file.write(head, 0, head.length, 0);
+      },
     );
   } catch (error) {
     throw systemError('environment', 'cannot write', path, error);

@@ -1,3 +1,4 @@
+import { compress, init } from '@bokuweb/zstd-wasm';
 import { Decompress } from 'fzstd';
 
 const magic = 0xfd2fb528;
@@ -44,4 +45,15 @@ function claimedLengths(frame: Uint8Array): { window: number; content: number } 
   if (code === 1) return { window, content: view.getUint16(at, true) + 256 };
   const content = code === 2 ? view.getUint32(at, true) : Number(view.getBigUint64(at, true));
   return { window, content };
+}
+
+/** Default of the `zstd` command. */
+const level = 3;
+let loaded: Promise<void> | undefined;
+
+/** Loads what compresses bytes into one Zstandard frame. */
+export async function zstdCompressor(): Promise<(bytes: Uint8Array) => Uint8Array> {
+  loaded ??= init();
+  await loaded;
+  return (bytes) => compress(bytes, level);
 }

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { open, readdir, rename, rm } from 'node:fs/promises';
+import { type FileHandle, open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 
 import { makeFolders } from './folders.js';
@@ -10,10 +10,12 @@ import { makeFolders } from './folders.js';
  *
  * @param path target; missing parent folders are made.
  * @param content the bytes at once, or in chunks as they come.
+ * @param finish called with the written file before it takes its place, to change what it could not know before.
  */
 export async function writeFileAtomically(
   path: string,
   content: string | Uint8Array | AsyncIterable<Uint8Array>,
+  finish?: (file: FileHandle) => Promise<void>,
 ): Promise<void> {
   await makeFolders(dirname(path));
   const temporary = `${path}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`;
@@ -25,6 +27,7 @@ export async function writeFileAtomically(
       } else {
         for await (const chunk of content) await file.writeFile(chunk);
       }
+      await finish?.(file);
       await file.sync();
     } finally {
       await file.close();

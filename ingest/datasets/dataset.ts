@@ -39,3 +39,13 @@ export interface Dataset {
 export function compareText(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
+
+/** Most names in a message. */
+const maxNames = 1_000;
+
+/** Says which of the listed recordings are missing. */
+export function missingRecordings(names: readonly string[], listed: number): string {
+  const more = names.length > maxNames ? ` and ${names.length - maxNames} more` : '';
+  const named = names.slice(0, maxNames).join(', ');
+  return `${names.length} of ${listed} listed recordings are missing: ${named}${more}`;
+}

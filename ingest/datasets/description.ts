@@ -2,7 +2,7 @@ import { access, readFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { SaccadeError } from '../../engine/support/errors.js';
-import { compareText, type Dataset } from './dataset.js';
+import { compareText, type Dataset, missingRecordings } from './dataset.js';
 
 /** The file that describes a data set, at its root. */
 const descriptionFile = 'dataset.json';
@@ -30,7 +30,7 @@ const descriptionSchema = z.object({
 /**
  * Reads a data set from its `dataset.json`; undefined where there is none.
  *
- * @throws SaccadeError (`input`) that names the field which is wrong, or a recording that is missing.
+ * @throws SaccadeError (`input`) that names the field which is wrong, or the recordings that are missing.
  */
 export async function readDescription(root: string): Promise<Dataset | undefined> {
   const path = join(root, descriptionFile);
@@ -61,7 +61,8 @@ export async function readDescription(root: string): Promise<Dataset | undefined
   );
   const missing = listed.filter((_, index) => !there[index]);
   if (missing.length > 0) {
-    const message = `${missing.length} of ${listed.length} recordings are missing, the first is ${missing[0].id}; make the rest, or take them out of the list`;
+    const names = missing.map(({ id }) => id);
+    const message = `${missingRecordings(names, listed.length)}; make them, or take them out of the list`;
     throw new SaccadeError('input', message, { file: path, field: 'recordings' });
   }
   return {

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { SaccadeError } from '../../engine/support/errors.js';
-import { compareText, type LabelledRecording } from './dataset.js';
+import { compareText, type LabelledRecording, missingRecordings } from './dataset.js';
 import { type DatasetLayout, exists, readRows, readText, wholeNumber } from './layout.js';
 
 /** In the order of the labels 1 to 11. */
@@ -40,31 +40,37 @@ export const dvs128Gesture: DatasetLayout = {
   async open(root) {
     const recordings: LabelledRecording[] = [];
     const notes: string[] = [];
+    const listed: { readonly name: string; readonly split: 'train' | 'test' }[] = [];
+    const missing: string[] = [];
     for (const split of ['train', 'test'] as const) {
       const names = (await readText(join(root, lists[split]))).split('\n');
       for (const name of names.map((line) => line.trim()).filter((line) => line !== '')) {
-        const path = join(root, name);
-        if (!(await exists(path))) {
-          const message = `${name} is missing, which ${lists[split]} lists`;
-          throw new SaccadeError('input', message, { file: root });
+        listed.push({ name, split });
+        if (!(await exists(join(root, name)))) missing.push(name);
+      }
+    }
+    if (missing.length > 0) {
+      const message = missingRecordings(missing, listed.length);
+      throw new SaccadeError('input', message, { file: root });
+    }
+    for (const { name, split } of listed) {
+      const path = join(root, name);
+      const subject = /^(user\d+)/.exec(name)?.[1];
+      const file = join(root, name.replace(/\.aedat$/, '_labels.csv'));
+      for (const [index, row] of (await readRows(file)).entries()) {
+        const label = wholeNumber(row, 'class', file) - 1;
+        const fromUs = wholeNumber(row, 'startTime_usec', file);
+        const toUs = wholeNumber(row, 'endTime_usec', file);
+        if (label < 0 || label >= classes.length) {
+          const message = `expected a class from 1 to ${classes.length}, got ${label + 1}`;
+          throw new SaccadeError('input', message, { file, field: 'class' });
         }
-        const subject = /^(user\d+)/.exec(name)?.[1];
-        const file = join(root, name.replace(/\.aedat$/, '_labels.csv'));
-        for (const [index, row] of (await readRows(file)).entries()) {
-          const label = wholeNumber(row, 'class', file) - 1;
-          const fromUs = wholeNumber(row, 'startTime_usec', file);
-          const toUs = wholeNumber(row, 'endTime_usec', file);
-          if (label < 0 || label >= classes.length) {
-            const message = `expected a class from 1 to ${classes.length}, got ${label + 1}`;
-            throw new SaccadeError('input', message, { file, field: 'class' });
-          }
-          if (toUs <= fromUs) {
-            notes.push(`${name}, gesture ${index + 1}: ends before it starts, so it is left out.`);
-            continue;
-          }
-          const id = `${name}#${index + 1}`;
-          recordings.push({ id, path, label, subject, split, range: { fromUs, toUs } });
+        if (toUs <= fromUs) {
+          notes.push(`${name}, gesture ${index + 1}: ends before it starts, so it is left out.`);
+          continue;
         }
+        const id = `${name}#${index + 1}`;
+        recordings.push({ id, path, label, subject, split, range: { fromUs, toUs } });
       }
     }
     recordings.sort((a, b) => compareText(a.id, b.id));

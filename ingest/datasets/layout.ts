@@ -2,7 +2,13 @@ import { access, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { SaccadeError } from '../../engine/support/errors.js';
 import { extensionOf } from '../formats/index.js';
-import { compareText, type Dataset, type LabelledRecording, type SplitName } from './dataset.js';
+import {
+  compareText,
+  type Dataset,
+  type LabelledRecording,
+  type SplitName,
+  missingRecordings,
+} from './dataset.js';
 import { listRecordings, openFolderDataset } from './folder.js';
 
 /** How the authors of a data set lay out its folder. */
@@ -107,7 +113,8 @@ export function listLayout(about: Lists): DatasetLayout {
       }
       const missing = entries.filter(({ there }) => !there);
       if (missing.length > 0) {
-        const message = `${missing.length} of ${entries.length} listed recordings are missing, the first is ${missing[0].id}`;
+        const names = missing.map(({ id }) => id);
+        const message = missingRecordings(names, entries.length);
         throw new SaccadeError('input', message, { file: root });
       }
       const recordings = entries

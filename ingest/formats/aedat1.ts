@@ -1,8 +1,9 @@
 import { SaccadeError } from '../../engine/support/errors.js';
-import type { ByteReader, ByteWriter } from '../bytes.js';
+import type { ByteReader } from '../bytes.js';
 import type { BatchBuilder, SensorSize } from '../eventBatch.js';
 import { countSkipped, type DecodeMark, type DecodeReport, type EventFormat } from '../format.js';
-import { type BlockDecoder, decodeEvents, encodeEvents, type EventEncoder } from '../transcode.js';
+import { type BlockDecoder, decodeEvents, encodeEvents } from '../transcode.js';
+import { JaerEncoder } from './jaerEncoder.js';
 import { headerLines, readTextHeader } from './textHeader.js';
 import { TimeUnwrapper } from './timeUnwrapper.js';
 
@@ -50,7 +51,8 @@ export const aedat1: EventFormat = {
       const message = `AEDAT 1.0 holds sensors up to 128x128, not ${width}x${height}`;
       throw new SaccadeError('input', message, { file: options.file });
     }
-    return encodeEvents(batches, options, new Aedat1Encoder());
+    const version = { name: '1.0', addressLength: 2, layout: 'dvs128', lines: [] } as const;
+    return encodeEvents(batches, options, new JaerEncoder(version));
   },
 };
 
@@ -97,39 +99,5 @@ class Aedat1Decoder implements BlockDecoder {
     input.position = position;
     countSkipped(this.report, 'external', external);
     countSkipped(this.report, 'outsideSensor', outside);
-  }
-}
-
-class Aedat1Encoder implements EventEncoder {
-  private readonly time = new TimeUnwrapper();
-
-  begin(output: ByteWriter): void {
-    output.writeText(
-      [
-        `#${versionLine}`,
-        '# This is a raw AE data file - do not edit',
-        '# Data format is int16 address, int32 timestamp (6 bytes total), repeated for each event',
-        '# Timestamps tick is 1 us',
-        '',
-      ].join('\r\n'),
-    );
-  }
-
-  write(
-    output: ByteWriter,
-    tUs: number,
-    x: number,
-    y: number,
-    polarity: number,
-  ): string | undefined {
-    const raw = tUs | 0; // modulo 2^32
-    if (this.time.next(raw) !== tUs) {
-      return 'AEDAT 1.0 has 32-bit times: the first must lie within -2^31 … 2^31-1 µs, each next one less than 2^31 µs from the last';
-    }
-    output.reserve(recordLength);
-    output.view.setUint16(output.length, (y << 8) | (x << 1) | (polarity ^ 1));
-    output.view.setInt32(output.length + 2, raw);
-    output.length += recordLength;
-    return undefined;
   }
 }

@@ -1,22 +1,23 @@
 import { SaccadeError } from '../../engine/support/errors.js';
-import type { ByteReader, ByteWriter } from '../bytes.js';
+import type { ByteReader } from '../bytes.js';
 import { CompiledLoop } from '../compiledLoop.js';
-import type { BatchBuilder, EventBatch, SensorSize } from '../eventBatch.js';
+import type { BatchBuilder, SensorSize } from '../eventBatch.js';
 import { countSkipped, type DecodeMark, type DecodeReport, type EventFormat } from '../format.js';
-import { type BlockDecoder, decodeEvents, encodeEvents, type EventEncoder } from '../transcode.js';
+import { type BlockDecoder, decodeEvents, encodeEvents } from '../transcode.js';
+import { JaerEncoder, type JaerLayout } from './jaerEncoder.js';
 import { headerLines, readTextHeader } from './textHeader.js';
 import { largestStep, TimeUnwrapper } from './timeUnwrapper.js';
 
 const versionLine = '!AER-DAT2.0';
 const recordLength = 8;
 
-/** How a camera family packs an event into a 32-bit address. */
+/** A camera family. */
 interface Chip {
   /** What the `# AEChip:` line ends in. */
   readonly name: string;
   readonly pattern: RegExp;
   readonly sensor: SensorSize;
-  readonly layout: 'dvs128' | 'davis';
+  readonly layout: JaerLayout;
 }
 
 /** Smallest first: an encoder takes the first that holds its sensor. */
@@ -96,7 +97,9 @@ export const aedat2: EventFormat = {
       const message = `AEDAT 2.0 holds sensors up to 346x260, not ${width}x${height}`;
       throw new SaccadeError('input', message, { file: options.file });
     }
-    return encodeEvents(batches, options, new Aedat2Encoder(chip));
+    const lines = [`AEChip: ${chip.name}`];
+    const version = { name: '2.0', addressLength: 4, layout: chip.layout, lines } as const;
+    return encodeEvents(batches, options, new JaerEncoder(version));
   },
 };
 
@@ -119,7 +122,7 @@ class Aedat2Decoder implements BlockDecoder {
   private readonly compiled: CompiledLoop | undefined;
 
   constructor(
-    private readonly layout: Chip['layout'],
+    private readonly layout: JaerLayout,
     readonly sensor: SensorSize,
     private readonly report: DecodeReport,
     compiled?: boolean,
@@ -252,76 +255,5 @@ class Aedat2Decoder implements BlockDecoder {
     countSkipped(this.report, 'imu', imu);
     countSkipped(this.report, 'aps', aps);
     countSkipped(this.report, 'outsideSensor', outside);
-  }
-}
-
-class Aedat2Encoder implements EventEncoder {
-  private readonly time = new TimeUnwrapper();
-
-  constructor(private readonly chip: Chip) {}
-
-  begin(output: ByteWriter): void {
-    output.writeText(
-      [
-        `#${versionLine}`,
-        '# This is a raw AE data file - do not edit',
-        '# Data format is int32 address, int32 timestamp (8 bytes total), repeated for each event',
-        '# Timestamps tick is 1 us',
-        `# AEChip: ${this.chip.name}`,
-        '',
-      ].join('\r\n'),
-    );
-  }
-
-  write(
-    output: ByteWriter,
-    tUs: number,
-    x: number,
-    y: number,
-    polarity: number,
-  ): string | undefined {
-    const raw = tUs | 0; // modulo 2^32
-    if (this.time.next(raw) !== tUs) {
-      return 'AEDAT 2.0 has 32-bit times: the first must lie within -2^31 … 2^31-1 µs, each next one less than 2^31 µs from the last';
-    }
-    const address =
-      this.chip.layout === 'davis'
-        ? (y << 22) | (x << 12) | (polarity << 11)
-        : (y << 8) | (x << 1) | (polarity ^ 1);
-    output.reserve(recordLength);
-    output.view.setInt32(output.length, address);
-    output.view.setInt32(output.length + 4, raw);
-    output.length += recordLength;
-    return undefined;
-  }
-
-  writeRun(output: ByteWriter, batch: EventBatch, start: number, end: number): number {
-    output.reserve((end - start) * recordLength);
-    const { tUs, x, y, polarity } = batch;
-    const { view } = output;
-    const { time } = this;
-    const { offsetUs } = time;
-    const davis = this.chip.layout === 'davis';
-    let lastRaw = time.last;
-    let position = output.length;
-    let i = start;
-    for (; i < end; i++) {
-      const raw = tUs[i] - offsetUs;
-      const step = raw - lastRaw;
-      const plain =
-        raw >= -(2 ** 31) && raw < 2 ** 31 && step >= -largestStep && step <= largestStep;
-      if (!plain) break;
-      lastRaw = raw;
-      const on = polarity[i] === 0 ? 0 : 1;
-      const address = davis
-        ? (y[i] << 22) | (x[i] << 12) | (on << 11)
-        : (y[i] << 8) | (x[i] << 1) | (on ^ 1);
-      view.setInt32(position, address);
-      view.setInt32(position + 4, raw);
-      position += recordLength;
-    }
-    time.last = lastRaw;
-    output.length = position;
-    return i;
   }
 }

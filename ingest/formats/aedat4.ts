@@ -7,17 +7,20 @@ import {
   countSkipped,
   type DecodeMark,
   type DecodeReport,
+  type EncodeOptions,
   type EventFormat,
   reportDamage,
+  type WrittenCompression,
 } from '../format.js';
-import { decompressLz4Frame } from '../lz4.js';
+import { compressLz4Frame, decompressLz4Frame } from '../lz4.js';
 import { type BlockDecoder, decodeEvents, encodeEvents, type EventEncoder } from '../transcode.js';
-import { decompressZstdFrame } from '../zstd.js';
+import { decompressZstdFrame, zstdCompressor } from '../zstd.js';
 
 const signature = '#!AER-DAT4.0\r\n';
 /** The identifier of the header's FlatBuffer. */
 const headerIdentifier = 'IOHE';
 const eventsIdentifier = 'EVTS';
+const tableIdentifier = 'FTAB';
 /** A FlatBuffer in a file: its length, the place of its root, its identifier. */
 const prefixLength = 4;
 const identifierAt = 8;
@@ -44,7 +47,8 @@ const packetNames: Readonly<Record<string, string>> = {
   TRIG: 'triggerPackets',
 };
 
-type Compression = 'none' | 'lz4' | 'zstd';
+type Compression = WrittenCompression;
+/** By the numbers in headers. */
 const compressions: readonly Compression[] = ['none', 'lz4', 'lz4', 'zstd', 'zstd'];
 /** The first bytes of a compressed payload. */
 const magics: Readonly<Record<Exclude<Compression, 'none'>, number>> = {
@@ -61,8 +65,9 @@ const magics: Readonly<Record<Exclude<Compression, 'none'>, number>> = {
  * packets of the others and of frames, IMU and triggers are passed over and counted (`otherEventPackets`,
  * `framePackets`, `imuPackets`, `triggerPackets`).
  *
- * A damaged packet is reported and passed over; where no packet begins, the next one is looked for. Written files
- * are plain, and have no table of the packets at their end, which readers make themselves.
+ * A damaged packet is reported and passed over; where no packet begins, the next one is looked for. The table of the
+ * packets at the end is not read: `NAME.idx` serves all formats. Files are written with the table, streams without,
+ * plain or compressed (`EncodeOptions.compression`).
  *
  * Source: iniVation "AEDAT file formats"; dv-processing `io/writer.hpp`; jAER `aedat4`.
  */
@@ -125,7 +130,7 @@ export const aedat4: EventFormat = {
       const message = `AEDAT 4.0 holds sensors up to 32768x32768, not ${width}x${height}`;
       throw new SaccadeError('input', message, { file: options.file });
     }
-    return encodeEvents(batches, options, new Aedat4Encoder(options.sensor));
+    return encodeAedat4(batches, options);
   },
 };
 
@@ -397,19 +402,50 @@ const packetPrefix = Uint8Array.from(
   ].flat(),
 );
 
+async function* encodeAedat4(
+  batches: AsyncIterable<EventBatch>,
+  options: EncodeOptions,
+): AsyncGenerator<Uint8Array> {
+  const { sensor, compression = 'none', rewriteHead } = options;
+  const compress = compression === 'none' ? undefined : await compressors[compression]();
+  const encoder = new Aedat4Encoder(
+    (tableOffset) => writtenHead(sensor, compression, tableOffset),
+    compress,
+    rewriteHead !== undefined,
+  );
+  yield* encodeEvents(batches, options, encoder);
+  rewriteHead?.(encoder.head());
+}
+
+type Compressor = (bytes: Uint8Array) => Uint8Array;
+const compressors: Readonly<Record<Exclude<Compression, 'none'>, () => Promise<Compressor>>> = {
+  lz4: () => Promise.resolve(compressLz4Frame),
+  zstd: zstdCompressor,
+};
+
 class Aedat4Encoder implements EventEncoder {
   private readonly records = new Int32Array(eventsPerPacket * recordWords);
   /** Events in the packet that is being filled. */
   private count = 0;
+  /** Bytes written. */
+  private offset = 0;
+  private tableOffset = -1;
+  private readonly table = new PacketTable();
 
-  constructor(private readonly sensor: SensorSize) {}
+  /** @param headFor makes the bytes in front of the packets. */
+  constructor(
+    private readonly headFor: (tableOffset: number) => Uint8Array,
+    private readonly compress: Compressor | undefined,
+    private readonly withTable: boolean,
+  ) {}
+
+  /** The bytes in front of the packets, with the place of the table where that is known. */
+  head(): Uint8Array {
+    return this.headFor(this.tableOffset);
+  }
 
   begin(output: ByteWriter): void {
-    output.writeText(signature);
-    const header = writtenHeader(this.sensor);
-    output.reserve(header.length);
-    output.bytes.set(header, output.length);
-    output.length += header.length;
+    this.put(output, this.head());
   }
 
   write(output: ByteWriter, tUs: number, x: number, y: number, polarity: number): undefined {
@@ -443,33 +479,117 @@ class Aedat4Encoder implements EventEncoder {
 
   end(output: ByteWriter): void {
     if (this.count > 0) this.flush(output);
+    if (!this.withTable) return;
+    this.tableOffset = this.offset;
+    const table = this.table.bytes();
+    this.put(output, this.compress?.(table) ?? table);
   }
 
   private flush(output: ByteWriter): void {
     const { count } = this;
     const length = packetPrefix.length + count * recordLength;
-    output.reserve(packetHeaderLength + length);
-    const { view, bytes, words } = output;
-    const at = output.length;
-    view.setInt32(at, 0, true); // number of the stream
-    view.setInt32(at + 4, length, true);
-    const payload = at + packetHeaderLength;
-    bytes.set(packetPrefix, payload);
-    view.setInt32(payload, length - prefixLength, true);
-    view.setInt32(payload + packetPrefix.length - 4, count, true);
-    words.set(this.records.subarray(0, recordWords * count), (payload + packetPrefix.length) / 4);
-    output.length = payload + length;
+    if (this.compress === undefined) {
+      output.reserve(packetHeaderLength + length);
+      this.writePayload(output.bytes, output.words, output.length + packetHeaderLength);
+      this.finishPacket(output, length);
+    } else {
+      const words = new Int32Array(length / Int32Array.BYTES_PER_ELEMENT);
+      const payload = new Uint8Array(words.buffer);
+      this.writePayload(payload, words, 0);
+      const packed = this.compress(payload);
+      output.reserve(packetHeaderLength + packed.length);
+      output.bytes.set(packed, output.length + packetHeaderLength);
+      this.finishPacket(output, packed.length);
+    }
     this.count = 0;
+  }
+
+  /** The packet's FlatBuffer, in memory that is also seen as words. */
+  private writePayload(bytes: Uint8Array, words: Int32Array, at: number): void {
+    const { count } = this;
+    const events = at + packetPrefix.length;
+    const view = new DataView(bytes.buffer);
+    bytes.set(packetPrefix, at);
+    view.setInt32(at, packetPrefix.length + count * recordLength - prefixLength, true);
+    view.setInt32(events - 4, count, true);
+    if (events % 4 === 0) {
+      words.set(this.records.subarray(0, recordWords * count), events / 4);
+    } else {
+      bytes.set(new Uint8Array(this.records.buffer, 0, count * recordLength), events);
+    }
+  }
+
+  /** Puts the header in front of the payload, which is there already. */
+  private finishPacket(output: ByteWriter, length: number): void {
+    output.view.setInt32(output.length, 0, true); // number of the stream
+    output.view.setInt32(output.length + 4, length, true);
+    if (this.withTable) {
+      this.table.add(this.offset + packetHeaderLength, length, this.count, this.records);
+    }
+    output.length += packetHeaderLength + length;
+    this.offset += packetHeaderLength + length;
+  }
+
+  private put(output: ByteWriter, bytes: Uint8Array): void {
+    output.reserve(bytes.length);
+    output.bytes.set(bytes, output.length);
+    output.length += bytes.length;
+    this.offset += bytes.length;
   }
 }
 
-/** The header's FlatBuffer with its length in front: no compression, no table, one stream of events. */
-function writtenHeader({ width, height }: SensorSize): Uint8Array {
+/** Collects what the table at the end of a file says of each packet: 5 numbers for 4,096 events. */
+class PacketTable {
+  private readonly packets: (readonly [offset: number, length: number, events: number])[] = [];
+  private readonly timesUs: (readonly [first: bigint, last: bigint])[] = [];
+
+  /** @param offset of the payload, behind its header. */
+  add(offset: number, length: number, events: number, records: Int32Array): void {
+    const times = new BigInt64Array(records.buffer);
+    const wordsPerTime = 2;
+    this.packets.push([offset, length, events]);
+    this.timesUs.push([times[0], times[((events - 1) * recordWords) / wordsPerTime]]);
+  }
+
+  /** The table's FlatBuffer, with its length in front. */
+  bytes(): Uint8Array {
+    const builder = new Builder(1024);
+    builder.forceDefaults(true);
+    const entries = this.packets.map(([offset, length, events], i) => {
+      const [first, last] = this.timesUs[i];
+      builder.startObject(5);
+      builder.addFieldInt64(4, last, 0n);
+      builder.addFieldInt64(3, first, 0n);
+      builder.addFieldInt64(2, BigInt(events), 0n);
+      builder.addFieldInt64(0, BigInt(offset), 0n);
+      // A struct lies in the table itself.
+      builder.prep(4, 8);
+      builder.writeInt32(length);
+      builder.writeInt32(0); // number of the stream
+      builder.addFieldStruct(1, builder.offset(), 0);
+      return builder.endObject();
+    });
+    builder.startVector(4, entries.length, 4);
+    for (const entry of entries.reverse()) builder.addOffset(entry);
+    const vector = builder.endVector();
+    builder.startObject(1);
+    builder.addFieldOffset(0, vector, 0);
+    builder.finishSizePrefixed(builder.endObject(), tableIdentifier);
+    return builder.asUint8Array();
+  }
+}
+
+/** The first line and the header's FlatBuffer with its length in front, of one stream of events. */
+function writtenHead(
+  { width, height }: SensorSize,
+  compression: Compression,
+  tableOffset: number,
+): Uint8Array {
   const attribute = (key: string, type: string, value: string | number): string =>
     `<attr key="${key}" type="${type}">${value}</attr>`;
   const xml = [
     '<dv version="2.0"><node name="outInfo" path="/outInfo/"><node name="0" path="/outInfo/0/">',
-    attribute('compression', 'string', 'NONE'),
+    attribute('compression', 'string', compression.toUpperCase()),
     attribute('originalModuleName', 'string', 'saccade'),
     attribute('originalOutputName', 'string', 'events'),
     attribute('typeDescription', 'string', 'Array of events (polarity ON/OFF).'),
@@ -485,9 +605,9 @@ function writtenHeader({ width, height }: SensorSize): Uint8Array {
   builder.forceDefaults(true);
   const info = builder.createString(xml);
   builder.startObject(3);
-  builder.addFieldInt64(1, -1n, -1n);
-  builder.addFieldInt32(0, 0, 0);
+  builder.addFieldInt64(1, BigInt(tableOffset), -1n);
+  builder.addFieldInt32(0, compressions.indexOf(compression), 0);
   builder.addFieldOffset(2, info, 0);
   builder.finishSizePrefixed(builder.endObject(), headerIdentifier);
-  return builder.asUint8Array();
+  return Buffer.concat([Buffer.from(signature), builder.asUint8Array()]);
 }

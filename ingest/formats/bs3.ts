@@ -1,4 +1,4 @@
-import type { ByteReader, ByteWriter } from '../bytes.js';
+import type { ByteReader } from '../bytes.js';
 import type { BatchBuilder, SensorSize } from '../eventBatch.js';
 import { countSkipped, type DecodeMark, type DecodeReport, type EventFormat } from '../format.js';
 import { type BlockDecoder, decodeEvents, encodeEvents, type EventEncoder } from '../transcode.js';
@@ -108,28 +108,39 @@ const bs3Encoder: EventEncoder = {
     // No header.
   },
 
-  write(output, tUs, x, y, polarity) {
-    if (x >= limits.width || y >= limits.height) return 'this format holds x and y to 4095';
-    if (tUs < 0 || tUs >= timeRangeUs) return 'this format holds times from 0 to 2^24-1 µs';
-    writeRecord(output, [
-      x >> 4,
-      ((x & 0xf) << 4) | (y >> 8),
-      y & 0xff,
-      polarity,
-      tUs >> 16,
-      (tUs >> 8) & 0xff,
-      tUs & 0xff,
-    ]);
-    return undefined;
+  write(_output, _tUs, x, y) {
+    return x >= limits.width || y >= limits.height
+      ? 'this format holds x and y to 4095'
+      : 'this format holds times from 0 to 2^24-1 µs';
+  },
+
+  writeRun(output, { tUs, x, y, polarity }, start, end) {
+    output.reserve((end - start) * recordLength);
+    const { bytes } = output;
+    let position = output.length;
+    let i = start;
+    for (; i < end; i++) {
+      const us = tUs[i];
+      const column = x[i];
+      const row = y[i];
+      if (!(us >= 0 && us < timeRangeUs && column < limits.width && row < limits.height)) break;
+      bytes[position] = column >> 4;
+      bytes[position + 1] = (column << 4) | (row >> 8);
+      bytes[position + 2] = row;
+      bytes[position + 3] = polarity[i] === 0 ? 0 : 1;
+      bytes[position + 4] = us >> 16;
+      bytes[position + 5] = us >> 8;
+      bytes[position + 6] = us;
+      position += recordLength;
+    }
+    output.length = position;
+    return i;
   },
 
   end(output, events) {
-    if (events === 0) writeRecord(output, emptyRecord);
+    if (events > 0) return;
+    output.reserve(recordLength);
+    output.bytes.set(emptyRecord, output.length);
+    output.length += recordLength;
   },
 };
-
-function writeRecord(output: ByteWriter, record: readonly number[]): void {
-  output.reserve(recordLength);
-  for (let i = 0; i < recordLength; i++) output.bytes[output.length + i] = record[i];
-  output.length += recordLength;
-}

@@ -1,6 +1,7 @@
 import { SaccadeError } from '../../engine/support/errors.js';
 import type { ByteReader, ByteWriter } from '../bytes.js';
-import type { BatchBuilder, SensorSize } from '../eventBatch.js';
+import { compiledCsvWriter } from '../compiledLoop.js';
+import type { BatchBuilder, EventBatch, SensorSize } from '../eventBatch.js';
 import {
   countSkipped,
   type DecodeMark,
@@ -36,7 +37,8 @@ const maxMantissa = 9e14;
  * Text with one event per line: columns separated by commas, blanks, tabs or semicolons, with or without a
  * line of names; lines with `#` or `%` are comments. `csvLayout.ts` says how the columns are told.
  *
- * Convention: x and y as stored; polarity 1, `true` or `on` = ON, and 0, -1, `false` or `off` = OFF. Times are in the
+ * Convention: x and y as stored; polarity 1, `true` or `on` = ON, and 0, -1, `false` or `off` = OFF; in the five columns
+ * of a CeleX-V (y, x, brightness, polarity, time), 0 is no event, which is skipped and counted (`noEvent`). Times are in the
  * unit that the name states (`t_us`, `time [s]`), else seconds where most have a decimal point, else µs;
  * they are rounded to whole µs.
  *
@@ -80,7 +82,7 @@ export const csv: EventFormat = {
       return new CsvDecoder(layout, options.sensor ?? limits, options.report);
     }),
 
-  encode: (batches, options) => encodeEvents(batches, options, csvEncoder),
+  encode: (batches, options) => encodeEvents(batches, options, new CsvEncoder(options.compiled)),
 };
 
 /** Codes of the roles, for a `switch` in the loop over the columns. */
@@ -89,6 +91,7 @@ const roleCodes = { t: 1, x: 2, y: 3, p: 4 } as const;
 class CsvDecoder implements BlockDecoder {
   private readonly roles: Uint8Array;
   private readonly usPerUnit: number;
+  private readonly zeroIsNoEvent: boolean;
   /** Set while the rest of an overlong line is passed over. */
   private skippingLine = false;
 
@@ -96,6 +99,7 @@ class CsvDecoder implements BlockDecoder {
   private tUs = 0;
   private x = 0;
   private y = 0;
+  /** As it is written: -1, 0 or 1. */
   private polarity = 0;
 
   constructor(
@@ -107,6 +111,7 @@ class CsvDecoder implements BlockDecoder {
     this.roles = new Uint8Array(1 + Math.max(columns.t, columns.x, columns.y, columns.p));
     for (const role of ['t', 'x', 'y', 'p'] as const) this.roles[columns[role]] = roleCodes[role];
     this.usPerUnit = layout.usPerUnit;
+    this.zeroIsNoEvent = layout.zeroIsNoEvent ?? false;
   }
 
   mark(input: ByteReader): DecodeMark {
@@ -122,6 +127,7 @@ class CsvDecoder implements BlockDecoder {
     const { width, height } = this.sensor;
     let position = input.position;
     let outside = 0;
+    let none = 0;
     while (position < end && events.length < full) {
       let lineEnd = position;
       while (lineEnd < end && bytes[lineEnd] !== newline) lineEnd++;
@@ -139,16 +145,19 @@ class CsvDecoder implements BlockDecoder {
         if (!this.parseLine(bytes, position, lineEnd)) {
           const message = 'line is no event, expected numbers for t, x, y and a polarity';
           reportDamage(this.report, input.offsetOf(position), message);
+        } else if (this.zeroIsNoEvent && this.polarity === 0) {
+          none++;
         } else if (this.x >= width || this.y >= height) {
           outside++;
         } else {
-          events.push(this.tUs, this.x, this.y, this.polarity);
+          events.push(this.tUs, this.x, this.y, this.polarity > 0 ? 1 : 0);
         }
       }
       position = Math.min(lineEnd + 1, end);
     }
     input.position = position;
     countSkipped(this.report, 'outsideSensor', outside);
+    countSkipped(this.report, 'noEvent', none);
   }
 
   /** Reads the fields of one line; false where it is malformed. */
@@ -203,7 +212,7 @@ class CsvDecoder implements BlockDecoder {
       if (!Number.isInteger(value)) return false;
       if (role === roleCodes.p) {
         if (value < -1 || value > 1) return false;
-        this.polarity = value === 1 ? 1 : 0;
+        this.polarity = value;
       } else {
         if (value < 0) return false;
         if (role === roleCodes.x) this.x = value;
@@ -235,24 +244,46 @@ function isBlankOrComment(bytes: Uint8Array, start: number, end: number): boolea
   return position === end || bytes[position] === 0x23 || bytes[position] === 0x25;
 }
 
-const csvEncoder: EventEncoder = {
-  begin(output) {
-    output.writeText('t,x,y,p\n');
-  },
+/** The most bytes that one event takes. */
+const maxWrittenLength = 40;
 
-  write(output, tUs, x, y, polarity) {
-    output.reserve(40);
-    writeInteger(output, tUs);
-    output.bytes[output.length++] = comma;
-    writeInteger(output, x);
-    output.bytes[output.length++] = comma;
-    writeInteger(output, y);
-    output.bytes[output.length++] = comma;
-    output.bytes[output.length++] = zero + polarity;
-    output.bytes[output.length++] = newline;
-    return undefined;
-  },
-};
+class CsvEncoder implements EventEncoder {
+  private readonly compiled: ReturnType<typeof compiledCsvWriter>;
+
+  constructor(compiled?: boolean) {
+    this.compiled = compiledCsvWriter(compiled);
+  }
+
+  begin(output: ByteWriter): void {
+    output.writeText('t,x,y,p\n');
+  }
+
+  /** Unused: there is no event that text cannot hold. */
+  write(): string | undefined {
+    return 'this format holds whole times only';
+  }
+
+  writeRun(output: ByteWriter, batch: EventBatch, start: number, end: number): number {
+    output.reserve((end - start) * maxWrittenLength);
+    if (this.compiled !== undefined) {
+      this.compiled(output, batch, start, end);
+      return end;
+    }
+    const { tUs, x, y, polarity } = batch;
+    const { bytes } = output;
+    for (let i = start; i < end; i++) {
+      writeInteger(output, tUs[i]);
+      bytes[output.length++] = comma;
+      writeInteger(output, x[i]);
+      bytes[output.length++] = comma;
+      writeInteger(output, y[i]);
+      bytes[output.length++] = comma;
+      bytes[output.length++] = polarity[i] === 0 ? zero : zero + 1;
+      bytes[output.length++] = newline;
+    }
+    return end;
+  }
+}
 
 function writeInteger(output: ByteWriter, value: number): void {
   const { bytes } = output;

@@ -8,6 +8,8 @@ export interface CsvLayout {
   readonly usPerUnit: number;
   /** Offset of the first line that may be an event. */
   readonly firstLine: number;
+  /** Whether a polarity of 0 says that nothing happened, as a CeleX-V has it, and not OFF. */
+  readonly zeroIsNoEvent?: boolean;
 }
 
 /** Orders that files without names are tried for; where several fit, the first is taken. */
@@ -18,6 +20,10 @@ const usualOrders: readonly (readonly ColumnRole[])[] = [
   ['p', 'x', 'y', 't'],
 ];
 
+/** Of a CeleX-V: y, x, brightness, polarity, time. */
+const celexColumns = { y: 0, x: 1, p: 3, t: 4 } as const;
+const celexLength = 5;
+
 const maxRows = 200;
 const byteOrderMark = [0xef, 0xbb, 0xbf];
 const number = /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i;
@@ -27,7 +33,7 @@ const flag = /^(true|false|on|off)$/i;
  * Tells the columns of a text recording from its first bytes: by a line of names (which may be a comment),
  * else by their values, for four columns in a usual order: polarities are -1, 0 or 1, coordinates are
  * integers up to 65535, times hardly ever fall, and are preferably the column with a decimal point
- * or the largest value.
+ * or the largest value; or for the five columns of a CeleX-V: y, x, brightness, polarity, time.
  *
  * @param whole whether `sample` is the whole file, so that its last line is not cut.
  * @param given what is known: each column by its number from 1 on, and the unit of the times. A first line that
@@ -58,13 +64,14 @@ export function guessCsvLayout(
       else if (!comment) return undefined;
     }
   }
-  const columns = order ?? names?.columns ?? guessColumns(rows);
+  const zeroIsNoEvent = order === undefined && names === undefined && looksLikeCelex(rows);
+  const columns = order ?? names?.columns ?? (zeroIsNoEvent ? celexColumns : guessColumns(rows));
   if (columns === undefined) return undefined;
   // Most lines, so that a damaged one does not change the unit of the others.
   const decimals = rows.filter((row) => /[.e]/i.test(row[columns.t] ?? '')).length;
   const decimal = 2 * decimals > rows.length;
   const usPerUnit = given.usPerUnit ?? names?.usPerUnit ?? (decimal ? 1e6 : 1);
-  return { columns, usPerUnit, firstLine };
+  return { columns, usPerUnit, firstLine, zeroIsNoEvent };
 }
 
 /** The columns where they are given by their numbers from 1 on. */
@@ -115,6 +122,18 @@ export function guessColumns(rows: readonly string[][]): CsvLayout['columns'] | 
     if (best === undefined || score > best.score) best = { columns: { t, x, y, p }, score };
   }
   return best?.columns;
+}
+
+function looksLikeCelex(rows: readonly string[][]): boolean {
+  const whole = rows.filter((row) => row.length === celexLength);
+  if (whole.length === 0 || whole.length < 0.8 * rows.length) return false;
+  const { y, x, p, t } = celexColumns;
+  const brightness = 2;
+  return (
+    [y, x, brightness].every((column) => isCoordinate(whole.map((row) => row[column]))) &&
+    whole.every((row) => ['-1', '0', '1'].includes(row[p])) &&
+    hardlyEverFalls(whole.map((row) => Number(row[t])))
+  );
 }
 
 function isCoordinate(fields: readonly string[]): boolean {

@@ -130,7 +130,7 @@ export class Evt3Decoder implements BlockDecoder {
 
   private get state(): number[] {
     const { high, loops, highUs, lowUs, row, baseX, on, mask, maskX } = this;
-    return [high, loops, highUs, lowUs, row, baseX, on, mask, maskX];
+    return [high, loops, highUs, lowUs, row, baseX, on, mask, mask === 0 ? 0 : maskX];
   }
 
   decode(input: ByteReader, events: BatchBuilder, full: number): void {

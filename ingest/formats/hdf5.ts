@@ -1,7 +1,8 @@
 import { open, stat } from 'node:fs/promises';
-import { dtype_to_metadata, File, type Metadata, ready } from 'h5wasm/node';
+import { type Dataset, dtype_to_metadata, File, type Metadata, ready } from 'h5wasm/node';
 import { SaccadeError } from '../../engine/support/errors.js';
 import { throwIfAborted } from '../bytes.js';
+import { maxBlockLength } from '../decompress.js';
 import { BatchBuilder, type EventBatch, type SensorSize } from '../eventBatch.js';
 import {
   type DecodeOptions,
@@ -11,12 +12,13 @@ import {
   reportDamage,
 } from '../format.js';
 import { checkEvents, type MarkedBatch, markOfPart, rebatch, rebatchMarked } from '../rebatch.js';
+import { Spool } from '../spool.js';
 import { bytesOfFile, throughFile } from '../temporaryFile.js';
 import { type ColumnRole, columnRoles, namedColumn, pushRows } from './columns.js';
 import { guessColumns } from './csvLayout.js';
 import { decodeEcf } from './ecf.js';
 import { listChunks, type StoredChunk } from './hdf5Chunks.js';
-import { type OwnTimeIndex, readOwnTimeIndex } from './hdf5Index.js';
+import { type OwnTimeIndex, OwnTimeIndexWriter, readOwnTimeIndex } from './hdf5Index.js';
 import { type Hdf5Dataset, Hdf5File, type Hdf5Filter } from './hdf5Reader.js';
 import { npy, readColumn } from './npy.js';
 import { type NpyField, scalarOf } from './npyHeader.js';
@@ -28,6 +30,8 @@ const limits: SensorSize = npy.limits;
 /** Rows that are read at a time: a chunk, within these bounds. */
 const minRunLength = 16_384;
 const maxRunLength = 1 << 20;
+/** Longer than the record of an event can be, whatever else is in it. */
+const maxRecordLength = 4_096;
 /** Most bytes that a byte of deflated data gives. */
 const maxDeflation = 1_032;
 /** Bytes of a chunk of ECF: 65,535 events, each with the longest of steps, or 16 bytes of each where it was not used. */
@@ -64,7 +68,8 @@ const enumClass = 8;
  * - a dataset of records with fields t, x, y and p: Prophesee's `/CD/events`;
  * - one dataset each for t, x, y and p in one group: DSEC's `/events/{t,x,y,p}` with its `/t_offset` added, those at the
  *   root that e2calib writes, `/raw_events/…`, and others, or as `layout.columns` names them by their paths;
- * - a dataset of shape [N, 4], its columns told by their values: MVSEC's `/davis/left/events`.
+ * - a dataset of shape [N, 4], its columns told by their values: MVSEC's `/davis/left/events`; or of shape [4, N], which
+ *   MATLAB makes of a matrix of four columns.
  * The first of them is read (in this order), or the dataset or group that `layout.path` names.
  *
  * Convention: x and y as stored (upper left in those layouts); polarity 1 = ON, 0 and -1 = OFF. Times are µs in
@@ -81,7 +86,7 @@ const enumClass = 8;
  *
  * A file on which HDF5's library does not come to an end is given up after 10 s.
  *
- * Written is Prophesee's layout with deflated chunks of 16,384 events, without its time index.
+ * Written is Prophesee's layout with deflated chunks of 16,384 events and, where times rise, its time index; ECF is read only.
  *
  * Source: OpenEB `hdf5_event_file_writer.cpp`; uzh-rpg/DSEC `eventslicer.py`; e2calib `h5writer`.
  */
@@ -119,6 +124,8 @@ interface Column {
   /** Where it is in a row of its dataset. */
   readonly field: NpyField;
   readonly usPerUnit: number | undefined;
+  /** Its row, where the dataset is of shape [4, N]. */
+  readonly line?: number;
 }
 
 interface Table {
@@ -159,8 +166,18 @@ function tableOfDataset(path: string, metadata: Metadata): Table | undefined {
     });
     if (columns[0].field.scalar !== undefined) return { columns, named: false };
   }
+  if (isTransposed(metadata)) {
+    const field = fieldOf('', metadata, 0);
+    const columns = columnRoles.map((_, line): Column => {
+      return { path, metadata, field, usPerUnit: undefined, line };
+    });
+    if (field.scalar !== undefined) return { columns, named: false };
+  }
   return undefined;
 }
+
+const isTransposed = ({ shape, type }: Metadata): boolean =>
+  shape?.length === 2 && shape[0] === 4 && shape[1] !== 4 && type !== compoundClass;
 
 function tableOfRoles(columns: Partial<Record<ColumnRole, Column>>): Table | undefined {
   const { t, x, y, p } = columns;
@@ -254,7 +271,11 @@ async function* decodeHdf5(path: string, options: DecodeOptions): AsyncGenerator
       reportDamage(report, 0, `the chunks of ${table.columns[0].path}: ${reasonOf(error)}`);
       return;
     }
-    const chunk = Math.max(...table.columns.map(({ metadata }) => metadata.chunks?.[0] ?? 0));
+    const chunk = Math.max(
+      ...table.columns.map(
+        ({ metadata, line }) => metadata.chunks?.[line === undefined ? 0 : 1] ?? 0,
+      ),
+    );
     // Whole chunks, so that none is unpacked twice.
     const wholeChunks = chunk * Math.ceil(minRunLength / Math.max(1, chunk));
     const runLength = chunk > 0 ? Math.min(maxRunLength, wholeChunks) : minRunLength;
@@ -354,7 +375,9 @@ async function requireMagic(path: string, name: string): Promise<void> {
   throw new SaccadeError('input', message, { file: name, offset: 0 });
 }
 
-function rowsOf({ shape, type }: Metadata): number {
+function rowsOf(metadata: Metadata): number {
+  const { shape, type } = metadata;
+  if (isTransposed(metadata)) return shape![1];
   if (shape?.length === 2 && shape[1] === 4 && type !== compoundClass) return shape[0];
   return (shape ?? [0]).reduce((all, size) => all * size, 1);
 }
@@ -364,8 +387,17 @@ function checkFilters(
   table: Table,
   name: string,
 ): void {
-  for (const { path } of table.columns) {
+  for (const { path, metadata } of table.columns) {
     const { filters } = datasets.get(path)!;
+    if (metadata.size > maxRecordLength) {
+      const message = `${path} has elements of ${metadata.size} bytes, expected at most ${maxRecordLength}`;
+      throw new SaccadeError('input', message, { file: name });
+    }
+    const chunkBytes = (metadata.chunks ?? []).reduce((all, count) => all * count, metadata.size);
+    if (chunkBytes > maxBlockLength) {
+      const message = `${path} has chunks of ${chunkBytes} bytes, expected at most ${maxBlockLength}`;
+      throw new SaccadeError('input', message, { file: name });
+    }
     if (isEcf(filters)) continue;
     const missing = filters.find(({ id }) => !knownFilters.includes(id));
     const blosc = filters.find(({ id }) => id === bloscFilter);
@@ -489,20 +521,25 @@ async function readRun(
   values: readonly Float64Array[],
 ): Promise<void> {
   const read = new Map<string, DataView>();
-  for (const [i, { path, metadata, field }] of columns.entries()) {
+  for (const [i, { path, metadata, field, line }] of columns.entries()) {
     const shape = metadata.shape ?? [];
+    const { size } = metadata;
     const isTable = metadata.type !== compoundClass && shape.length === 2 && shape[1] === 4;
-    const stride = metadata.size * (isTable ? 4 : 1);
+    const stride = size * (isTable ? 4 : 1);
     let view = read.get(path);
     if (view === undefined) {
       // Of MATLAB's rows and columns, the longer dimension counts.
-      const axis = isTable ? 0 : Math.max(0, shape.indexOf(Math.max(...shape)));
-      const counts = shape.map((size, at) => (at === axis ? count : isTable ? size : 1));
-      const offsets = shape.map((_, at) => (at === axis ? start : 0));
-      view = await file.read(path, counts, offsets, count * stride);
+      const axis = isTable ? 0 : line === undefined ? shape.indexOf(Math.max(...shape)) : 1;
+      const wholeAxis = isTable || line !== undefined;
+      const counts = shape.map((length, at) =>
+        at === Math.max(0, axis) ? count : wholeAxis ? length : 1,
+      );
+      const offsets = shape.map((_, at) => (at === Math.max(0, axis) ? start : 0));
+      view = await file.read(path, counts, offsets, count * size * (wholeAxis ? 4 : 1));
       read.set(path, view);
     }
-    readColumn(view, field.offset, stride, count, field, values[i]);
+    const first = line === undefined ? field.offset : count * size * line;
+    readColumn(view, first, stride, count, field, values[i]);
   }
 }
 
@@ -514,7 +551,20 @@ function orderOf(values: readonly Float64Array[], rows: number): number[] | unde
   return columns === undefined ? undefined : columnRoles.map((role) => columns[role]);
 }
 
+type Library = Awaited<typeof ready>;
+type RecordType = [name: string, type: string][];
+
 const recordLength = 14;
+const recordType: RecordType = [
+  ['x', '<H'],
+  ['y', '<H'],
+  ['p', '<h'],
+  ['t', '<q'],
+];
+const indexType: RecordType = [
+  ['id', '<Q'],
+  ['ts', '<q'],
+];
 const unlimited = 2n ** 64n - 1n;
 
 async function writeHdf5(
@@ -525,47 +575,74 @@ async function writeHdf5(
   const module = await ready;
   module.activate_throwing_error_handler();
   const file = new File(path, 'w');
+  const index = new OwnTimeIndexWriter();
+  const indexRows = new Spool();
+  const pointer = module._malloc(OwnTimeIndexWriter.rowLength * chunkLength);
   try {
     const { width, height } = options.sensor;
     file.create_attribute('version', '1.0');
     file.create_attribute('format', 'HDF5');
     file.create_attribute('geometry', `${width}x${height}`);
     file.create_group('CD');
-    const dtype: [string, string][] = [
-      ['x', '<H'],
-      ['y', '<H'],
-      ['p', '<h'],
-      ['t', '<q'],
-    ];
-    const metadata = {
-      ...dtype_to_metadata(dtype),
-      shape: [0n],
-      maxshape: [unlimited],
-      chunks: [BigInt(chunkLength)],
-      compression: 1,
-      compression_opts: [4],
-      track_order: false,
-    };
-    const dataset = '/CD/events';
-    const pointer = module._malloc(recordLength * chunkLength);
-    try {
-      module.create_dataset(file.file_id, dataset, BigInt(pointer), metadata);
-      let written = 0n;
-      for await (const batch of rebatch(checkEvents(batches, options), chunkLength)) {
-        const count = BigInt(batch.length);
-        module.HEAPU8.set(recordsOf(batch), pointer);
-        module.resize_dataset(file.file_id, dataset, [written + count]);
-        module.set_dataset_data(file.file_id, dataset, [count], [written], [1n], BigInt(pointer));
-        written += count;
-      }
-      // Closing leaves it to the garbage collector of the library.
-      file.flush();
-    } finally {
-      module._free(pointer);
+    const append = createTable(module, file, '/CD/events', recordType, pointer);
+    for await (const batch of rebatch(checkEvents(batches, options), chunkLength)) {
+      append(recordsOf(batch), batch.length);
+      await indexRows.write(index.add(batch));
     }
+    await indexRows.write(index.end());
+    if (index.fits) {
+      const place = '/CD/indexes';
+      const appendRows = createTable(module, file, place, indexType, pointer);
+      for await (const rows of indexRows.read()) {
+        const step = OwnTimeIndexWriter.rowLength * chunkLength;
+        for (let at = 0; at < rows.length; at += step) {
+          const part = rows.subarray(at, at + step);
+          appendRows(part, part.length / OwnTimeIndexWriter.rowLength);
+        }
+      }
+      const offset = String(-index.firstUs + 0);
+      (file.get(place) as Dataset).create_attribute('offset', offset);
+    }
+    // Closing leaves it to the garbage collector of the library.
+    file.flush();
   } finally {
+    module._free(pointer);
     file.close();
+    await indexRows.close();
   }
+}
+
+/**
+ * Makes a dataset of records that can grow, deflated in chunks.
+ *
+ * @param pointer memory of the library for a chunk.
+ * @returns what writes up to a chunk of records behind the others.
+ */
+function createTable(
+  module: Library,
+  file: File,
+  path: string,
+  type: RecordType,
+  pointer: number,
+): (records: Uint8Array, count: number) => void {
+  const metadata = {
+    ...dtype_to_metadata(type),
+    shape: [0n],
+    maxshape: [unlimited],
+    chunks: [BigInt(chunkLength)],
+    compression: 1,
+    compression_opts: [4],
+    track_order: false,
+  };
+  module.create_dataset(file.file_id, path, BigInt(pointer), metadata);
+  let written = 0n;
+  return (records, count) => {
+    const length = BigInt(count);
+    module.HEAPU8.set(records, pointer);
+    module.resize_dataset(file.file_id, path, [written + length]);
+    module.set_dataset_data(file.file_id, path, [length], [written], [1n], BigInt(pointer));
+    written += length;
+  };
 }
 
 function recordsOf({ length, tUs, x, y, polarity }: EventBatch): Uint8Array {

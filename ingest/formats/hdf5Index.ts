@@ -1,3 +1,4 @@
+import type { EventBatch } from '../eventBatch.js';
 import type { Hdf5Dataset, Hdf5File } from './hdf5Reader.js';
 
 /** The time index that some HDF5 files hold of their events. */
@@ -73,6 +74,67 @@ export async function readOwnTimeIndex(
       };
     },
   };
+}
+
+/** µs for which Prophesee's index has one row. */
+const periodUs = 2_000;
+/** Rows beyond those of the events that pauses may add; with more, there is no index. */
+const maxPauseRows = 1 << 20;
+
+/**
+ * Makes the rows of Prophesee's `indexes`, as OpenEB writes them: for each 2 ms after the first event, the first event of
+ * the period in front (uint64 `id`) and its time after the first event (int64 `ts`), little-endian; -1 where there is none.
+ * None where times go back.
+ */
+export class OwnTimeIndexWriter {
+  /** Bytes of a row. */
+  static readonly rowLength = 16;
+  rows = 0;
+  /** Whether the events written so far can have an index. */
+  fits = true;
+  firstUs = 0;
+  private events = 0;
+  private lastUs = -Infinity;
+  private last: Row = { id: 0, us: -1 };
+  private current: Row = { id: 0, us: 0 };
+
+  /** The rows that so many more events add. */
+  add({ length, tUs }: EventBatch): Uint8Array {
+    if (this.events === 0 && length > 0) this.firstUs = tUs[0];
+    const rows: Row[] = [];
+    for (let i = 0; i < length && this.fits; i++) {
+      const us = tUs[i] - this.firstUs;
+      const id = this.events + i;
+      const needed = Math.floor(us / periodUs) + 1;
+      this.fits = tUs[i] >= this.lastUs && needed <= maxPauseRows + id;
+      if (!this.fits) break;
+      this.lastUs = tUs[i];
+      while (needed > this.rows) {
+        if (id !== this.current.id) this.last = this.current;
+        rows.push(this.last);
+        this.rows++;
+        this.current = { id, us };
+      }
+    }
+    this.events += length;
+    return bytesOfRows(rows);
+  }
+
+  /** The row behind those of all events. */
+  end(): Uint8Array {
+    this.rows++;
+    return bytesOfRows([this.current]);
+  }
+}
+
+interface Row {
+  readonly id: number;
+  readonly us: number;
+}
+
+function bytesOfRows(rows: readonly Row[]): Uint8Array {
+  const bytes = new BigInt64Array(rows.flatMap(({ id, us }) => [BigInt(id), BigInt(us)]));
+  return new Uint8Array(bytes.buffer);
 }
 
 function lengthOf({ metadata: { shape } }: Hdf5Dataset): number {

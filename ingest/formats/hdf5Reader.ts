@@ -5,8 +5,11 @@ import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import type { Metadata } from 'h5wasm/node';
 
-/** How long HDF5 may take for one answer, ms: a chunk of a million rows from a slow disk takes far less. */
-const patienceMs = 10_000;
+/**
+ * How long HDF5 may take for one answer, ms: a chunk of a million rows from a slow disk takes far less than 10 s.
+ * `SACCADE_HDF5_PATIENCE_MS` sets another time (the tests with damaged files have less patience).
+ */
+const patienceMs = (): number => Number(process.env.SACCADE_HDF5_PATIENCE_MS) || 10_000;
 
 /** A dataset as HDF5 describes it. */
 export interface Hdf5Dataset {
@@ -35,14 +38,29 @@ interface Calls {
 
 type CallName = keyof Calls;
 
+interface Answer {
+  readonly id: number;
+  readonly answer: never;
+  readonly error?: string;
+  /** Whether the library cannot go on. */
+  readonly fatal?: boolean;
+}
+
 interface Waiting {
   readonly resolve: (answer: never) => void;
   readonly reject: (error: Error) => void;
 }
 
+/** Why a call was not answered that did no harm itself: it can be made again, of another thread. */
+class ThreadEnded extends Error {
+  constructor() {
+    super('HDF5 has ended');
+  }
+}
+
 /**
- * Reads HDF5 files in a thread of its own. The HDF5 library can loop for ever on a damaged file; nothing
- * but the end of its thread stops it then. One thread serves all files, and does not keep the process alive.
+ * Reads HDF5 files in a thread of its own. On a damaged file, the HDF5 library can loop for ever or abort; nothing
+ * but the end of its thread helps then. One thread serves all files, and does not keep the process alive.
  */
 class Hdf5Thread {
   private readonly worker: Worker;
@@ -59,34 +77,33 @@ class Hdf5Thread {
       'const __name = (it) => it;' +
       `Promise.all([import('node:worker_threads'), import(${JSON.stringify(library)})])` +
       `.then(([threads, hdf5]) => (${answerCalls.toString()})(threads, hdf5, ${JSON.stringify(plugins)}));`;
-    this.worker = new Worker(code, { eval: true });
-    this.worker.on(
-      'message',
-      ({ id, answer, error }: { id: number; answer: never; error?: string }) => {
-        const waiting = this.waiting.get(id);
-        this.waiting.delete(id);
-        if (error === undefined) waiting?.resolve(answer);
-        else waiting?.reject(new Error(error));
-      },
-    );
-    this.worker.on('error', (error) => this.fail(error));
-    this.worker.on('exit', () => this.fail(new Error('HDF5 has ended')));
+    // What the library prints is in its errors, too.
+    this.worker = new Worker(code, { eval: true, stderr: true });
+    this.worker.stderr.resume();
+    this.worker.on('message', ({ id, answer, error, fatal }: Answer) => {
+      const waiting = this.waiting.get(id);
+      this.waiting.delete(id);
+      if (error === undefined) waiting?.resolve(answer);
+      else waiting?.reject(new Error(error));
+      if (fatal === true) this.end();
+    });
+    this.worker.on('error', (error) => this.end(error));
+    this.worker.on('exit', () => this.end());
     // Behind the listeners: one for messages keeps the process alive again.
     this.worker.unref();
   }
 
   /** Throws what HDF5 says, or that it does not answer. */
   async call<N extends CallName>(name: N, ask: Calls[N]['ask']): Promise<Calls[N]['answer']> {
-    if (this.dead) throw new Error('HDF5 has ended');
+    if (this.dead) throw new ThreadEnded();
     const id = this.asked++;
     let timer: NodeJS.Timeout | undefined;
     try {
       return await new Promise<Calls[N]['answer']>((resolve, reject) => {
         this.waiting.set(id, { resolve, reject });
         timer = setTimeout(() => {
-          this.fail(new Error(`HDF5 gave no answer for ${patienceMs / 1e3} s`));
-          void this.worker.terminate();
-        }, patienceMs);
+          this.end(new Error(`HDF5 gave no answer for ${patienceMs() / 1e3} s`));
+        }, patienceMs());
         this.worker.postMessage({ id, name, ask });
       });
     } finally {
@@ -94,10 +111,14 @@ class Hdf5Thread {
     }
   }
 
-  private fail(error: Error): void {
+  /** @param error of the call that is being answered, the first of those that wait. */
+  private end(error: Error = new ThreadEnded()): void {
     this.dead = true;
-    for (const { reject } of this.waiting.values()) reject(error);
+    const [first, ...others] = this.waiting.values();
     this.waiting.clear();
+    first?.reject(error);
+    for (const { reject } of others) reject(new ThreadEnded());
+    void this.worker.terminate();
   }
 }
 
@@ -114,32 +135,62 @@ function packagePath(name: string, inside: string): string {
 
 let thread: Hdf5Thread | undefined;
 
+async function openInThread(path: string): Promise<{ thread: Hdf5Thread; file: number }> {
+  for (let tries = 0; ; tries++) {
+    if (thread === undefined || thread.dead) thread = new Hdf5Thread();
+    const opening = thread;
+    try {
+      return { thread: opening, file: await opening.call('open', { path }) };
+    } catch (error) {
+      if (!(error instanceof ThreadEnded) || tries >= maxReopenings) throw error;
+    }
+  }
+}
+
+/** How often a file is opened again after another one has brought down the thread. */
+const maxReopenings = 3;
+
 /** An HDF5 file that is open for reading. */
 export class Hdf5File {
+  private reopenings = 0;
+
   private constructor(
-    private readonly thread: Hdf5Thread,
-    private readonly file: number,
+    private readonly path: string,
+    private thread: Hdf5Thread,
+    private file: number,
   ) {}
 
   static async open(path: string): Promise<Hdf5File> {
-    if (thread === undefined || thread.dead) thread = new Hdf5Thread();
-    const opening = thread;
-    return new Hdf5File(opening, await opening.call('open', { path }));
+    const opened = await openInThread(path);
+    return new Hdf5File(path, opened.thread, opened.file);
+  }
+
+  private async call<N extends CallName>(
+    name: N,
+    ask: Omit<Calls[N]['ask'], 'file'>,
+  ): Promise<Calls[N]['answer']> {
+    for (;;) {
+      try {
+        return await this.thread.call(name, { ...ask, file: this.file } as Calls[N]['ask']);
+      } catch (error) {
+        if (!(error instanceof ThreadEnded) || this.reopenings++ >= maxReopenings) throw error;
+        ({ thread: this.thread, file: this.file } = await openInThread(this.path));
+      }
+    }
   }
 
   list(): Promise<{ paths: string[]; datasets: [string, Hdf5Dataset][] }> {
-    return this.thread.call('list', { file: this.file });
+    return this.call('list', {});
   }
 
   /** A text attribute of the root, or of another object. */
   attribute(name: string, path = '/'): Promise<string | undefined> {
-    return this.thread.call('attribute', { file: this.file, path, name });
+    return this.call('attribute', { path, name });
   }
 
   /** The bytes of a block of a dataset, `counts` elements from `offsets` on in each dimension; `length` bytes in all. */
   async read(path: string, counts: number[], offsets: number[], length: number): Promise<DataView> {
-    const { file } = this;
-    const bytes = await this.thread.call('read', { file, path, counts, offsets, length });
+    const bytes = await this.call('read', { path, counts, offsets, length });
     return new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   }
 
@@ -183,6 +234,7 @@ async function answerCalls(
     },
     read({ file, path, counts, offsets, length }) {
       const pointer = module._malloc(length);
+      if (pointer === 0) throw new Error(`no memory for ${length} bytes`);
       try {
         // Scalars have no dimensions.
         const each = (values: readonly number[]): bigint[] | null =>
@@ -209,6 +261,8 @@ async function answerCalls(
       parentPort!.postMessage({
         id,
         error: error instanceof Error ? error.message : String(error),
+        // Aborted, or out of its memory: what it does from now on cannot be relied on.
+        fatal: error instanceof Error && error.name === 'RuntimeError',
       });
     }
   });

@@ -12,7 +12,7 @@ import {
   type EventFormat,
   reportDamage,
 } from '../format.js';
-import { eventArrayType, writeEventArrays } from './ros/eventArray.js';
+import { messageKind } from './ros/messageKind.js';
 import { plainType, type RosMessage } from './ros/message.js';
 import { decodeRosEvents, rosLimits } from './ros/rosEvents.js';
 
@@ -314,7 +314,7 @@ async function* encodeMcap(
   const chunks = new Chunks();
   const writer = new McapWriter({ writable: chunks });
   await writer.start({ profile: 'ros2', library: 'saccade' });
-  const { name, definition } = eventArrayType(2);
+  const { name, definition, messages } = messageKind(options, 2);
   const schemaId = await writer.registerSchema({
     name,
     encoding: 'ros2msg',
@@ -327,7 +327,7 @@ async function* encodeMcap(
     metadata: new Map(),
   });
   let sequence = 0;
-  for await (const { timeNs, data } of writeEventArrays(batches, options, 2)) {
+  for await (const { timeNs, data } of messages(batches, options)) {
     await writer.addMessage({
       channelId,
       sequence: sequence++,

@@ -21,6 +21,9 @@ export interface NpyHeader {
   readonly columnMajor: boolean;
 }
 
+/** Longer than the record of an event can be, whatever else is in it. */
+const maxItemLength = 65_536;
+
 type Literal = string | number | boolean | null | Literal[] | Map<string, Literal>;
 
 /** Parses the dictionary of an NPY header. Throws an `Error` that says what was expected. */
@@ -45,7 +48,9 @@ export function parseNpyHeader(text: string): NpyHeader {
     fields.push(field);
     itemLength += field.length;
   }
-  if (itemLength < 1) throw new Error('expected elements of at least one byte');
+  if (itemLength < 1 || itemLength > maxItemLength) {
+    throw new Error(`elements of ${itemLength} bytes, expected 1 to ${maxItemLength}`);
+  }
   return { fields, structured, itemLength, shape: shape as number[], columnMajor };
 }
 

@@ -11,7 +11,8 @@ import {
   reportDamage,
 } from '../format.js';
 import { Spool } from '../spool.js';
-import { eventArrayType, type WrittenMessage, writeEventArrays } from './ros/eventArray.js';
+import { messageKind } from './ros/messageKind.js';
+import type { MessageKind, WrittenMessage } from './ros/written.js';
 import { plainType, type RosMessage } from './ros/message.js';
 import { decodeRosEvents, rosLimits } from './ros/rosEvents.js';
 
@@ -303,19 +304,17 @@ function bagTime(timeNs: bigint): bigint {
   return timeNs / 1_000_000_000n + ((timeNs % 1_000_000_000n) << 32n);
 }
 
-function connectionRecord(writer: RecordWriter): void {
-  const { name, definition } = eventArrayType(1);
-  const fields = { topic, type: name, md5sum: eventArrayMd5, message_definition: definition };
+function connectionRecord(writer: RecordWriter, kind: MessageKind): void {
+  const { name, definition, md5sum } = kind;
+  const fields = { topic, type: name, md5sum, message_definition: definition };
   writer.record(op.connection, { conn: 0, topic }, fieldBytes(fields));
 }
-
-/** ROS's checksum of the type `dvs_msgs/EventArray`. */
-const eventArrayMd5 = '5e8beee5a6c107e504c2e78903c224b8';
 
 async function* encodeBag(
   batches: AsyncIterable<EventBatch>,
   options: EncodeOptions,
 ): AsyncGenerator<Uint8Array> {
+  const kind = messageKind(options, 1);
   const spool = new Spool();
   try {
     const chunksAt = magic.length + headerRecordLength;
@@ -323,13 +322,13 @@ async function* encodeBag(
     const infos: { at: number; times: bigint[] }[] = [];
     let held: WrittenMessage[] = [];
     const writeChunk = async (): Promise<void> => {
-      const { bytes, times } = chunkOf(held);
+      const { bytes, times } = chunkOf(held, kind);
       infos.push({ at: position, times });
       position += bytes.length;
       held = [];
       await spool.write(bytes);
     };
-    for await (const message of writeEventArrays(batches, options, 1)) {
+    for await (const message of kind.messages(batches, options)) {
       held.push(message);
       if (held.length === messagesPerChunk) await writeChunk();
     }
@@ -337,7 +336,7 @@ async function* encodeBag(
     yield headerOf(position, infos.length);
     yield* spool.read();
     const writer = new RecordWriter();
-    connectionRecord(writer);
+    connectionRecord(writer, kind);
     for (const { at, times } of infos) {
       const sorted = [...times].sort((a, b) => (a < b ? -1 : 1));
       const fields = {
@@ -367,9 +366,12 @@ function headerOf(indexAt: number, chunks: number): Uint8Array {
 }
 
 /** A chunk with its messages, and the index of them behind it. */
-function chunkOf(messages: readonly WrittenMessage[]): { bytes: Uint8Array; times: bigint[] } {
+function chunkOf(
+  messages: readonly WrittenMessage[],
+  kind: MessageKind,
+): { bytes: Uint8Array; times: bigint[] } {
   const inner = new RecordWriter();
-  connectionRecord(inner);
+  connectionRecord(inner, kind);
   const index: Buffer[] = [];
   for (const { timeNs, data } of messages) {
     const entry = Buffer.alloc(12);

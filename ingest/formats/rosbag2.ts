@@ -14,7 +14,7 @@ import {
   reportDamage,
 } from '../format.js';
 import { bytesOfFile, throughFile } from '../temporaryFile.js';
-import { eventArrayType, writeEventArrays } from './ros/eventArray.js';
+import { messageKind } from './ros/messageKind.js';
 import { plainType, type RosMessage } from './ros/message.js';
 import { decodeRosEvents, rosLimits } from './ros/rosEvents.js';
 
@@ -166,7 +166,7 @@ async function writeBag(
   const database = new sqlite.Database(path);
   try {
     database.exec(tables);
-    const { name, definition } = eventArrayType(2);
+    const { name, definition, messages } = messageKind(options, 2);
     database.run("INSERT INTO topics VALUES (1, '/dvs/events', ?, 'cdr', '', '')", [name]);
     database.run("INSERT INTO message_definitions VALUES (1, ?, 'ros2msg', ?, '')", [
       name,
@@ -175,7 +175,7 @@ async function writeBag(
     const insert = database.prepare('INSERT INTO messages VALUES (NULL, 1, ?, ?)');
     let pending = 0;
     database.exec('BEGIN');
-    for await (const { timeNs, data } of writeEventArrays(batches, options, 2)) {
+    for await (const { timeNs, data } of messages(batches, options)) {
       insert.run([timeNs, data]);
       if (++pending % messagesPerCommit === 0) database.exec('COMMIT; BEGIN');
     }

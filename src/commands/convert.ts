@@ -1,7 +1,14 @@
 import { Option } from 'commander';
 import { throwIfAborted } from '../../ingest/bytes.js';
 import type { EventBatch, SensorSize } from '../../ingest/eventBatch.js';
-import type { EventFormat } from '../../ingest/format.js';
+import {
+  type EncodeOptions,
+  type EventFormat,
+  type RosMessageType,
+  rosMessageTypes,
+  type WrittenCompression,
+  writtenCompressions,
+} from '../../ingest/format.js';
 import { formatByExtension } from '../../ingest/formats/index.js';
 import { writeRecording } from '../../ingest/recording.js';
 import { type Address, sendEvents } from '../../ingest/sources/index.js';
@@ -36,6 +43,8 @@ interface Options extends Omit<InputOptions, 'index'>, LayoutChoice {
   readonly to?: number;
   readonly filter?: readonly string[];
   readonly inFormat?: string;
+  readonly compression?: WrittenCompression;
+  readonly rosMessage?: RosMessageType;
   readonly sort?: boolean;
   readonly strict?: boolean;
   readonly index?: boolean;
@@ -73,6 +82,17 @@ export const registerConvert: RegisterCommand = (program, io) => {
       formatOption('--in-format <name>', 'format of IN (default: told from its content)', {
         wire: true,
       }),
+    )
+    .addOption(
+      new Option('--compression <method>', 'of OUT, for AEDAT 4.0 (default: none)').choices(
+        writtenCompressions,
+      ),
+    )
+    .addOption(
+      new Option(
+        '--ros-message <type>',
+        'of OUT, for ROS bags: of dvs_msgs or of event_camera_msgs (default: EventArray)',
+      ).choices(rosMessageTypes),
     )
     .addOption(sensorOption())
     .addOption(new Option('--sort', 'put the events in order of time').conflicts('strict'))
@@ -156,7 +176,8 @@ async function convert(
     },
   );
   const signal = workSignal(io, input);
-  const sink = { ...target, format: format ?? recording.format };
+  const { compression, rosMessage } = options;
+  const sink = { ...target, format: format ?? recording.format, compression, rosMessage };
   const sensor = filter.sensorAfter(recording.sensor);
   const written = await write(io, sink, filter.apply(counted), sensor, signal).finally(
     progress.done,
@@ -211,14 +232,21 @@ async function createFilter(texts: readonly string[]): Promise<Transform> {
 
 async function write(
   io: CommandIo,
-  target: Address & { readonly format: EventFormat },
+  target: Address &
+    Pick<EncodeOptions, 'compression' | 'rosMessage'> & { readonly format: EventFormat },
   batches: AsyncIterable<EventBatch>,
   sensor: SensorSize,
   signal: AbortSignal,
 ): Promise<{ events: number; bytes: number }> {
-  const { scheme, path, format } = target;
+  const { scheme, path, format, compression, rosMessage } = target;
   if (scheme === 'file') {
-    return writeRecording(path, batches, { sensor, format: format.name, signal });
+    return writeRecording(path, batches, {
+      sensor,
+      format: format.name,
+      compression,
+      rosMessage,
+      signal,
+    });
   }
   if (scheme !== 'stdio') {
     return sendEvents(target, batches, { sensor, signal, onListening: listeningNote(io, target) });
@@ -227,7 +255,13 @@ async function write(
   let events = 0;
   let bytes = 0;
   const counted = tap(batches, (batch) => (events += batch.length));
-  for await (const chunk of format.encode(counted, { file, sensor, signal })) {
+  for await (const chunk of format.encode(counted, {
+    file,
+    sensor,
+    signal,
+    compression,
+    rosMessage,
+  })) {
     throwIfAborted(signal, file);
     await writeChunk(io.stdout, chunk, signal);
     bytes += chunk.length;

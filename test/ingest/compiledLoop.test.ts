@@ -3,7 +3,15 @@ import { describe, expect, it } from 'vitest';
 import { CompiledLoop, type CompiledLoopName } from '../../ingest/compiledLoop.js';
 import { createReport, type DecodeMark, type DecodeOptions } from '../../ingest/format.js';
 import { formatByName } from '../../ingest/formats/index.js';
-import { chunksOf, collect, encodeRows, type EventRow, rowsOf, streamOf } from './streams.js';
+import {
+  batchOf,
+  chunksOf,
+  collect,
+  encodeRows,
+  type EventRow,
+  rowsOf,
+  streamOf,
+} from './streams.js';
 
 const sensor = { width: 300, height: 200 };
 const rows: EventRow[] = Array.from({ length: 80 }, (_, i) => [
@@ -176,6 +184,28 @@ describe.skipIf(!compiledHere)('compiled loops give what the decoders’ own loo
         },
       ),
       { numRuns: 1_000 },
+    );
+  });
+
+  it('CSV, written', async () => {
+    const sensor = { width: 65_536, height: 65_536 };
+    const coordinate = fc.nat(65_535);
+    const time = fc.oneof(fc.integer({ min: -200, max: 200 }), fc.maxSafeInteger());
+    const row = fc.tuple(time, coordinate, coordinate, fc.nat(1));
+    await fc.assert(
+      fc.asyncProperty(fc.array(row), async (list) => {
+        const write = async (compiled: boolean): Promise<string> => {
+          const options = { file: 'written', sensor, compiled };
+          const batches = streamOf([batchOf(sensor, list)]);
+          return Buffer.concat(
+            await collect(formatByName('csv').encode(batches, options)),
+          ).toString();
+        };
+        const lines = list.map((event) => event.join(',') + '\n');
+        expect(await write(true)).toBe(['t,x,y,p\n', ...lines].join(''));
+        expect(await write(false)).toBe(await write(true));
+      }),
+      { numRuns: 300 },
     );
   });
 });

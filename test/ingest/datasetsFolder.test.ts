@@ -124,8 +124,8 @@ describe('openFolderDataset', () => {
       /recordings\.0\.label: expected one of the classes a, b, got "c"/,
     ],
     [
-      { classes: ['a', 'b'], recordings: [{ file: 'x.es', label: 'a' }] },
-      /1 of 1 recordings are missing, the first is x\.es/,
+      { classes: ['a', 'b'], recordings: ['x.es', 'y.es'].map((file) => ({ file, label: 'a' })) },
+      /2 of 2 listed recordings are missing: x\.es, y\.es; make/,
     ],
   ])('names what is wrong in a dataset.json: %o', async (description, message) => {
     await describeAs(description);

@@ -99,7 +99,9 @@ describe('DVS128 Gesture', () => {
     await rm(join(root, 'user02_led_labels.csv'));
     await expect(openDataset(root)).rejects.toThrow(/user02_led_labels\.csv: cannot be read/);
     await rm(join(root, 'user01_led.aedat'));
-    await expect(openDataset(root)).rejects.toThrow(/user01_led\.aedat is missing/);
+    await expect(openDataset(root)).rejects.toThrow(
+      /1 of \d listed recordings are missing: user01_led\.aedat/,
+    );
   });
 });
 
@@ -245,7 +247,7 @@ describe('lists of recordings', () => {
     await record('b/1.npy', 'npy');
     expect((await openDataset(root, 'thu-eact-50')).classes).toEqual(['a', 'b']);
     await text('train.txt', 'a/1.npy 1\nc/9.npy 2\n');
-    await expect(openDataset(root, 'thu-eact-50')).rejects.toThrow(/1 of 2 .* first is c\/9\.npy/);
+    await expect(openDataset(root, 'thu-eact-50')).rejects.toThrow(/1 of 2 .* missing: c\/9\.npy/);
     await text('train.txt', 'a/1.npy 1\nb/1.npy 51\n');
     await expect(openDataset(root, 'thu-eact-50')).rejects.toThrow(/label 51, expected 50 classes/);
     await text('train.txt', 'a/1.npy first\n');

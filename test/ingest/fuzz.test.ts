@@ -11,11 +11,8 @@ import { chunksOf, encodeRows, type EventRow, streamOf } from './streams.js';
  */
 const mutations = Number(process.env.SACCADE_FUZZ ?? 10_000);
 const firstSeed = Number(process.env.SACCADE_FUZZ_SEED ?? 1);
-/**
- * Of the mutations, what formats get whose libraries open a whole file for each try: a ZIP reader, SQLite, and HDF5 in
- * its own thread take 10 to 15 ms of CPU time, so that all would take minutes. The others get all.
- */
-const shares: Readonly<Record<string, number>> = { npz: 0.4, hdf5: 0.4, db3: 0.3 };
+// Some mutations keep HDF5 in a loop.
+process.env.SACCADE_HDF5_PATIENCE_MS ??= '500';
 
 const fixtureCount = 8;
 /** Far more than a mutation of a small file can rightly hold; beyond, it is not bounded. */
@@ -108,13 +105,13 @@ async function decodeMutation(format: EventFormat, bytes: Uint8Array, cut: numbe
   if (report.damages.length > maxDamages) throw new Error('kept too many damages');
 }
 
-describe('mutated recordings give events or an input error', () => {
+// HDF5 waits for its own thread, and for what does not end: meanwhile, the others compute.
+describe.concurrent('mutated recordings give events or an input error', () => {
   it.each(formats.map((format) => [format.name, format] as const))(
     '%s',
     async (_name, format) => {
       const fixtures = await makeFixtures(format);
-      const count = Math.ceil(mutations * (shares[format.name] ?? 1));
-      for (let i = 0; i < count; i++) {
+      for (let i = 0; i < mutations; i++) {
         const seed = firstSeed + i;
         const random = createRandom(seed, `mutation of ${format.name}`);
         const bytes = mutate(fixtures[(seed - 1) % fixtureCount], random);
@@ -127,8 +124,8 @@ describe('mutated recordings give events or an input error', () => {
         format.detect({ head: bytes, fileSize: bytes.length });
         format.sensorOf?.(bytes);
       }
-      expect(count).toBeGreaterThan(0);
+      expect(mutations).toBeGreaterThan(0);
     },
-    600_000,
+    1_200_000,
   );
 });

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import lz4 from 'lz4js';
+import xxh32 from 'lz4js/xxh32.js';
 import { describe, expect, it } from 'vitest';
 import { decompressLz4Frame } from '../../ingest/lz4.js';
 
@@ -29,8 +30,20 @@ function frameOf(
     head.writeUInt32LE(((stored ? 0x80000000 : 0) | block.length) >>> 0);
     return Buffer.concat([head, Buffer.from(block)]);
   });
-  const head = Buffer.from([0x04, 0x22, 0x4d, 0x18, flags, 0x40, 0]);
-  return Buffer.concat([head, ...parts, Buffer.alloc(4)]);
+  return Buffer.concat([headOf(flags, 0x40), ...parts, Buffer.alloc(4)]);
+}
+
+/** The magic number, the descriptor and its checksum. */
+function headOf(...descriptor: number[]): Uint8Array {
+  const sum = xxh32.hash(0, Uint8Array.from(descriptor), 0, descriptor.length) >>> 8;
+  return Uint8Array.from([0x04, 0x22, 0x4d, 0x18, ...descriptor, sum & 0xff]);
+}
+
+/** xxHash32, little-endian. */
+function checksumOf(bytes: readonly number[]): Uint8Array {
+  const sum = Buffer.alloc(4);
+  sum.writeUInt32LE(xxh32.hash(0, Uint8Array.from(bytes), 0, bytes.length) >>> 0);
+  return sum;
 }
 
 describe('decompressLz4Frame', () => {
@@ -51,13 +64,31 @@ describe('decompressLz4Frame', () => {
     expect([...bytes]).toEqual([1, 2, 3, 4, 9, 2, 3, 4, 9]);
   });
 
-  it('reads stored blocks, block checksums, content size and content checksum', () => {
+  it('reads stored blocks, content size, and compares the checksums of header, blocks and content', () => {
     const stored = decompressLz4Frame(frameOf(0x60, [[5, 6], [7]], true), 100);
     expect([...stored]).toEqual([5, 6, 7]);
-    const head = [0x04, 0x22, 0x4d, 0x18, 0x7c, 0x40, 3, 0, 0, 0, 0, 0, 0, 0, 0];
-    const block = [4, 0, 0, 0, 0x30, 1, 2, 3, 9, 9, 9, 9];
-    const frame = Uint8Array.from([...head, ...block, 0, 0, 0, 0, 8, 8, 8, 8]);
+    const block = [0x30, 1, 2, 3];
+    const frame = Buffer.concat([
+      headOf(0x7c, 0x40, 3, 0, 0, 0, 0, 0, 0, 0),
+      Uint8Array.from([4, 0, 0, 0, ...block]),
+      checksumOf(block),
+      Uint8Array.from([0, 0, 0, 0]),
+      checksumOf([1, 2, 3]),
+    ]);
     expect([...decompressLz4Frame(frame, 3)]).toEqual([1, 2, 3]);
+    const places = { header: 14, block: 20, content: frame.length - 2 };
+    for (const [name, place] of Object.entries(places)) {
+      const damaged = Buffer.from(frame);
+      damaged[place] ^= 4;
+      expect(() => decompressLz4Frame(damaged, 3)).toThrow(new RegExp(`${name}.* wrong checksum`));
+    }
+  });
+
+  it('hashes as the specification of xxHash32 says', () => {
+    const hex = (text: string): string =>
+      (xxh32.hash(0, Buffer.from(text), 0, text.length) >>> 0).toString(16);
+    expect(hex('')).toBe('2cc5d05');
+    expect(hex('Nobody inspects the spammish repetition')).toBe('e2293b2f');
   });
 
   it('gives back no more than it may', () => {

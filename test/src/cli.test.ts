@@ -1,6 +1,7 @@
 import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 
 import { beforeAll, describe, expect, it } from 'vitest';
+import { ZipFile } from 'yazl';
 
 import { Workplace } from './cliProcess.js';
 
@@ -294,6 +295,37 @@ describe('saccade convert', () => {
     );
     const npy = [...args, '--in-format', 'npy', '--column-order', 't,x,y,p'];
     await place.fails('usage', npy, [/--column-order/, /csv/]);
+  });
+
+  it('reads the events of the container that --events-at names', async () => {
+    const few = events.slice(0, 20);
+    const archive = new ZipFile();
+    const fields = "[('t', '<i8'), ('x', '<u2'), ('y', '<u2'), ('p', '|u1')]";
+    const written = { first: few.slice(0, 5), second: few.slice(5) };
+    for (const [name, some] of Object.entries(written)) {
+      const records = some.map((event) => {
+        const record = Buffer.alloc(13);
+        record.writeBigInt64LE(BigInt(event.t));
+        record.writeUInt16LE(event.x, 8);
+        record.writeUInt16LE(event.y, 10);
+        record[12] = event.p;
+        return record;
+      });
+      const text = `{'descr': ${fields}, 'fortran_order': False, 'shape': (${some.length},)}`;
+      const magic = Buffer.from('\x93NUMPY\x01\x00\xf6\x00', 'latin1');
+      const content = Buffer.concat([magic, Buffer.from(`${text.padEnd(245)}\n`), ...records]);
+      archive.addBuffer(content, `${name}.npy`);
+    }
+    archive.end();
+    const parts: Buffer[] = [];
+    for await (const part of archive.outputStream) parts.push(part as Buffer);
+    await writeFile(place.path('two.npz'), Buffer.concat(parts));
+    const args = ['convert', 'two.npz', 'one.csv', '--sensor', sensor];
+    for (const [name, some] of Object.entries(written)) {
+      await place.print(...args, '--events-at', name);
+      expect(fromCsv(await readFile(place.path('one.csv'), 'utf8'))).toEqual(some);
+    }
+    await place.fails('input', [...args, '--events-at', 'third'], [/"first", "second"/]);
   });
 
   it('makes an index beside the recording where asked to, and gives the same events with it', async () => {

@@ -1,7 +1,8 @@
-// Event camera words to events, for the decoders in ingest/formats, whose own loops say what is computed. Each
-// loop stops in front of what is out of the ordinary (words to report); the decoder goes on from there.
+// Event camera words to events, for the decoders in ingest/formats, whose own loops say what is computed, and
+// (at the end) events to text. Each loop stops in front of what is out of the ordinary (words to report); the
+// decoder goes on from there.
 //
-// Arguments: bytes, position, end, tUs, x, y, polarity, count, full, width, height, state. The state's first two
+// Arguments of decoders: bytes, position, end, tUs, x, y, polarity, count, full, width, height, state. The state's first two
 // values are where the loop stopped, in bytes and events; the others belong to the format.
 #include <algorithm>
 #include <cstring>
@@ -134,61 +135,100 @@ SACCADE_KERNEL(decodeEvt2) {
   for (int type = 0; type < 16; type++) state[7 + type] = static_cast<double>(others[type]);
 }
 
+namespace {
+
+/// What an EVT 3.0 word of one type changes, as masks: words of all types take the same way, as they come in no
+/// order that a processor could foresee.
+struct Evt3Word {
+  uint32_t row, baseX, on, lowUs;  // the bits that are taken over
+  uint32_t isX;                    // 1: an event at the word's own x
+  uint32_t mask, advance;          // a vector's bits, and how far the next one's x is
+};
+
+constexpr uint32_t all = 0xffffffff;
+constexpr Evt3Word evt3Words[7] = {
+    {0x7ff, 0, 0, 0, 0, 0, 0},   // ADDR_Y
+    {},                          // none
+    {0, 0, 1, 0, 1, 0, 0},       // ADDR_X
+    {0, all, 1, 0, 0, 0, 0},     // VECT_BASE_X
+    {0, 0, 0, 0, 0, 0xfff, 12},  // VECT_12
+    {0, 0, 0, 0, 0, 0xff, 8},    // VECT_8
+    {0, 0, 0, 0xfff, 0, 0, 0},   // TIME_LOW
+};
+
+inline uint32_t pick(uint32_t old, uint32_t other, uint32_t bits) {
+  return old ^ ((old ^ other) & bits);
+}
+
+/// The places of the bits in four bits, lowest first and 16 bits each, and their number.
+struct FourBits {
+  uint64_t places[16] = {};
+  uint8_t count[16] = {};
+
+  constexpr FourBits() {
+    for (int mask = 0; mask < 16; mask++) {
+      for (uint64_t bit = 0; bit < 4; bit++) {
+        if ((mask >> bit & 1) != 0) places[mask] |= bit << (16 * count[mask]++);
+      }
+    }
+  }
+};
+
+constexpr FourBits fourBits;
+constexpr uint64_t inEach = 0x0001000100010001;
+
+}  // namespace
+
 /// EVT 3.0, from the first TIME_HIGH on. State: high, loops, highUs, lowUs, row, baseX, on, mask, maskX; outside.
 SACCADE_KERNEL(decodeEvt3) {
   const Task task(arguments);
   SACCADE_OUTPUT(task);
   double* state = task.state;
-  double high = state[2], loops = state[3], highUs = state[4], lowUs = state[5];
-  int64_t row = static_cast<int64_t>(state[6]), baseX = static_cast<int64_t>(state[7]);
-  int64_t on = static_cast<int64_t>(state[8]);
-  uint32_t mask = static_cast<uint32_t>(state[9]);
-  int64_t maskX = static_cast<int64_t>(state[10]);
-  double timeUs = highUs + lowUs;
+  double high = state[2], loops = state[3], highUs = state[4];
+  const auto number = [&](int i) { return static_cast<uint32_t>(state[i]); };
+  uint32_t lowUs = number(5), row = number(6), baseX = number(7), on = number(8);
+  uint32_t mask = number(9), maskX = number(10);
   int64_t outside = 0;
   int64_t at = task.position;
   for (;;) {
-    // The lowest bit of a vector first. Most vectors have up to four, which need no branch that is hard to foresee.
-    if (mask != 0 && count + 4 <= full) {
-      for (int i = 0; i < 4; i++) {
-        const int64_t is = mask != 0;
-        const int64_t column = maskX + __builtin_ctz(mask | 0x80000000);
-        mask &= mask - is;
-        const int64_t inside = SACCADE_PUT(timeUs, column, row, on);
-        count += is & inside;
-        outside += is & (1 - inside);
-      }
-    }
+    const double us = highUs + static_cast<int32_t>(lowUs);
+    // The lowest bit of a vector first. Only what is near a border or the end of the batch comes here.
     while (mask != 0 && count < full) {
-      const int64_t column = maskX + __builtin_ctz(mask);
+      const int64_t column = int64_t{maskX} + __builtin_ctz(mask);
       mask &= mask - 1;
-      const int64_t inside = SACCADE_PUT(timeUs, column, row, on);
+      const int64_t inside = SACCADE_PUT(us, column, row, on);
       count += inside;
       outside += 1 - inside;
     }
     if (count >= full || at + 2 > task.end) break;
-    const int64_t word = load<uint16_t>(task.bytes + at);
-    const int64_t type = word >> 12;
-    const int64_t low = word & 0x7ff, bit = (word >> 11) & 1;
-    // Rows, columns and low times come in no order that a processor could foresee: so without branches.
-    if (((1 << type) & 0b1001101) != 0) {
-      const bool isX = type == 2;
-      row = type == 0 ? low : row;
-      baseX = type == 3 ? low : baseX;
-      on = (type & 2) != 0 && type != 6 ? bit : on;
-      const double newUs = highUs + static_cast<int32_t>(word & 0xfff);
-      timeUs = type == 6 ? newUs : timeUs;
-      const int64_t inside = SACCADE_PUT(timeUs, low, row, on);
-      count += isX & inside;
-      outside += isX & (1 - inside);
-    } else if (type == 4) {
-      mask = word & 0xfff;
-      maskX = baseX;
-      baseX += 12;
-    } else if (type == 5) {
-      mask = word & 0xff;
-      maskX = baseX;
-      baseX += 8;
+    const uint32_t word = load<uint16_t>(task.bytes + at);
+    const uint32_t type = word >> 12;
+    if (type <= 6 && type != 1) {
+      const Evt3Word& changes = evt3Words[type];
+      const uint32_t low = word & 0x7ff;
+      row = pick(row, low, changes.row);
+      on = pick(on, word >> 11, changes.on);
+      lowUs = pick(lowUs, word, changes.lowUs);
+      baseX = pick(baseX, low, changes.baseX);
+      mask = (word & changes.mask) | changes.isX;
+      maskX = pick(baseX, low, 0 - changes.isX);
+      baseX += changes.advance;
+      if (count + 12 <= full && int64_t{maskX} + 12 <= width && row < height) {
+        // Four places at a time, also where they hold fewer events or none: the next ones write over the rest.
+        const double timeUs = highUs + static_cast<int32_t>(lowUs);
+        const uint64_t rows = row * inEach;
+        const uint32_t polarities = on * 0x01010101;
+        for (int part = 0; part < 3; part++) {
+          const uint64_t columns = fourBits.places[mask & 15] + (maskX + 4 * part) * inEach;
+          memcpy(x + count, &columns, sizeof columns);
+          memcpy(y + count, &rows, sizeof rows);
+          memcpy(polarity + count, &polarities, sizeof polarities);
+          for (int i = 0; i < 4; i++) tUs[count + i] = timeUs;
+          count += fourBits.count[mask & 15];
+          mask >>= 4;
+          if (part == 0 && mask == 0) break;
+        }
+      }
     } else if (type == 8) {
       const double value = static_cast<double>(word & 0xfff);
       if (value != high) {
@@ -197,7 +237,7 @@ SACCADE_KERNEL(decodeEvt3) {
         else if (step >= 4032 && loops > 0) loops--;
         high = value;
         highUs = loops * 16777216.0 + value * 4096;
-        timeUs = highUs;
+        lowUs = 0;
       }
     } else {
       break;
@@ -205,7 +245,7 @@ SACCADE_KERNEL(decodeEvt3) {
     at += 2;
   }
   task.stop(at, count);
-  const double values[] = {high, loops, highUs, timeUs - highUs, static_cast<double>(row),
+  const double values[] = {high, loops, highUs, static_cast<double>(lowUs), static_cast<double>(row),
                            static_cast<double>(baseX), static_cast<double>(on),
                            static_cast<double>(mask), static_cast<double>(maskX),
                            static_cast<double>(outside)};
@@ -306,4 +346,63 @@ SACCADE_KERNEL(decodeAedat4) {
   }
   task.stop(at, count);
   task.state[2] = static_cast<double>(outside);
+}
+
+namespace {
+
+/// Two digits each of 0 to 99.
+struct DigitPairs {
+  char text[200] = {};
+  constexpr DigitPairs() {
+    for (int i = 0; i < 100; i++) {
+      text[2 * i] = static_cast<char>('0' + i / 10);
+      text[2 * i + 1] = static_cast<char>('0' + i % 10);
+    }
+  }
+};
+
+constexpr DigitPairs digitPairs;
+
+/// Writes a number in decimal digits and returns the place behind them.
+inline uint8_t* writeDecimal(uint8_t* to, uint64_t value) {
+  char digits[20];
+  char* first = digits + sizeof digits;
+  while (value >= 100) {
+    memcpy(first -= 2, digitPairs.text + 2 * (value % 100), 2);
+    value /= 100;
+  }
+  if (value >= 10) memcpy(first -= 2, digitPairs.text + 2 * value, 2);
+  else *--first = static_cast<char>('0' + value);
+  const size_t length = static_cast<size_t>(digits + sizeof digits - first);
+  memcpy(to, first, length);
+  return to + length;
+}
+
+}  // namespace
+
+/// Events as lines "t,x,y,p" (csv.ts), at most 40 bytes each; stops where those may not fit.
+/// Arguments: bytes, position, tUs, x, y, polarity, start, end, length (out: bytes behind the last line).
+SACCADE_KERNEL(encodeCsv) {
+  uint8_t* bytes = arguments.bytes(0);
+  uint8_t* to = bytes + std::clamp<int64_t>(arguments.integer(1), 0, arguments.length(0));
+  const double* tUs = arguments.doubles(2);
+  const uint16_t* x = arguments.shorts(3);
+  const uint16_t* y = arguments.shorts(4);
+  const uint8_t* polarity = arguments.bytes(5);
+  const int64_t end = std::min({arguments.integer(7), arguments.length(2), arguments.length(3),
+                                arguments.length(4), arguments.length(5)});
+  const uint8_t* last = bytes + arguments.length(0) - 40;
+  for (int64_t i = std::max<int64_t>(0, arguments.integer(6)); i < end && to <= last; i++) {
+    const int64_t us = static_cast<int64_t>(tUs[i]);
+    if (us < 0) *to++ = '-';
+    to = writeDecimal(to, static_cast<uint64_t>(us < 0 ? -us : us));
+    *to++ = ',';
+    to = writeDecimal(to, x[i]);
+    *to++ = ',';
+    to = writeDecimal(to, y[i]);
+    *to++ = ',';
+    *to++ = polarity[i] == 0 ? '0' : '1';
+    *to++ = '\n';
+  }
+  arguments.doubles(8)[0] = static_cast<double>(to - bytes);
 }

@@ -1,8 +1,16 @@
 import { CdrWriter, EncapsulationKind } from '@foxglove/cdr';
 import { type BatchBuilder, emptyBatch, type EventBatch } from '../../eventBatch.js';
 import { countSkipped, type DecodeReport, type EncodeOptions } from '../../format.js';
-import { checkEvents, rebatch } from '../../rebatch.js';
+import { rebatch } from '../../rebatch.js';
 import type { FieldReader } from './message.js';
+import {
+  checkRosEvents,
+  describeType,
+  type MessageKind,
+  stampOf,
+  timeType,
+  type WrittenMessage,
+} from './written.js';
 
 /** One event of a message that was read. */
 const eventLength = 13;
@@ -38,44 +46,23 @@ export function readEventArray(
 }
 
 const messageLength = 8_192;
-const ros1Second = 2 ** 32;
-/** Seconds are signed in ROS 2. */
-const ros2Second = 2 ** 31;
-
-/** A message to write. */
-export interface WrittenMessage {
-  /** Time of its first event. */
-  readonly timeNs: bigint;
-  readonly data: Uint8Array;
-}
 
 /** Batches to messages of 8,192 events each. An empty recording becomes one message without events. */
-export async function* writeEventArrays(
+async function* writeEventArrays(
   batches: AsyncIterable<EventBatch>,
   options: EncodeOptions,
   ros: 1 | 2,
 ): AsyncGenerator<WrittenMessage> {
-  const seconds = ros === 1 ? ros1Second : ros2Second;
-  const checked = checkEvents(batches, options, (tUs) =>
-    tUs < 0 || tUs >= seconds * 1e6
-      ? `ROS ${ros} holds times from 0 to ${seconds - 1} s`
-      : undefined,
-  );
+  const checked = checkRosEvents(batches, options, ros);
   const write = ros === 1 ? writeRos1 : writeCdr;
   let sequence = 0;
   for await (const batch of rebatch(checked, messageLength)) yield write(batch, sequence++);
   if (sequence === 0) yield write(emptyBatch(options.sensor), 0);
 }
 
-function stampOf({ length, tUs }: EventBatch): { firstUs: number; seconds: number; ns: number } {
-  const firstUs = length === 0 ? 0 : tUs[0];
-  const seconds = Math.floor(firstUs / 1e6);
-  return { firstUs, seconds, ns: 1000 * (firstUs - 1e6 * seconds) };
-}
-
 function writeRos1(batch: EventBatch, sequence: number): WrittenMessage {
   const { sensor, length, tUs, x, y, polarity } = batch;
-  const { firstUs, seconds, ns } = stampOf(batch);
+  const { timeNs, seconds, ns } = stampOf(batch);
   const data = new Uint8Array(28 + eventLength * length);
   const view = new DataView(data.buffer);
   [sequence, seconds, ns, 0, sensor.height, sensor.width, length].forEach((value, i) =>
@@ -89,12 +76,12 @@ function writeRos1(batch: EventBatch, sequence: number): WrittenMessage {
     view.setUint32(at + 8, 1000 * (tUs[i] - 1e6 * second), true);
     view.setUint8(at + 12, polarity[i]);
   }
-  return { timeNs: BigInt(firstUs) * 1000n, data };
+  return { timeNs, data };
 }
 
 function writeCdr(batch: EventBatch): WrittenMessage {
   const { sensor, length, tUs, x, y, polarity } = batch;
-  const { firstUs, seconds, ns } = stampOf(batch);
+  const { timeNs, seconds, ns } = stampOf(batch);
   const writer = new CdrWriter({ kind: EncapsulationKind.CDR_LE, size: 64 + 16 * length });
   writer.int32(seconds).uint32(ns).string('');
   writer.uint32(sensor.height).uint32(sensor.width).sequenceLength(length);
@@ -104,20 +91,18 @@ function writeCdr(batch: EventBatch): WrittenMessage {
     writer.int32(second).uint32(1000 * (tUs[i] - 1e6 * second));
     writer.uint8(polarity[i]);
   }
-  return { timeNs: BigInt(firstUs) * 1000n, data: writer.data };
+  return { timeNs, data: writer.data };
 }
 
-/** The type's name and its definition, as containers keep them beside the messages. */
-export function eventArrayType(ros: 1 | 2): { name: string; definition: string } {
-  const separator = `\n${'='.repeat(80)}\n`;
-  const time = ros === 1 ? 'time' : 'builtin_interfaces/Time';
-  const sequence = ros === 1 ? 'uint32 seq\n' : '';
-  const parts = [
-    `std_msgs/Header header\nuint32 height\nuint32 width\ndvs_msgs/Event[] events`,
-    `MSG: std_msgs/Header\n${sequence}${time} stamp\nstring frame_id`,
-    `MSG: dvs_msgs/Event\nuint16 x\nuint16 y\n${time} ts\nbool polarity`,
-    ...(ros === 1 ? [] : ['MSG: builtin_interfaces/Time\nint32 sec\nuint32 nanosec']),
-  ];
-  const name = ros === 1 ? 'dvs_msgs/EventArray' : 'dvs_msgs/msg/EventArray';
-  return { name, definition: `${parts.join(separator)}\n` };
+/** The messages that are written without another wish. */
+export function eventArrays(ros: 1 | 2): MessageKind {
+  const time = timeType(ros);
+  return {
+    ...describeType(ros, 'dvs_msgs/EventArray', [
+      'std_msgs/Header header\nuint32 height\nuint32 width\ndvs_msgs/Event[] events',
+      `MSG: dvs_msgs/Event\nuint16 x\nuint16 y\n${time} ts\nbool polarity`,
+    ]),
+    md5sum: '5e8beee5a6c107e504c2e78903c224b8',
+    messages: (batches, options) => writeEventArrays(batches, options, ros),
+  };
 }

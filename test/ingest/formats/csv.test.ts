@@ -89,4 +89,15 @@ describe('csv', () => {
       't,x,y,p\n-5,0,10,1\n1744227144732712,639,479,0\n',
     );
   });
+
+  it('reads the five columns of a CeleX-V, where a polarity of 0 is no event', async () => {
+    const lines = ['719,1279,300,1,10', '5,6,301,0,11', '7,8,302,-1,12'];
+    const { rows, report } = await decodeBytes(csv, Buffer.from(lines.join('\n')));
+    expect(rows).toEqual([
+      [10, 1279, 719, 1],
+      [12, 8, 7, 0],
+    ]);
+    expect(report).toEqual({ damages: [], damageCount: 0, skipped: { noEvent: 1 } });
+    expect(csv.detect({ head: Buffer.from(lines.join('\n')) })).toBeGreaterThan(0.5);
+  });
 });

@@ -2,15 +2,23 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type CompoundDtype, File, type GuessableDataTypes, ready } from 'h5wasm/node';
+import { gunzipSync } from 'node:zlib';
+import {
+  type CompoundDtype,
+  type Dataset,
+  File,
+  type Group,
+  type GuessableDataTypes,
+  ready,
+} from 'h5wasm/node';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { concatBatches } from '../../../ingest/eventBatch.js';
 import { createReport, type LayoutOptions } from '../../../ingest/format.js';
 import { hdf5 } from '../../../ingest/formats/hdf5.js';
 import { listChunks } from '../../../ingest/formats/hdf5Chunks.js';
-import { openRecording } from '../../../ingest/recording.js';
+import { openRecording, writeRecording } from '../../../ingest/recording.js';
 import { describeFormat } from '../formatConformance.js';
-import { batchOf, collect, encodeRows, type EventRow, rowsOf } from '../streams.js';
+import { batchOf, collect, encodeRows, type EventRow, rowsOf, streamOf } from '../streams.js';
 import { type EcfPacking, encodeEcf } from './ecfEncoder.js';
 
 const epochUs = 1_744_227_144_732_712;
@@ -138,6 +146,48 @@ describe('hdf5', () => {
     const { rows: found } = await read(path, { columns, usPerUnit: 10 });
     expect(found).toEqual(rows.map(([tUs, ...rest]) => [10 * tUs, ...rest]));
     await expect(read(path)).rejects.toThrow(/expected datasets t, x, y, p .*a\/when/);
+  });
+
+  describe('MATLAB 7.3', () => {
+    /** As MATLAB has them: behind a header of 512 bytes, and rows for columns. */
+    async function makeMat(datasets: Readonly<Record<string, Written>>): Promise<string> {
+      const path = await make(datasets);
+      const header = Buffer.alloc(512, ' ');
+      header.write('MATLAB 7.3 MAT-file, Platform: GLNXA64');
+      await writeFile(path, Buffer.concat([header, await readFile(path)]));
+      return path;
+    }
+
+    const matrix = (values: Iterable<number>): Written => {
+      const data = Float64Array.from(values);
+      return { data, shape: [1, data.length] };
+    };
+
+    it('reads the fields of a structure, in seconds and with signs', async () => {
+      const path = await makeMat({
+        'other/x': matrix([1, 2]),
+        'TD/p': matrix(p.map((value) => 2 * value - 1)),
+        'TD/ts': matrix(t.map((us) => us / 1e6)),
+        'TD/x': matrix(x),
+        'TD/y': matrix(y),
+      });
+      const options = { layout: { usPerUnit: 1e6 } };
+      expect(await read(path, options.layout)).toEqual({ rows, damages: [] });
+    });
+
+    it('reads variables, and a matrix of which each is a column', async () => {
+      const [ts, pol] = [matrix(t), matrix(p)];
+      const path = await makeMat({ ts, x: matrix(x), y: matrix(y), pol });
+      expect(await read(path, { usPerUnit: 1 })).toEqual({ rows, damages: [] });
+      const columns = [x, y, p, t].flatMap((column) => [...column]);
+      for (const chunks of [undefined, [4, 5_000]]) {
+        const data = Float64Array.from(columns);
+        const whole = await makeMat({ events: { data, shape: [4, rows.length], chunks } });
+        expect(await read(whole, { usPerUnit: 1 })).toEqual({ rows, damages: [] });
+        const recording = await openRecording(whole, { layout: { usPerUnit: 1 } });
+        expect(recording.format.name).toBe('hdf5');
+      }
+    });
   });
 
   it('writes Prophesee’s layout, with the sensor size', async () => {
@@ -293,6 +343,34 @@ describe('hdf5', () => {
     expect(damages).toEqual([expect.stringMatching(/events 0 to 19999 cannot be read/)]);
   });
 
+  it('reads other files on where HDF5 aborts or fails on a damaged one', async () => {
+    // A file with a changed number in its heap of names, packed.
+    const packed =
+      'H4sIAAAAAAACA+2Yz2sTQRTHv282P9b8qGusYBWkAQ+5tNlgLVYvgWxrQCFSvBWKQjcllCaShLKFHsSL6Klgr0qu' +
+      'Kh689ORBQcjf4D8gFelF8EcPoszObrLELFaEHtL3gWXyJu/Ny/vmzSzMo7K1kE6cSwhdh88vjzumsr0Bu/mDJ5Wy' +
+      'tSgm35/X14LPJ8MAuqTc8p57QoCAMxlE+kv6pOYADTrG5ZcbdrNVa9QxkSUYgPuotXQISEf3o4ucT12Rc3EVXG00' +
+      '1++2Q2MjgVhpp67K2BMqdtVurNvt5mZodDQQ7f4KPN3r7A7XwBGZoHg+SoXYKblwzN6w6+3WN0+oWEZOxmv1Fdux' +
+      'WxnN020K/8br3JvpSql8Y3j+WFomESVrxsv6ZefDY7eC7GAFIBoHBBHRQCdoFmg2AowBcJRMwnUwsAkRNO8hYuh9' +
+      's42YNJWERUQFSEsmUyDh5iD3/9FPA5oQOOtlLapEaOCoufVse+9v2ohBbXKgWaFEqa2o0a+33YJ+6PrNXL9+uUjI' +
+      'zgk2f6NabdnhzS8C7etuhLn/0OZj+nsGDMOMENdLlZsE7+zoHR/+2w4oTJu9d2fvGAFQthYuB/2ivr/pFMyAnx83' +
+      'VVDjfc/ePsnaMwzDMAzDMAzDMMxRcXtxfp5Af1wz/gjxNycHJopqGGMpGYZhGGZkcZb331Ea0LXOy5/XPlfTnUvP' +
+      'kyNd8dsl2oHuLO93C+TW/TX/6uFaduvi6ovosW6FC0sPuvED3hIMwzDH+r5ggob757LD7wsMlpJhGIZhRpbfl0Hq' +
+      'SmAwAAA=';
+    const bytes = gunzipSync(Buffer.from(packed, 'base64'));
+    const aborting = join(folder, 'aborting.h5');
+    await writeFile(aborting, bytes);
+    const path = join(folder, 'written.h5');
+    const few = rows.slice(0, 50);
+    await writeRecording(path, streamOf([batchOf(sensor, few)]), { sensor });
+    // Whether it aborts or only fails depends on what is in its memory, so it is tried several times.
+    for (let i = 0; i < 30; i++) {
+      const [damaged, whole, again] = await Promise.all([read(aborting), read(path), read(path)]);
+      expect(damaged.damages).toEqual([expect.stringMatching(/cannot list its datasets: /)]);
+      expect(whole).toEqual({ rows: few, damages: [] });
+      expect(again).toEqual(whole);
+    }
+  });
+
   describe('slices by the time index of the file itself', () => {
     const pauses = rows.map(([tUs, ...rest], i): EventRow => [
       5_000_000 + tUs + 9_000 * Math.floor(i / 7_000),
@@ -326,6 +404,33 @@ describe('hdf5', () => {
 
     it('Prophesee’s indexes', async () => {
       await slices(await makeEcf(pauses), pauses);
+    });
+
+    it('the same as written', async () => {
+      const path = join(folder, 'written.h5');
+      await writeRecording(path, streamOf([batchOf(sensor, pauses)]), { sensor });
+      await slices(path, pauses);
+      // As one made row by row says of the same events.
+      const rowsIn = async (of: string): Promise<unknown> => {
+        const file = new File(of, 'r');
+        const index = file.get('CD/indexes') as Dataset;
+        const content = [index.value, index.attrs.offset.value];
+        file.close();
+        return content;
+      };
+      expect(await rowsIn(path)).toEqual(await rowsIn(await makeEcf(pauses)));
+    });
+
+    it('none is written where times go back or pauses are very long', async () => {
+      for (const last of [-1, 1e15]) {
+        const events: EventRow[] = [...rows.slice(0, 10), [rows[9][0] + last, 1, 1, 1]];
+        const path = join(folder, 'written.h5');
+        await writeRecording(path, streamOf([batchOf(sensor, events)]), { sensor });
+        const file = new File(path, 'r');
+        expect((file.get('CD') as Group).keys()).toEqual(['events']);
+        file.close();
+        expect((await read(path)).rows).toEqual(events);
+      }
     });
 
     it('DSEC’s ms_to_idx', async () => {

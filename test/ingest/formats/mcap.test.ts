@@ -3,9 +3,10 @@ import { describe, expect, it } from 'vitest';
 import { mcap } from '../../../ingest/formats/mcap.js';
 import { describeFormat } from '../formatConformance.js';
 import { decodeBytes, encodeRows, type EventRow } from '../streams.js';
-import { rosRange } from './rosMessages.js';
+import { asPackets, rosRange } from './rosMessages.js';
 
 describeFormat(mcap, { ...rosRange, headerLength: 8 });
+describeFormat(asPackets(mcap), { ...rosRange, headerLength: 8 });
 
 const rows = Array.from({ length: 20_000 }, (_, i): EventRow => [i * 10, i % 300, i % 200, i & 1]);
 const sensor = { width: 346, height: 260 };

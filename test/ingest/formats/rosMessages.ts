@@ -1,4 +1,5 @@
 import { CdrWriter, EncapsulationKind } from '@foxglove/cdr';
+import type { EventFormat } from '../../../ingest/format.js';
 
 /** What `dvs_msgs/EventArray` can hold, for generated events. */
 export const rosRange = {
@@ -7,6 +8,12 @@ export const rosRange = {
   stepUs: [-(2 ** 20), 2 ** 20],
   lowestUs: 0,
 } as const;
+
+/** A bag of `event_camera_msgs/EventPacket` instead of `dvs_msgs/EventArray`. */
+export const asPackets = (format: EventFormat): EventFormat => ({
+  ...format,
+  encode: (batches, options) => format.encode(batches, { ...options, rosMessage: 'EventPacket' }),
+});
 
 /** Fields of an `event_camera_msgs/EventPacket`. */
 export interface PacketFields {

@@ -4,10 +4,11 @@ import { describe, expect, it } from 'vitest';
 import { rosbag } from '../../../ingest/formats/rosbag.js';
 import { describeFormat } from '../formatConformance.js';
 import { decodeBytes, encodeRows, type EventRow } from '../streams.js';
-import { rosRange } from './rosMessages.js';
+import { asPackets, rosRange } from './rosMessages.js';
 
 // Behind the record of the connection: a bag has no checksums, and with another type it has no events.
 describeFormat(rosbag, { ...rosRange, headerLength: 4_700 });
+describeFormat(asPackets(rosbag), { ...rosRange, headerLength: 4_700 });
 
 const sensor = { width: 346, height: 260 };
 const rows = Array.from({ length: 100_000 }, (_, i): EventRow => [

@@ -1,5 +1,6 @@
 import { rosbag2 } from '../../../ingest/formats/rosbag2.js';
 import { describeFormat } from '../formatConformance.js';
-import { rosRange } from './rosMessages.js';
+import { asPackets, rosRange } from './rosMessages.js';
 
 describeFormat(rosbag2, { ...rosRange, headerLength: 5 * 4096 });
+describeFormat(asPackets(rosbag2), { ...rosRange, headerLength: 5 * 4096 });

@@ -6,3 +6,10 @@ declare module 'lz4js' {
   const lz4: { decompressFrame: typeof decompressFrame; compress: typeof compress };
   export default lz4;
 }
+
+declare module 'lz4js/xxh32.js' {
+  /** xxHash32 of `length` bytes from `start` on. */
+  export function hash(seed: number, bytes: Uint8Array, start: number, length: number): number;
+  const xxh32: { hash: typeof hash };
+  export default xxh32;
+}
