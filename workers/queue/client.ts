@@ -91,93 +91,116 @@ export interface JobClient {
   close(): Promise<void>;
 }
 
-/** What people and programs use of the queues. */
+/** What people and programs use of the queues. A store that goes away for a while is waited for. */
 export function createJobClient(store: Datastore): JobClient {
-  const queues = new Map<QueueName, JobQueue>();
-  const queueOf = (name: QueueName): JobQueue => {
+  const queues = new Map<QueueName, Promise<JobQueue>>();
+  const queueOf = (name: QueueName): Promise<JobQueue> => {
     let queue = queues.get(name);
-    if (queue === undefined) queues.set(name, (queue = store.queue(name)));
+    if (queue === undefined) {
+      queues.set(name, (queue = store.queue(name)));
+      queue.catch(() => queues.delete(name));
+    }
     return queue;
   };
-  const flows = store.flows();
+  let flows: ReturnType<Datastore['flows']> | undefined;
   const find = async (id: string): Promise<QueuedJob> => {
     const kind = jobKinds.find(({ name }) => id.startsWith(`${name}-`));
-    const found = kind && (await queueOf(kind.queue).getJob(id));
+    const found = kind && (await (await queueOf(kind.queue)).getJob(id));
     if (found !== undefined) return found as QueuedJob;
     throw new SaccadeError('input', `no such job: ${id}`);
   };
+  /** An operation whose first attempt may have had its effect though its answer was lost. */
+  const patiently = <T>(work: (repeated: boolean) => Promise<T>): Promise<T> => {
+    let repeated = false;
+    return store.patiently(() => work(repeated).finally(() => (repeated = true)));
+  };
 
   return {
-    async submit(tree, { again = false, attempts = 5 } = {}) {
+    submit(tree, { again = false, attempts = 5 } = {}) {
       const root = flowOf(tree, attempts);
       const id = root.opts!.jobId!;
-      const queue = queueOf(root.queueName as QueueName);
-      const there = await queue.getJob(id);
-      if (there !== undefined) {
-        if (!again) return { id, added: false };
-        if (['active', 'waiting', 'delayed'].includes(await there.getState())) {
-          return { id, added: false };
+      return patiently(async (repeated) => {
+        const queue = await queueOf(root.queueName as QueueName);
+        const there = await queue.getJob(id);
+        if (there !== undefined) {
+          if (!again) return { id, added: repeated };
+          if (['active', 'waiting', 'delayed'].includes(await there.getState())) {
+            return { id, added: repeated };
+          }
+          await removeTree(root, queueOf);
         }
-        await removeTree(root, queueOf);
-      }
-      if (root.children === undefined) {
-        await queue.add(root.name, root.data as JobEnvelope, root.opts as JobsOptions);
-      } else await flows.add(root);
-      return { id, added: true };
-    },
-    job: async (id) => summary(await find(id)),
-    async list({ states = jobStates, queues: names = queueNames, limit = 100 } = {}) {
-      const types = states.flatMap((state) => typesOf[state]);
-      const found = await Promise.all(
-        names.map((name) => queueOf(name).getJobs([...types], 0, limit - 1)),
-      );
-      const jobs = found.flat().filter((job) => job !== undefined);
-      const all = await Promise.all(jobs.map((job) => summary(job as QueuedJob)));
-      return all.sort((a, b) => b.submittedMs - a.submittedMs).slice(0, limit);
-    },
-    async counts() {
-      const rows = await Promise.all(
-        queueNames.map(async (name) => {
-          const counts = await queueOf(name).getJobCounts();
-          const states = jobStates.map((state) => [
-            state,
-            typesOf[state].reduce((sum, type) => sum + (counts[type] ?? 0), 0),
-          ]);
-          return [name, Object.fromEntries(states) as Record<JobState, number>];
-        }),
-      );
-      return Object.fromEntries(rows) as Record<QueueName, Record<JobState, number>>;
-    },
-    async logs(id) {
-      const { queueName } = await find(id);
-      return (await queueOf(queueName as QueueName).getJobLogs(id)).logs;
-    },
-    async cancel(id) {
-      const job = await find(id);
-      const state = await job.getState();
-      if (state === 'completed' || state === 'failed') return 'ended before';
-      if (state !== 'active') {
-        try {
-          await job.remove({ removeChildren: false });
-          return 'removed';
-        } catch {
-          // A worker has taken it meanwhile.
+        if (root.children === undefined) {
+          await queue.add(root.name, root.data as JobEnvelope, root.opts as JobsOptions);
+        } else {
+          flows ??= store.flows();
+          flows.catch(() => (flows = undefined));
+          await (await flows).add(root);
         }
-      }
-      await job.updateData({ ...job.data, cancelled: new Date().toISOString() });
-      return 'stopping';
+        return { id, added: true };
+      });
     },
-    async retry(id) {
-      const job = await find(id);
-      if ((await job.getState()) !== 'failed') {
-        throw new SaccadeError('usage', `${id} is not dead, so there is nothing to retry`);
-      }
-      const { version, data } = job.data;
-      await job.updateData({ version, data });
-      await job.retry('failed', { resetAttemptsMade: true });
-    },
+    job: (id) => patiently(async () => summary(await find(id))),
+    list: ({ states = jobStates, queues: names = queueNames, limit = 100 } = {}) =>
+      patiently(async () => {
+        const types = states.flatMap((state) => typesOf[state]);
+        const found = await Promise.all(
+          names.map(async (name) => (await queueOf(name)).getJobs([...types], 0, limit - 1)),
+        );
+        const jobs = found.flat().filter((job) => job !== undefined);
+        const all = await Promise.all(jobs.map((job) => summary(job as QueuedJob)));
+        return all.sort((a, b) => b.submittedMs - a.submittedMs).slice(0, limit);
+      }),
+    counts: () =>
+      patiently(async () => {
+        const rows = await Promise.all(
+          queueNames.map(async (name) => {
+            const counts = await (await queueOf(name)).getJobCounts();
+            const states = jobStates.map((state) => [
+              state,
+              typesOf[state].reduce((sum, type) => sum + (counts[type] ?? 0), 0),
+            ]);
+            return [name, Object.fromEntries(states) as Record<JobState, number>];
+          }),
+        );
+        return Object.fromEntries(rows) as Record<QueueName, Record<JobState, number>>;
+      }),
+    logs: (id) =>
+      patiently(async () => {
+        const { queueName } = await find(id);
+        return (await (await queueOf(queueName as QueueName)).getJobLogs(id)).logs;
+      }),
+    cancel: (id) =>
+      patiently(async () => {
+        const job = await find(id);
+        const state = await job.getState();
+        if (state === 'completed' || state === 'failed') return 'ended before';
+        if (state !== 'active') {
+          try {
+            await job.remove({ removeChildren: false });
+            return 'removed';
+          } catch {
+            // A worker has taken it meanwhile.
+          }
+        }
+        await job.updateData({ ...job.data, cancelled: new Date().toISOString() });
+        return 'stopping';
+      }),
+    retry: (id) =>
+      patiently(async (repeated) => {
+        const job = await find(id);
+        if ((await job.getState()) !== 'failed') {
+          if (repeated) return;
+          throw new SaccadeError('usage', `${id} is not dead, so there is nothing to retry`);
+        }
+        const { version, data } = job.data;
+        await job.updateData({ version, data });
+        await job.retry('failed', { resetAttemptsMade: true });
+      }),
     async close() {
-      await Promise.all([...[...queues.values()].map((queue) => queue.close()), flows.close()]);
+      const made = await Promise.allSettled([...queues.values(), flows]);
+      await Promise.all(
+        made.map((result) => (result.status === 'fulfilled' ? result.value?.close() : undefined)),
+      );
     },
   };
 }
@@ -241,8 +264,9 @@ function hashOf(value: unknown): string {
 
 async function removeTree(
   { opts, queueName, children = [] }: FlowJob,
-  queueOf: (name: QueueName) => JobQueue,
+  queueOf: (name: QueueName) => Promise<JobQueue>,
 ): Promise<void> {
-  await (await queueOf(queueName as QueueName).getJob(opts!.jobId!))?.remove();
+  const queue = await queueOf(queueName as QueueName);
+  await (await queue.getJob(opts!.jobId!))?.remove();
   await Promise.all(children.map((child) => removeTree(child, queueOf)));
 }
