@@ -1,5 +1,5 @@
 import type { ChildProcess } from 'node:child_process';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -15,6 +15,22 @@ import { storeKinds, type TestStore } from './stores.js';
 
 const patienceMs = 300_000;
 
+// The same for all stores.
+let shared: string;
+let undisturbed: Buffer;
+beforeAll(async () => {
+  shared = await mkdtemp(join(tmpdir(), 'saccade-queue-'));
+  await writeTinySet(join(shared, 'data'));
+  const experiment = tinyExperiment(join(shared, 'data'), {
+    training: { epochs: 40, batchSize: 1, learningRate: 0.01, checkpointSteps: 5 },
+  });
+  await writeFile(join(shared, 'tiny.yaml'), JSON.stringify(experiment));
+  const { exitCode, stderr } = await runCli(['train', 'tiny.yaml', '--out', 'run'], shared, {});
+  expect(exitCode, stderr).toBe(0);
+  undisturbed = tensorsOf(await readFile(join(shared, 'run', 'last.safetensors')));
+}, patienceMs);
+afterAll(() => rm(shared, { recursive: true, force: true }));
+
 describe.each(storeKinds)('queues on $name', { timeout: patienceMs }, ({ missing, start }) => {
   const skipped = missing !== undefined;
   let folder: string;
@@ -27,11 +43,7 @@ describe.each(storeKinds)('queues on $name', { timeout: patienceMs }, ({ missing
     folder = await mkdtemp(join(tmpdir(), 'saccade-queue-'));
     store = await start(folder);
     client = await openClient(folder, store.env);
-    await writeTinySet(join(folder, 'data'));
-    const experiment = tinyExperiment(join(folder, 'data'), {
-      training: { epochs: 150, batchSize: 2, learningRate: 0.01 },
-    });
-    await writeFile(join(folder, 'tiny.yaml'), JSON.stringify(experiment));
+    await cp(join(shared, 'data'), join(folder, 'data'), { recursive: true });
   });
   afterEach(async () => {
     for (const { pid } of running.splice(0)) killNow(pid);
@@ -104,8 +116,7 @@ describe.each(storeKinds)('queues on $name', { timeout: patienceMs }, ({ missing
   it.skipIf(skipped)(
     'train across kills, cancels and stops to the weights of an undisturbed run',
     async () => {
-      await saccade('train', 'tiny.yaml', '--out', 'undisturbed');
-      const args = ['submit', 'train', 'tiny.yaml', '--out', 'disturbed'];
+      const args = ['submit', 'train', join(shared, 'tiny.yaml'), '--out', 'disturbed'];
       const { id } = await json<{ id: string }>(...args);
       /** Until it is trained, by whoever does so now, further than ever. */
       const further = async (): Promise<void> => {
@@ -139,9 +150,8 @@ describe.each(storeKinds)('queues on $name', { timeout: patienceMs }, ({ missing
       expect((await client.job(id)).state).toBe('waiting');
       startWorker();
       await until(id, ({ state }) => state === 'done');
-      const weights = async (run: string): Promise<Buffer> =>
-        tensorsOf(await readFile(join(folder, run, 'last.safetensors')));
-      expect(await weights('disturbed')).toEqual(await weights('undisturbed'));
+      const weights = await readFile(join(folder, 'disturbed', 'last.safetensors'));
+      expect(tensorsOf(weights)).toEqual(undisturbed);
     },
   );
 });

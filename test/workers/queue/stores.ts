@@ -1,9 +1,9 @@
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
-import { chownSync, readdirSync } from 'node:fs';
+import { chownSync, readdirSync, realpathSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 export type Env = Readonly<Record<string, string>>;
@@ -144,7 +144,7 @@ async function startServer(
 /** Folder of the programs of the newest PostgreSQL. */
 function postgresPrograms(): string | undefined {
   const found = spawnSync('which', ['initdb']).stdout?.toString().trim();
-  if (found) return found.replace(/\/initdb$/, '');
+  if (found) return dirname(realpathSync(found));
   const root = '/usr/lib/postgresql';
   try {
     const [newest] = readdirSync(root).sort((a, b) => Number(b) - Number(a));
