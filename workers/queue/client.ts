@@ -5,9 +5,11 @@ import type { FlowJob, JobsOptions } from 'bullmq';
 import { SaccadeError } from '../../engine/support/errors.js';
 import type { JobProgress } from '../job.js';
 import type { Datastore, JobQueue, QueuedJob } from './datastore.js';
+import { hashInputs } from './inputs.js';
 import {
   checkJobData,
   type JobEnvelope,
+  type JobKind,
   jobKinds,
   jobVersion,
   kindByName,
@@ -66,7 +68,7 @@ export interface JobSummary {
 export interface JobClient {
   /**
    * Hands over a job, or a tree of jobs of which each begins when its children are done. The name of a job is a
-   * hash of its kind and data (and of the tree below it), so what is submitted twice is done once.
+   * hash of its kind, data and inputs (and of the tree around it), so what is submitted twice is done once.
    *
    * @throws SaccadeError of kind `input` where data are not as the kind wants them.
    */
@@ -86,7 +88,7 @@ export interface JobClient {
    * taken out of its queue. Jobs that it waited for go on.
    */
   cancel(id: string): Promise<'stopping' | 'removed' | 'ended before'>;
-  /** Gives a dead job back to its queue; it goes on from what was saved. */
+  /** Gives a dead job back to its queue; it goes on from what was saved, with its inputs as they are by now. */
   retry(id: string): Promise<void>;
   close(): Promise<void>;
 }
@@ -116,8 +118,8 @@ export function createJobClient(store: Datastore): JobClient {
   };
 
   return {
-    submit(tree, { again = false, attempts = 5 } = {}) {
-      const root = flowOf(tree, attempts);
+    async submit(tree, { again = false, attempts = 5 } = {}) {
+      const root = flowOf(await seal(tree), attempts);
       const id = root.opts!.jobId!;
       return patiently(async (repeated) => {
         const queue = await queueOf(root.queueName as QueueName);
@@ -192,8 +194,7 @@ export function createJobClient(store: Datastore): JobClient {
           if (repeated) return;
           throw new SaccadeError('usage', `${id} is not dead, so there is nothing to retry`);
         }
-        const { version, data } = job.data;
-        await job.updateData({ version, data });
+        await job.updateData(await envelopeOf(kindByName(job.name), job.data.data));
         await job.retry('failed', { resetAttemptsMade: true });
       }),
     async close() {
@@ -235,18 +236,31 @@ async function summary(job: QueuedJob): Promise<JobSummary> {
   };
 }
 
+interface SealedTree {
+  readonly kind: JobKind;
+  readonly envelope: JobEnvelope;
+  readonly children: readonly SealedTree[];
+}
+
+/** Checks a tree, and hashes the inputs of each of its jobs. */
+async function seal({ kind: name, data, children = [] }: JobTree): Promise<SealedTree> {
+  const kind = kindByName(name);
+  const envelope = await envelopeOf(kind, data);
+  const below: SealedTree[] = [];
+  for (const child of children) below.push(await seal(child));
+  return { kind, envelope, children: below };
+}
+
 /** A tree as BullMQ wants it, with names that tell equal trees. Those below the root belong to this tree alone. */
-function flowOf(tree: JobTree, attempts: number): FlowJob {
-  const build = ({ kind: name, data, children = [] }: JobTree, within: string): FlowJob => {
-    const kind = kindByName(name);
-    const hash = hashOf([within, name, data]);
-    const envelope: JobEnvelope = { version: jobVersion, data: checkJobData(kind, data) };
+function flowOf(tree: SealedTree, attempts: number): FlowJob {
+  const build = ({ kind, envelope, children }: SealedTree, within: string): FlowJob => {
+    const hash = hashOf([within, kind.name, envelope]);
     return {
-      name,
+      name: kind.name,
       queueName: kind.queue,
       data: envelope,
       opts: {
-        jobId: `${name}-${hash}`,
+        jobId: `${kind.name}-${hash}`,
         attempts,
         backoff: { type: 'exponential', delay: 1000, jitter: 0.5 },
         failParentOnFailure: true,
@@ -255,7 +269,16 @@ function flowOf(tree: JobTree, attempts: number): FlowJob {
       children: children.length > 0 ? children.map((child) => build(child, hash)) : undefined,
     };
   };
-  return build(tree, hashOf(tree.children ?? []));
+  return build(tree, hashOf(tree.children));
+}
+
+async function envelopeOf(kind: JobKind, data: unknown): Promise<JobEnvelope> {
+  const checked = checkJobData(kind, data);
+  return {
+    version: jobVersion,
+    data: checked,
+    inputs: await hashInputs(kind.inputs?.(checked) ?? []),
+  };
 }
 
 function hashOf(value: unknown): string {

@@ -32,7 +32,8 @@ async function serve(): Promise<void> {
   await rm(socket, { force: true });
   const server = await serveEmbedded(db, socket);
 
-  let idleSince = Date.now();
+  // Whoever has started it comes soon.
+  let idleSince = Date.now() + startPatienceMs;
   let ending = false;
   const end = async (): Promise<void> => {
     if (ending) return;

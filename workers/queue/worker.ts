@@ -162,6 +162,7 @@ async function processJob(
         kind: job.name,
         jobId,
         data: envelope.data,
+        inputs: envelope.inputs,
         children: children.sort(([a], [b]) => (a < b ? -1 : 1)).map(([, value]) => value),
         lockFolder,
       },
