@@ -1,8 +1,7 @@
-import { createHash } from 'node:crypto';
-import { open, readFile, stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { z } from 'zod';
 import { writeFileAtomically } from '../engine/support/atomicFile.js';
-import { throwIfAborted } from './bytes.js';
+import { hashFile, hashSample } from './contentHash.js';
 import { defaultBatchLength, type EventBatch, type SensorSize, sliceBatch } from './eventBatch.js';
 import { createReport, type DecodeMark, type DecodeOptions, type LayoutOptions } from './format.js';
 
@@ -216,42 +215,4 @@ function writeFile(path: string, file: IndexFile): Promise<boolean> {
     () => true,
     () => false,
   );
-}
-
-const hashedLength = 1024 * 1024;
-const sampleCount = 16;
-const sampleLength = 16 * 1024;
-
-async function hashFile(path: string, signal?: AbortSignal): Promise<string> {
-  const hash = createHash('sha256');
-  const file = await open(path, 'r');
-  try {
-    const buffer = new Uint8Array(hashedLength);
-    for (;;) {
-      throwIfAborted(signal, path);
-      const { bytesRead } = await file.read(buffer, 0, hashedLength);
-      if (bytesRead === 0) return hash.digest('hex');
-      hash.update(buffer.subarray(0, bytesRead));
-    }
-  } finally {
-    await file.close();
-  }
-}
-
-/** Pieces evenly spread, from the first to the last byte. */
-async function hashSample(path: string, size: number): Promise<string> {
-  const hash = createHash('sha256');
-  const file = await open(path, 'r');
-  try {
-    const buffer = new Uint8Array(sampleLength);
-    const lastStart = Math.max(0, size - sampleLength);
-    for (let i = 0; i < sampleCount; i++) {
-      const start = Math.floor((lastStart * i) / (sampleCount - 1));
-      const { bytesRead } = await file.read(buffer, 0, sampleLength, start);
-      hash.update(buffer.subarray(0, bytesRead));
-    }
-    return hash.digest('hex');
-  } finally {
-    await file.close();
-  }
 }

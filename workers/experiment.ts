@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { SaccadeError } from '../engine/support/errors.js';
 import { parseConfig } from '../engine/support/parseConfig.js';
 import { datasetLayouts } from '../ingest/datasets/index.js';
-import { modelSchema } from '../models/networks/index.js';
+import { modelSchema } from '../models/networks/schema.js';
 import { trainingSchema } from '../models/training/config.js';
 import { preprocessSchema } from '../preprocess/pipeline/index.js';
 

@@ -69,16 +69,51 @@ export interface InferJob {
   readonly backend?: string;
 }
 
-export interface InferOutcome {
-  readonly file: string;
+/** What a recording shows. */
+export interface Inference {
   readonly classes: readonly string[];
   /** Name of the class of the whole recording; null where it has no window. */
   readonly prediction: string | null;
   readonly probabilities: readonly number[] | null;
-  readonly windows: readonly WindowPrediction[];
+  readonly windows: readonly NamedPrediction[];
 }
 
-/** Recognises what a recording shows, window by window and in all. */
+/** A window's prediction with the name of its class. */
+export type NamedPrediction = Omit<WindowPrediction, 'prediction'> & {
+  readonly prediction: string;
+};
+
+export interface InferContext extends JobContext {
+  readonly onWindow?: (window: WindowPrediction) => void;
+}
+
+/** Recognises what a recording shows, window by window and in all, by the mean probability. */
+export async function inferRecording(
+  loaded: LoadedModel,
+  recording: Recording,
+  context: InferContext = {},
+): Promise<Inference> {
+  const { classes } = loaded;
+  const windows: WindowPrediction[] = [];
+  for await (const window of inferWindows(loaded, recording, context)) {
+    windows.push(window);
+    context.onWindow?.(window);
+    context.onProgress?.({ phase: 'infer', done: windows.length, total: 0 });
+  }
+  const probabilities = meanProbabilities(windows) ?? null;
+  return {
+    classes,
+    prediction: probabilities === null ? null : classes[argMax(probabilities)],
+    probabilities,
+    windows: windows.map((window) => ({ ...window, prediction: classes[window.prediction] })),
+  };
+}
+
+export interface InferOutcome extends Inference {
+  readonly file: string;
+}
+
+/** Recognises what the recording in a file shows, and writes it into another one. */
 export async function inferJob(
   { checkpoint, file, out, backend, ...options }: InferJob,
   context: JobContext = {},
@@ -86,16 +121,8 @@ export async function inferJob(
   await selectBackend(backend);
   const loaded = await loadModel(checkpoint);
   try {
-    const { classes } = loaded;
     const recording = await openRecording(file, { ...options, signal: context.signal });
-    const windows: WindowPrediction[] = [];
-    for await (const window of inferWindows(loaded, recording, context)) {
-      windows.push(window);
-      context.onProgress?.({ phase: 'infer', done: windows.length, total: 0 });
-    }
-    const probabilities = meanProbabilities(windows) ?? null;
-    const prediction = probabilities === null ? null : classes[argMax(probabilities)];
-    const outcome = { file, classes, prediction, probabilities, windows };
+    const outcome = { file, ...(await inferRecording(loaded, recording, context)) };
     if (out !== undefined) {
       await writeFileAtomically(out, `${JSON.stringify(outcome, undefined, 2)}\n`);
     }

@@ -107,7 +107,7 @@ async function trainPrepared(
 
 /**
  * A folder's earlier run must be of this experiment; only the number of epochs may have changed, and how clips
- * are loaded, which changes nothing of the result.
+ * are loaded and when checkpoints are written, which changes nothing of the result.
  */
 async function requireSameRun(folder: string, wanted: RunDescription): Promise<void> {
   const found = await readDescription(folder);
@@ -119,7 +119,12 @@ async function requireSameRun(folder: string, wanted: RunDescription): Promise<v
         experiment: {
           ...experiment,
           loader: undefined,
-          training: { ...experiment.training, epochs: undefined },
+          training: {
+            ...experiment.training,
+            epochs: undefined,
+            checkpointSteps: undefined,
+            checkpointSeconds: undefined,
+          },
         },
       }),
     );

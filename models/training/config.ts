@@ -24,8 +24,10 @@ export const trainingSchema = z
     perStepLoss: share.default(0),
     /** Largest share of the old value that a running statistic keeps at each step. */
     statisticsMomentum: share.default(0.9),
-    /** Steps between checkpoints inside an epoch; 0 = at the end of each epoch only. */
+    /** Steps between checkpoints inside an epoch; 0 = not by steps. They change nothing of the result. */
     checkpointSteps: z.number().int().min(0).default(0),
+    /** Seconds of training that a crash may cost: a checkpoint follows at the next step; 0 = not by time. */
+    checkpointSeconds: z.number().min(0).default(60),
   })
   .prefault({});
 

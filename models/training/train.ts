@@ -1,9 +1,10 @@
-import { appendFile, rm } from 'node:fs/promises';
+import { appendFile, readFile, rm } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 
 import * as tf from '@tensorflow/tfjs-core';
 
+import { writeFileAtomically } from '../../engine/support/atomicFile.js';
 import { SaccadeError } from '../../engine/support/errors.js';
 import type { ClipBatch } from '../../preprocess/loader.js';
 import { makeFolders } from '../../engine/support/folders.js';
@@ -89,6 +90,7 @@ export interface TrainingResult {
 }
 
 export const checkpointNames = { last: 'last.safetensors', best: 'best.safetensors' } as const;
+const metricsName = 'metrics.jsonl';
 
 /** A mean loss of so many times that of equal probabilities for all classes is divergence, not a bad start. */
 const divergedLossRatio = 5;
@@ -115,6 +117,7 @@ export async function train(options: TrainingOptions): Promise<TrainingResult> {
         state: startTraining(flatten(model.initialise(new Initialiser(seed)))),
         progress: start,
       };
+  await keepMetrics(join(folder, metricsName), progress.epoch);
   const totalSteps = config.epochs * data.batchesPerEpoch;
   const rateAt = (step: number): number =>
     learningRateAt(step, {
@@ -130,6 +133,14 @@ export async function train(options: TrainingOptions): Promise<TrainingResult> {
       ...(withOptimiser && { optimiser: state.optimiser }),
       metadata: { experiment: options.experiment, progress },
     });
+  let savedMs = performance.now();
+  const saveLast = async (): Promise<void> => {
+    await save(lastPath, true);
+    savedMs = performance.now();
+  };
+  const isSaveDue = ({ checkpointSteps: steps, checkpointSeconds: seconds }: TrainingConfig) =>
+    (steps > 0 && progress.step % steps === 0) ||
+    (seconds > 0 && performance.now() - savedMs >= 1000 * seconds);
 
   try {
     while (progress.epoch < config.epochs) {
@@ -168,13 +179,11 @@ export async function train(options: TrainingOptions): Promise<TrainingResult> {
           loss: result.loss,
           learningRate,
         });
-        if (config.checkpointSteps > 0 && progress.step % config.checkpointSteps === 0) {
-          await save(lastPath, true);
-        }
+        if (isSaveDue(config)) await saveLast();
         // Gives signal handlers and timers a turn between two steps.
         await new Promise((resolve) => setImmediate(resolve));
         if (options.signal?.aborted) {
-          await save(lastPath, true);
+          await saveLast();
           throw new SaccadeError(
             'interrupted',
             `stopped after step ${progress.step} of ${totalSteps}; the same command resumes it`,
@@ -208,10 +217,10 @@ export async function train(options: TrainingOptions): Promise<TrainingResult> {
           ? { epoch: epoch + 1, accuracy: evaluation.accuracy, loss: evaluation.loss }
           : progress.best,
       };
-      // The selected epoch first: a run killed between the two writes repeats the epoch and selects again.
+      // A run killed between these writes repeats the epoch: it selects again and takes the last line back.
       if (better) await save(bestPath, false);
-      await save(lastPath, true);
-      await appendFile(join(folder, 'metrics.jsonl'), `${JSON.stringify(metrics)}\n`);
+      await appendFile(join(folder, metricsName), `${JSON.stringify(metrics)}\n`);
+      await saveLast();
       events.scalars(
         {
           'validation/loss': metrics.validationLoss,
@@ -244,9 +253,17 @@ export async function train(options: TrainingOptions): Promise<TrainingResult> {
 
 /** Removes what a run left in its folder, so that the next one starts from the beginning. */
 export async function clearRun(folder: string): Promise<void> {
-  for (const name of [...Object.values(checkpointNames), 'metrics.jsonl']) {
+  for (const name of [...Object.values(checkpointNames), metricsName]) {
     await rm(join(folder, name), { force: true });
   }
+}
+
+/** Takes back what a killed run has noted of epochs after its checkpoint: they come again. */
+async function keepMetrics(path: string, epochs: number): Promise<void> {
+  const text = await readFile(path, 'utf8').catch(() => '');
+  const kept = text.split('\n').slice(0, epochs);
+  const wanted = kept.map((line) => `${line}\n`).join('');
+  if (text.length > wanted.length) await writeFileAtomically(path, wanted);
 }
 
 function runStep(

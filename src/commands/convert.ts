@@ -138,7 +138,11 @@ async function convert(
   options: Options,
 ): Promise<void> {
   // Mistakes are told before anything is read.
-  const filter = await createFilter(options.filter ?? []);
+  const [{ convertEvents }, { parseFilter }] = await Promise.all([
+    import('../../workers/convert.js'),
+    import('../../preprocess/filters/index.js'),
+  ]);
+  const filters = (options.filter ?? []).map((text) => parseFilter(text));
   const target = await addressOf(output, { format: options.format });
   const toStream = target.scheme === 'stdio';
   if (target.scheme === 'file') await checkOutput(target.path, input);
@@ -161,40 +165,31 @@ async function convert(
     silent: options.json,
     stream: io.stderr,
   });
-  let read = 0;
-  const counted = tap(
-    recording.batches({
-      fromUs: options.from,
-      toUs: options.to,
-      order,
-      reuse: true,
-      signal: io.signal,
-    }),
-    (batch) => {
-      read += batch.length;
-      progress.add(batch.length);
-    },
-  );
   const signal = workSignal(io, input);
   const { compression, rosMessage } = options;
   const sink = { ...target, format: format ?? recording.format, compression, rosMessage };
-  const sensor = filter.sensorAfter(recording.sensor);
-  const written = await write(io, sink, filter.apply(counted), sensor, signal).finally(
-    progress.done,
-  );
+  const { read, written, bytes } = await convertEvents(recording, {
+    fromUs: options.from,
+    toUs: options.to,
+    order,
+    filters,
+    signal: io.signal,
+    onRead: progress.add,
+    write: (events, sensor) => write(io, sink, events, sensor, signal),
+  }).finally(progress.done);
 
-  const counts = { read, filtered: read - written.events, written: written.events };
+  const counts = { read, filtered: read - written, written };
   const document = {
     from: input,
     to: output,
     events: counts,
     backwardSteps: recording.backwardSteps,
-    bytes: written.bytes,
+    bytes,
     ...damageFields(recording.report),
   };
   const text =
     `${input} → ${output}: ${grouped(counts.read)} events read, ${grouped(counts.filtered)} ` +
-    `filtered out, ${grouped(counts.written)} written (${grouped(written.bytes)} bytes)`;
+    `filtered out, ${grouped(counts.written)} written (${grouped(bytes)} bytes)`;
   if (recording.backwardSteps > 0) {
     const done = options.sort
       ? 'events were sorted'
@@ -208,26 +203,6 @@ async function convert(
   else if (options.json) printJson(io, document);
   else print(io, text);
   warnOfDamage(io, recording);
-}
-
-interface Transform {
-  apply(batches: AsyncIterable<EventBatch>): AsyncIterable<EventBatch>;
-  /** The sensor of the events that come out. */
-  sensorAfter(sensor: SensorSize): SensorSize;
-}
-
-/** The filters in order, as one. A batch is done with when the next one comes. */
-async function createFilter(texts: readonly string[]): Promise<Transform> {
-  if (texts.length === 0) {
-    return { apply: (batches) => batches, sensorAfter: (sensor) => sensor };
-  }
-  const { parseFilter, filterStream, sensorAfterFilters } =
-    await import('../../preprocess/filters/index.js');
-  const filters = texts.map((text) => parseFilter(text));
-  return {
-    apply: (batches) => filterStream(batches, filters, { reuse: true }),
-    sensorAfter: (sensor) => sensorAfterFilters(filters, sensor),
-  };
 }
 
 async function write(

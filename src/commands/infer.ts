@@ -31,37 +31,21 @@ export const registerInfer: RegisterCommand = (program, io) => {
     .addOption(jsonOption())
     .addHelpText('after', examples(['saccade infer runs/gestures wave.es', 'what is it?']))
     .action(async (checkpoint: string, file: string, { json, backend, ...options }: Options) => {
-      const [{ selectBackend }, { loadModel }, { inferWindows, meanProbabilities }, { argMax }] =
-        await Promise.all([
-          import('../../engine/backend.js'),
-          import('../../workers/runs.js'),
-          import('../../workers/infer.js'),
-          import('../../models/evaluation/evaluate.js'),
-        ]);
+      const [{ selectBackend }, { loadModel }, { inferRecording }] = await Promise.all([
+        import('../../engine/backend.js'),
+        import('../../workers/runs.js'),
+        import('../../workers/infer.js'),
+      ]);
       await selectBackend(backend);
       const loaded = await loadModel(checkpoint);
-      const { classes } = loaded;
       const recording = await openInput(io, file, options);
-      const windows = [];
-      for await (const window of inferWindows(loaded, recording, { signal: io.signal })) {
-        windows.push(window);
-        if (!json) print(io, windowLine(window, classes));
-      }
-      const probabilities = meanProbabilities(windows) ?? null;
-      const prediction = probabilities === null ? null : classes[argMax(probabilities)];
-      if (json) {
-        printJson(io, {
-          file,
-          classes,
-          prediction,
-          probabilities,
-          windows: windows.map((window) => ({
-            ...window,
-            prediction: classes[window.prediction],
-          })),
-          ...damageFields(recording.report),
-        });
-      } else {
+      const inference = await inferRecording(loaded, recording, {
+        signal: io.signal,
+        onWindow: (window) => json || print(io, windowLine(window, loaded.classes)),
+      });
+      if (json) printJson(io, { file, ...inference, ...damageFields(recording.report) });
+      else {
+        const { prediction } = inference;
         print(io, `${file}: ${prediction ?? 'no window, so nothing to recognise'}`);
       }
       warnOfDamage(io, recording);

@@ -67,7 +67,7 @@ export const registerWorker: RegisterCommand = (program, io) => {
       ]);
       const store = await openStore(io, workspace);
       const client = createJobClient(store);
-      const worker = startQueueWorker({
+      const worker = await startQueueWorker({
         store,
         lockFolder: workspaceFolders(io, workspace).locks,
         concurrency: roles,

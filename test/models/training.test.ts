@@ -121,20 +121,37 @@ describe('training', () => {
     },
   );
 
-  it('resumes from a periodic checkpoint after a crash', async () => {
+  it.each([
+    ['every fourth step', { checkpointSteps: 4 }, 8],
+    ['after a time that each step lasts', { checkpointSeconds: 1e-6 }, 10],
+    ['after no step of this short run', {}, 6],
+  ])('loses only the steps since the last checkpoint in a crash: %s', async (_, changes, at) => {
     const whole = await run('whole');
-    const overrides = { config: config({ checkpointSteps: 4 }) };
+    const overrides = { config: config(changes) };
+    const name = `crashed${at}`;
     await expect(
-      run('crashed', {
+      run(name, {
         ...overrides,
         onStep: ({ step }: StepProgress) => {
           if (step === 11) throw new Error('power cut');
         },
       }),
     ).rejects.toThrow('power cut');
-    const resumed = await run('crashed', overrides);
-    expect(resumed.losses).toEqual(whole.losses.slice(8));
+    const resumed = await run(name, overrides);
+    expect(resumed.losses).toEqual(whole.losses.slice(at));
     expect(await weights(resumed.path)).toEqual(await weights(whole.path));
+  });
+
+  it('notes each epoch once, also one that comes again after a crash', async () => {
+    await run('noted');
+    const path = join(folder, 'noted', 'metrics.jsonl');
+    const whole = await readFile(path, 'utf8');
+    const cut = join(folder, 'notedTwice');
+    await interrupted('notedTwice', 7);
+    // As if the process had been killed between the second epoch's line, half of it, and its checkpoint.
+    await writeFile(join(cut, 'metrics.jsonl'), whole.slice(0, whole.indexOf('\n') + 30));
+    await run('notedTwice');
+    expect(await readFile(join(cut, 'metrics.jsonl'), 'utf8')).toBe(whole);
   });
 
   it('does nothing more where the run is finished', async () => {

@@ -5,9 +5,11 @@ import type { FlowJob, JobsOptions } from 'bullmq';
 import { SaccadeError } from '../../engine/support/errors.js';
 import type { JobProgress } from '../job.js';
 import type { Datastore, JobQueue, QueuedJob } from './datastore.js';
+import { hashInputs } from './inputs.js';
 import {
   checkJobData,
   type JobEnvelope,
+  type JobKind,
   jobKinds,
   jobVersion,
   kindByName,
@@ -66,7 +68,7 @@ export interface JobSummary {
 export interface JobClient {
   /**
    * Hands over a job, or a tree of jobs of which each begins when its children are done. The name of a job is a
-   * hash of its kind and data (and of the tree below it), so what is submitted twice is done once.
+   * hash of its kind, data and inputs (and of the tree around it), so what is submitted twice is done once.
    *
    * @throws SaccadeError of kind `input` where data are not as the kind wants them.
    */
@@ -86,98 +88,120 @@ export interface JobClient {
    * taken out of its queue. Jobs that it waited for go on.
    */
   cancel(id: string): Promise<'stopping' | 'removed' | 'ended before'>;
-  /** Gives a dead job back to its queue; it goes on from what was saved. */
+  /** Gives a dead job back to its queue; it goes on from what was saved, with its inputs as they are by now. */
   retry(id: string): Promise<void>;
   close(): Promise<void>;
 }
 
-/** What people and programs use of the queues. */
+/** What people and programs use of the queues. A store that goes away for a while is waited for. */
 export function createJobClient(store: Datastore): JobClient {
-  const queues = new Map<QueueName, JobQueue>();
-  const queueOf = (name: QueueName): JobQueue => {
+  const queues = new Map<QueueName, Promise<JobQueue>>();
+  const queueOf = (name: QueueName): Promise<JobQueue> => {
     let queue = queues.get(name);
-    if (queue === undefined) queues.set(name, (queue = store.queue(name)));
+    if (queue === undefined) {
+      queues.set(name, (queue = store.queue(name)));
+      queue.catch(() => queues.delete(name));
+    }
     return queue;
   };
-  const flows = store.flows();
+  let flows: ReturnType<Datastore['flows']> | undefined;
   const find = async (id: string): Promise<QueuedJob> => {
     const kind = jobKinds.find(({ name }) => id.startsWith(`${name}-`));
-    const found = kind && (await queueOf(kind.queue).getJob(id));
+    const found = kind && (await (await queueOf(kind.queue)).getJob(id));
     if (found !== undefined) return found as QueuedJob;
     throw new SaccadeError('input', `no such job: ${id}`);
+  };
+  /** An operation whose first attempt may have had its effect though its answer was lost. */
+  const patiently = <T>(work: (repeated: boolean) => Promise<T>): Promise<T> => {
+    let repeated = false;
+    return store.patiently(() => work(repeated).finally(() => (repeated = true)));
   };
 
   return {
     async submit(tree, { again = false, attempts = 5 } = {}) {
-      const root = flowOf(tree, attempts);
+      const root = flowOf(await seal(tree), attempts);
       const id = root.opts!.jobId!;
-      const queue = queueOf(root.queueName as QueueName);
-      const there = await queue.getJob(id);
-      if (there !== undefined) {
-        if (!again) return { id, added: false };
-        if (['active', 'waiting', 'delayed'].includes(await there.getState())) {
-          return { id, added: false };
+      return patiently(async (repeated) => {
+        const queue = await queueOf(root.queueName as QueueName);
+        const there = await queue.getJob(id);
+        if (there !== undefined) {
+          if (!again) return { id, added: repeated };
+          if (['active', 'waiting', 'delayed'].includes(await there.getState())) {
+            return { id, added: repeated };
+          }
+          await removeTree(root, queueOf);
         }
-        await removeTree(root, queueOf);
-      }
-      if (root.children === undefined) {
-        await queue.add(root.name, root.data as JobEnvelope, root.opts as JobsOptions);
-      } else await flows.add(root);
-      return { id, added: true };
-    },
-    job: async (id) => summary(await find(id)),
-    async list({ states = jobStates, queues: names = queueNames, limit = 100 } = {}) {
-      const types = states.flatMap((state) => typesOf[state]);
-      const found = await Promise.all(
-        names.map((name) => queueOf(name).getJobs([...types], 0, limit - 1)),
-      );
-      const jobs = found.flat().filter((job) => job !== undefined);
-      const all = await Promise.all(jobs.map((job) => summary(job as QueuedJob)));
-      return all.sort((a, b) => b.submittedMs - a.submittedMs).slice(0, limit);
-    },
-    async counts() {
-      const rows = await Promise.all(
-        queueNames.map(async (name) => {
-          const counts = await queueOf(name).getJobCounts();
-          const states = jobStates.map((state) => [
-            state,
-            typesOf[state].reduce((sum, type) => sum + (counts[type] ?? 0), 0),
-          ]);
-          return [name, Object.fromEntries(states) as Record<JobState, number>];
-        }),
-      );
-      return Object.fromEntries(rows) as Record<QueueName, Record<JobState, number>>;
-    },
-    async logs(id) {
-      const { queueName } = await find(id);
-      return (await queueOf(queueName as QueueName).getJobLogs(id)).logs;
-    },
-    async cancel(id) {
-      const job = await find(id);
-      const state = await job.getState();
-      if (state === 'completed' || state === 'failed') return 'ended before';
-      if (state !== 'active') {
-        try {
-          await job.remove({ removeChildren: false });
-          return 'removed';
-        } catch {
-          // A worker has taken it meanwhile.
+        if (root.children === undefined) {
+          await queue.add(root.name, root.data as JobEnvelope, root.opts as JobsOptions);
+        } else {
+          flows ??= store.flows();
+          flows.catch(() => (flows = undefined));
+          await (await flows).add(root);
         }
-      }
-      await job.updateData({ ...job.data, cancelled: new Date().toISOString() });
-      return 'stopping';
+        return { id, added: true };
+      });
     },
-    async retry(id) {
-      const job = await find(id);
-      if ((await job.getState()) !== 'failed') {
-        throw new SaccadeError('usage', `${id} is not dead, so there is nothing to retry`);
-      }
-      const { version, data } = job.data;
-      await job.updateData({ version, data });
-      await job.retry('failed', { resetAttemptsMade: true });
-    },
+    job: (id) => patiently(async () => summary(await find(id))),
+    list: ({ states = jobStates, queues: names = queueNames, limit = 100 } = {}) =>
+      patiently(async () => {
+        const types = states.flatMap((state) => typesOf[state]);
+        const found = await Promise.all(
+          names.map(async (name) => (await queueOf(name)).getJobs([...types], 0, limit - 1)),
+        );
+        const jobs = found.flat().filter((job) => job !== undefined);
+        const all = await Promise.all(jobs.map((job) => summary(job as QueuedJob)));
+        return all.sort((a, b) => b.submittedMs - a.submittedMs).slice(0, limit);
+      }),
+    counts: () =>
+      patiently(async () => {
+        const rows = await Promise.all(
+          queueNames.map(async (name) => {
+            const counts = await (await queueOf(name)).getJobCounts();
+            const states = jobStates.map((state) => [
+              state,
+              typesOf[state].reduce((sum, type) => sum + (counts[type] ?? 0), 0),
+            ]);
+            return [name, Object.fromEntries(states) as Record<JobState, number>];
+          }),
+        );
+        return Object.fromEntries(rows) as Record<QueueName, Record<JobState, number>>;
+      }),
+    logs: (id) =>
+      patiently(async () => {
+        const { queueName } = await find(id);
+        return (await (await queueOf(queueName as QueueName)).getJobLogs(id)).logs;
+      }),
+    cancel: (id) =>
+      patiently(async () => {
+        const job = await find(id);
+        const state = await job.getState();
+        if (state === 'completed' || state === 'failed') return 'ended before';
+        if (state !== 'active') {
+          try {
+            await job.remove({ removeChildren: false });
+            return 'removed';
+          } catch {
+            // A worker has taken it meanwhile.
+          }
+        }
+        await job.updateData({ ...job.data, cancelled: new Date().toISOString() });
+        return 'stopping';
+      }),
+    retry: (id) =>
+      patiently(async (repeated) => {
+        const job = await find(id);
+        if ((await job.getState()) !== 'failed') {
+          if (repeated) return;
+          throw new SaccadeError('usage', `${id} is not dead, so there is nothing to retry`);
+        }
+        await job.updateData(await envelopeOf(kindByName(job.name), job.data.data));
+        await job.retry('failed', { resetAttemptsMade: true });
+      }),
     async close() {
-      await Promise.all([...[...queues.values()].map((queue) => queue.close()), flows.close()]);
+      const made = await Promise.allSettled([...queues.values(), flows]);
+      await Promise.all(
+        made.map((result) => (result.status === 'fulfilled' ? result.value?.close() : undefined)),
+      );
     },
   };
 }
@@ -212,18 +236,31 @@ async function summary(job: QueuedJob): Promise<JobSummary> {
   };
 }
 
+interface SealedTree {
+  readonly kind: JobKind;
+  readonly envelope: JobEnvelope;
+  readonly children: readonly SealedTree[];
+}
+
+/** Checks a tree, and hashes the inputs of each of its jobs. */
+async function seal({ kind: name, data, children = [] }: JobTree): Promise<SealedTree> {
+  const kind = kindByName(name);
+  const envelope = await envelopeOf(kind, data);
+  const below: SealedTree[] = [];
+  for (const child of children) below.push(await seal(child));
+  return { kind, envelope, children: below };
+}
+
 /** A tree as BullMQ wants it, with names that tell equal trees. Those below the root belong to this tree alone. */
-function flowOf(tree: JobTree, attempts: number): FlowJob {
-  const build = ({ kind: name, data, children = [] }: JobTree, within: string): FlowJob => {
-    const kind = kindByName(name);
-    const hash = hashOf([within, name, data]);
-    const envelope: JobEnvelope = { version: jobVersion, data: checkJobData(kind, data) };
+function flowOf(tree: SealedTree, attempts: number): FlowJob {
+  const build = ({ kind, envelope, children }: SealedTree, within: string): FlowJob => {
+    const hash = hashOf([within, kind.name, envelope]);
     return {
-      name,
+      name: kind.name,
       queueName: kind.queue,
       data: envelope,
       opts: {
-        jobId: `${name}-${hash}`,
+        jobId: `${kind.name}-${hash}`,
         attempts,
         backoff: { type: 'exponential', delay: 1000, jitter: 0.5 },
         failParentOnFailure: true,
@@ -232,7 +269,16 @@ function flowOf(tree: JobTree, attempts: number): FlowJob {
       children: children.length > 0 ? children.map((child) => build(child, hash)) : undefined,
     };
   };
-  return build(tree, hashOf(tree.children ?? []));
+  return build(tree, hashOf(tree.children));
+}
+
+async function envelopeOf(kind: JobKind, data: unknown): Promise<JobEnvelope> {
+  const checked = checkJobData(kind, data);
+  return {
+    version: jobVersion,
+    data: checked,
+    inputs: await hashInputs(kind.inputs?.(checked) ?? []),
+  };
 }
 
 function hashOf(value: unknown): string {
@@ -241,8 +287,9 @@ function hashOf(value: unknown): string {
 
 async function removeTree(
   { opts, queueName, children = [] }: FlowJob,
-  queueOf: (name: QueueName) => JobQueue,
+  queueOf: (name: QueueName) => Promise<JobQueue>,
 ): Promise<void> {
-  await (await queueOf(queueName as QueueName).getJob(opts!.jobId!))?.remove();
+  const queue = await queueOf(queueName as QueueName);
+  await (await queue.getJob(opts!.jobId!))?.remove();
   await Promise.all(children.map((child) => removeTree(child, queueOf)));
 }

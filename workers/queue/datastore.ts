@@ -1,3 +1,5 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
 import {
   createPostgresBackend,
   createRedisBackend,
@@ -38,9 +40,16 @@ export interface Datastore {
   readonly kind: 'redis' | 'postgres' | 'embedded';
   /** For people; without secrets. */
   readonly place: string;
-  queue(name: QueueName): JobQueue;
-  worker(name: QueueName, process: Process, options: Omit<WorkerOptions, 'connection'>): JobWorker;
-  flows(): FlowProducer<IQueueBackend, unknown>;
+  queue(name: QueueName): Promise<JobQueue>;
+  /** One that has begun to take jobs. */
+  worker(
+    name: QueueName,
+    process: Process,
+    options: Omit<WorkerOptions, 'connection'>,
+  ): Promise<JobWorker>;
+  flows(): Promise<FlowProducer<IQueueBackend, unknown>>;
+  /** Does what can be done twice, and does it again where the store goes away for a while, such as to start anew. */
+  patiently<T>(work: () => Promise<T>): Promise<T>;
   /** Ends the connections; whatever was made of them must be closed before. */
   close(): Promise<void>;
 }
@@ -55,6 +64,8 @@ export interface DatastoreOptions {
   readonly telemetry?: Telemetry;
   /** Called for errors of connections, which are tried again. */
   readonly onError?: (error: Error) => void;
+  /** How long a store that is away is waited for (default 10 s). */
+  readonly patienceMs?: number;
 }
 
 /**
@@ -76,20 +87,23 @@ export async function openDatastore(options: DatastoreOptions): Promise<Datastor
   return openEmbedded(options);
 }
 
-async function openRedis(
-  url: string,
-  { prefix = 'saccade', ...options }: DatastoreOptions,
-): Promise<Datastore> {
+async function openRedis(url: string, options: DatastoreOptions): Promise<Datastore> {
+  const { prefix = 'saccade', onError } = options;
   const place = withoutSecrets(url, redisVariable);
-  // BullMQ waits for as long as the server is away.
-  const connection = new Redis(url, { maxRetriesPerRequest: null, lazyConnect: true });
-  connection.on('error', (error) => options.onError?.(error));
-  try {
-    await withPatience(connection.connect());
-  } catch (error) {
-    connection.disconnect();
-    throw unreachable(place, error);
-  }
+  const connection = await reached(place, options, async () => {
+    // BullMQ waits for as long as the server is away.
+    const made = new Redis(url, { maxRetriesPerRequest: null, lazyConnect: true });
+    let last: Error | undefined;
+    made.on('error', (error) => onError?.((last = error)));
+    try {
+      await made.connect();
+      return made;
+    } catch (error) {
+      made.disconnect();
+      // What ioredis throws says no more than that the connection is closed.
+      throw last ?? error;
+    }
+  });
   return datastore(
     'redis',
     place,
@@ -106,23 +120,10 @@ async function openRedis(
 async function openPostgresServer(url: string, options: DatastoreOptions): Promise<Datastore> {
   const place = withoutSecrets(url, databaseVariable);
   const connection = { connectionString: url, max: poolSize, migrate: true };
-  const store = datastore(
-    'postgres',
-    place,
-    withBackend(createPostgresBackend) as Classes,
-    { connection },
-    {},
-    options,
-    () => Promise.resolve(),
-  );
-  const probe = store.queue('ingest');
-  try {
-    await withPatience(probe.waitUntilReady());
-  } catch (error) {
-    throw unreachable(place, error);
-  } finally {
-    await probe.close();
-  }
+  const backend = withBackend(createPostgresBackend) as Classes;
+  const ended = (): Promise<void> => Promise.resolve();
+  const store = datastore('postgres', place, backend, { connection }, {}, options, ended);
+  await reached(place, options, async () => (await store.queue('ingest')).close());
   return store;
 }
 
@@ -152,32 +153,52 @@ function datastore(
   { Queue, Worker, FlowProducer }: Classes,
   base: { readonly connection: unknown; readonly prefix?: string },
   workerBase: Partial<WorkerOptions>,
-  { telemetry, onError }: DatastoreOptions,
+  options: DatastoreOptions,
   close: () => Promise<void>,
 ): Datastore {
-  const shared = { ...base, telemetry };
-  // A store that is away for a while is no reason to end: BullMQ tries again.
-  const listen = <T extends { on(event: 'error', listener: (error: Error) => void): unknown }>(
-    made: T,
-  ): T => {
-    made.on('error', (error) => onError?.(error));
-    return made;
-  };
+  const shared = { ...base, telemetry: options.telemetry };
+  const patiently = <T>(work: () => Promise<T>): Promise<T> => retried(options, work);
+  /** What BullMQ makes while the store is away stays of no use, so that it is made anew. */
+  const ready = <T extends Made>(make: () => T): Promise<T> =>
+    patiently(async () => {
+      const made = make();
+      // A store that is away for a while is no reason to end: BullMQ tries again.
+      made.on('error', (error) => options.onError?.(error));
+      try {
+        await withPatience(made.waitUntilReady(), options);
+        return made;
+      } catch (error) {
+        made.close().catch(() => undefined);
+        throw error;
+      }
+    });
   return {
     kind,
     place,
-    queue: (name) => listen(new Queue<JobEnvelope, PlainObject>(name, shared)) as JobQueue,
-    worker: (name, process, options) =>
-      listen(
-        new Worker<JobEnvelope, PlainObject>(
-          name,
-          (job, token) => process(job as unknown as QueuedJob, token ?? ''),
-          { ...shared, runRetryDelay: 1000, ...workerBase, ...options },
-        ),
-      ) as unknown as JobWorker,
-    flows: () => listen(new FlowProducer(shared)),
+    queue: (name) =>
+      ready(() => new Queue<JobEnvelope, PlainObject>(name, shared) as unknown as JobQueue),
+    worker: async (name, process, settings) => {
+      const worker = await ready(
+        () =>
+          new Worker<JobEnvelope, PlainObject>(
+            name,
+            (job, token) => process(job as unknown as QueuedJob, token ?? ''),
+            { ...shared, autorun: false, runRetryDelay: 1000, ...workerBase, ...settings },
+          ) as unknown as JobWorker,
+      );
+      worker.run().catch((error: Error) => options.onError?.(error));
+      return worker;
+    },
+    flows: () => ready(() => new FlowProducer(shared)),
+    patiently,
     close,
   };
+}
+
+interface Made {
+  on(event: 'error', listener: (error: Error) => void): unknown;
+  waitUntilReady(): Promise<unknown>;
+  close(): Promise<unknown>;
 }
 
 /** The address without user and password, for messages. */
@@ -190,9 +211,39 @@ function withoutSecrets(url: string, field: string): string {
   }
 }
 
-const patienceMs = 10_000;
+type Patience = Pick<DatastoreOptions, 'patienceMs'>;
+const defaultPatienceMs = 10_000;
+const retryMs = 200;
 
-async function withPatience<T>(work: Promise<T>): Promise<T> {
+/** Tries again while the store is away. */
+async function retried<T>(
+  { patienceMs = defaultPatienceMs }: Patience,
+  work: () => Promise<T>,
+): Promise<T> {
+  const end = Date.now() + patienceMs;
+  for (;;) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!isAway(error) || Date.now() > end) throw error;
+      await sleep(retryMs);
+    }
+  }
+}
+
+/** What systems, PostgreSQL (by its codes), node-postgres and ioredis say where the other side is gone, or starts. */
+function isAway(error: unknown): boolean {
+  const { code = '', message = '' } = error as { code?: string; message?: string };
+  return (
+    /^(ECONNREFUSED|ECONNRESET|EPIPE|ENOENT|ETIMEDOUT|08...|57P0[123])$/.test(code) ||
+    /connection (is closed|terminated|ended)|connection error|not queryable/i.test(message)
+  );
+}
+
+async function withPatience<T>(
+  work: Promise<T>,
+  { patienceMs = defaultPatienceMs }: Patience,
+): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(
@@ -201,6 +252,18 @@ async function withPatience<T>(work: Promise<T>): Promise<T> {
     );
   });
   return Promise.race([work, late]).finally(() => clearTimeout(timer));
+}
+
+async function reached<T>(
+  place: string,
+  options: DatastoreOptions,
+  connect: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await withPatience(retried(options, connect), options);
+  } catch (error) {
+    throw unreachable(place, error);
+  }
 }
 
 function unreachable(place: string, error: unknown): SaccadeError {

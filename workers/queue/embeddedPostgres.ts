@@ -1,13 +1,15 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { chmod, lstat, mkdir, readFile } from 'node:fs/promises';
-import { createConnection } from 'node:net';
+import { createConnection, type Socket } from 'node:net';
 import { tmpdir, userInfo } from 'node:os';
 import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 import { SaccadeError } from '../../engine/support/errors.js';
 import { makeFolders } from '../../engine/support/folders.js';
+import { sslQuestion } from './embeddedServer.js';
 
 /** An embedded PostgreSQL (PGlite) that the processes of a workspace share. */
 export interface EmbeddedPostgres {
@@ -26,14 +28,15 @@ export const socketName = '.s.PGSQL.5432';
 /** What went wrong in the host, in the database's folder. */
 export const logName = 'host.log';
 
-const startPatienceMs = 30_000;
-const watchMs = 1000;
+/** Patience with a host that starts, of those who wait for it and of one that waits for its forerunner's end. */
+export const startPatienceMs = 30_000;
+const retryMs = 1000;
 
 /**
  * Connects to the database in a folder. One process at a time may have it open, the host: it is started here
  * where there is none, outlives whoever started it, and ends by itself when nobody has been connected for a
- * while. Killed, it is started again within a second by whoever is still connected, and PostgreSQL's log brings
- * back every job.
+ * while. Whoever opens it stays connected, so it does not end under them. Killed, it is started again at once by
+ * whoever was connected, and PostgreSQL's log brings back every job.
  *
  * @throws SaccadeError of kind `environment` where the host cannot be started.
  */
@@ -41,29 +44,49 @@ export async function openEmbeddedPostgres(folder: string): Promise<EmbeddedPost
   const data = resolve(folder);
   await makeFolders(data);
   const host = await socketFolder(data);
-  const socket = join(host, socketName);
-  await ensureHost(data, socket);
-  let starting: Promise<void> | undefined;
-  const timer = setInterval(() => {
-    starting ??= ensureHost(data, socket)
-      .catch(() => undefined)
-      .finally(() => (starting = undefined));
-  }, watchMs);
-  timer.unref();
+  const path = join(host, socketName);
+  let closed = false;
+  let held = await holdHost(data, path);
+  let holding: Promise<void> | undefined;
+  const keep = async (): Promise<void> => {
+    while (!closed) {
+      try {
+        held = await holdHost(data, path, () => closed);
+        stay();
+        return;
+      } catch {
+        await sleep(retryMs);
+      }
+    }
+  };
+  const stay = (): void => {
+    held.unref();
+    held.once('close', () => (holding = keep()));
+    if (closed) held.destroy();
+  };
+  stay();
   return {
     connection: { host, user: 'postgres', password: 'postgres', database: 'postgres' },
     close: async () => {
-      clearInterval(timer);
-      await starting;
+      closed = true;
+      held.destroy();
+      await holding;
     },
   };
 }
 
-async function ensureHost(data: string, socket: string): Promise<void> {
+/** A connection to the host, which lives for as long as one is held. Starts it where there is none. */
+async function holdHost(
+  data: string,
+  path: string,
+  given: () => boolean = () => false,
+): Promise<Socket> {
   const end = Date.now() + startPatienceMs;
   let child: ChildProcess | undefined;
-  while (!(await answers(socket))) {
-    if (Date.now() > end || (child?.exitCode ?? 0) > 0) {
+  for (;;) {
+    const held = await reachHost(path);
+    if (held !== undefined) return held;
+    if (Date.now() > end || (child?.exitCode ?? 0) > 0 || given()) {
       const log = await readFile(join(data, logName), 'utf8').catch(() => '');
       const reason = log.trim().split('\n').at(-1) || 'no answer';
       throw new SaccadeError('environment', `the embedded database does not start: ${reason}`, {
@@ -72,10 +95,24 @@ async function ensureHost(data: string, socket: string): Promise<void> {
     }
     // Another process may have started one that ended meanwhile; one that finds another leaves.
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) {
-      child = startHost(data, socket);
+      child = startHost(data, path);
     }
-    await new Promise((done) => setTimeout(done, 100));
+    await sleep(100);
   }
+}
+
+/**
+ * A connection to a host that serves; undefined where none does. One that is about to end takes no connection
+ * any more, though its socket may still be there: only an answer tells.
+ */
+export function reachHost(path: string): Promise<Socket | undefined> {
+  return new Promise((done) => {
+    const connection = createConnection(path);
+    connection.once('connect', () => connection.write(sslQuestion));
+    connection.once('data', () => done(connection));
+    connection.on('error', () => connection.destroy());
+    connection.once('close', () => done(undefined));
+  });
 }
 
 function startHost(data: string, socket: string): ChildProcess {
@@ -87,17 +124,6 @@ function startHost(data: string, socket: string): ChildProcess {
   child.on('error', () => undefined);
   child.unref();
   return child;
-}
-
-function answers(socket: string): Promise<boolean> {
-  return new Promise((done) => {
-    const connection = createConnection(socket);
-    const finish = (is: boolean) => (): void => {
-      connection.destroy();
-      done(is);
-    };
-    connection.once('connect', finish(true)).once('error', finish(false));
-  });
 }
 
 /** A folder of this user alone for the socket. Paths of sockets are short, those of workspaces need not be. */

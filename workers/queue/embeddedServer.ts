@@ -6,6 +6,8 @@ import type { PGlite } from '@electric-sql/pglite';
 const sslRequest = 80_877_103;
 const gssRequest = 80_877_104;
 const cancelRequest = 80_877_102;
+/** "Do you speak TLS?", which a server answers at once (with one letter), so that it tells whether one serves. */
+export const sslQuestion = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47]);
 /** Types of the messages that end what a client sends before it waits for an answer: Query, Sync, password. */
 const endsOfBatch: readonly number[] = [0x51, 0x53, 0x70];
 const terminate = 0x58;

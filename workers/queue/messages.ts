@@ -1,5 +1,6 @@
 import type { ErrorKind, ErrorPlace } from '../../engine/support/errors.js';
 import type { JobProgress } from '../job.js';
+import type { InputHashes } from './inputs.js';
 import type { PlainObject } from './kinds/index.js';
 
 /** What a slot's process is asked to do. */
@@ -7,6 +8,7 @@ export interface SlotJob {
   readonly kind: string;
   readonly jobId: string;
   readonly data: PlainObject;
+  readonly inputs: InputHashes;
   readonly children: readonly PlainObject[];
   /** Folder of the locks that keep two processes from making the same thing at once. */
   readonly lockFolder: string;

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { removeTemporaries } from '../../engine/support/atomicFile.js';
 import { SaccadeError } from '../../engine/support/errors.js';
 import { processLock } from '../../engine/support/processLock.js';
+import { checkInputs } from './inputs.js';
 import { type PlainObject, kindByName } from './kinds/index.js';
 import type { FromSlot, SentError, SlotJob, ToSlot } from './messages.js';
 
@@ -43,7 +44,7 @@ async function work(job: SlotJob): Promise<void> {
 }
 
 async function run(
-  { kind: name, jobId, data, children, lockFolder }: SlotJob,
+  { kind: name, jobId, data, inputs, children, lockFolder }: SlotJob,
   signal: AbortSignal,
 ): Promise<PlainObject> {
   const kind = kindByName(name);
@@ -60,6 +61,7 @@ async function run(
   let sentAt = 0;
   let phase: string | undefined;
   try {
+    await checkInputs(inputs);
     return await kind.run(data, {
       jobId,
       children,

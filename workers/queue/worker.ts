@@ -54,19 +54,18 @@ const mostStalls = 50;
 const lasting: readonly (string | undefined)[] = ['usage', 'input', 'config', 'result', 'diverged'];
 
 /** Takes jobs from queues and computes each in a process of its own. */
-export function startQueueWorker(options: QueueWorkerOptions): QueueWorker {
+export async function startQueueWorker(options: QueueWorkerOptions): Promise<QueueWorker> {
   const { store, concurrency, lockMs = 30_000 } = options;
   const stopping = new AbortController();
   const active = new Set<string>();
   const pools: Slot[][] = [];
   const workers: JobWorker[] = [];
   const lookups: JobQueue[] = [];
-  for (const [name, count] of Object.entries(concurrency) as [QueueName, number][]) {
-    if (count < 1) continue;
+  const serve = async (name: QueueName, count: number): Promise<void> => {
     const slots = Array.from({ length: count }, () => new Slot(options));
     pools.push(slots);
     const free = [...slots];
-    const lookup = store.queue(name);
+    const lookup = await store.queue(name);
     lookups.push(lookup);
     const process = async (job: QueuedJob, token: string): Promise<PlainObject> => {
       const slot = free.pop()!;
@@ -80,14 +79,18 @@ export function startQueueWorker(options: QueueWorkerOptions): QueueWorker {
       }
     };
     workers.push(
-      store.worker(name, process, {
+      await store.worker(name, process, {
         concurrency: count,
         lockDuration: lockMs,
         stalledInterval: lockMs,
         maxStalledCount: mostStalls,
       }),
     );
-  }
+  };
+  const served = (Object.entries(concurrency) as [QueueName, number][]).filter(
+    ([, count]) => count > 0,
+  );
+  await Promise.all(served.map(([name, count]) => serve(name, count)));
 
   let closed: Promise<void> | undefined;
   const close = async (drainMs: number): Promise<void> => {
@@ -116,7 +119,7 @@ async function processJob(
   token: string,
   slot: Slot,
   lookup: JobQueue,
-  { lockFolder, onEvent }: QueueWorkerOptions,
+  { store, lockFolder, onEvent }: QueueWorkerOptions,
   stopping: AbortSignal,
 ): Promise<PlainObject> {
   const jobId = job.id!;
@@ -151,12 +154,15 @@ async function processJob(
       .catch(() => undefined);
   }, cancelCheckMs);
   try {
-    const children = Object.entries(await job.getChildrenValues<PlainObject>());
+    const children = Object.entries(
+      await store.patiently(() => job.getChildrenValues<PlainObject>()),
+    );
     const result = await slot.run(
       {
         kind: job.name,
         jobId,
         data: envelope.data,
+        inputs: envelope.inputs,
         children: children.sort(([a], [b]) => (a < b ? -1 : 1)).map(([, value]) => value),
         lockFolder,
       },

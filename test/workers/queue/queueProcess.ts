@@ -1,67 +1,44 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { createServer } from 'node:net';
-import { resolve } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readdir, readFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+
+import type { JobClient } from '../../../workers/queue/client.js';
+import type { Env } from './stores.js';
 
 const cli = resolve('dist/src/cli.js');
 
-/** A Redis of the test's own; undefined where none is installed. */
-export interface OwnRedis {
-  readonly url: string;
-  start(): Promise<void>;
-  kill(): Promise<void>;
+/** A module of the build, which finds the scripts that it starts as processes. */
+export async function built<T>(path: string): Promise<T> {
+  return (await import(pathToFileURL(resolve('dist', path)).href)) as T;
 }
 
-export const redisInstalled = spawnSync('redis-server', ['--version']).status === 0;
-
-export async function ownRedis(folder: string): Promise<OwnRedis> {
-  const port = await freePort();
-  let child: ChildProcess | undefined;
+/** A client of the queues that a command in `folder` uses. */
+export async function openClient(folder: string, env: Env): Promise<JobClient> {
+  const [{ openDatastore }, { createJobClient }] = await Promise.all([
+    built<typeof import('../../../workers/queue/datastore.js')>('workers/queue/datastore.js'),
+    built<typeof import('../../../workers/queue/client.js')>('workers/queue/client.js'),
+  ]);
+  const store = await openDatastore({
+    env,
+    folder: join(folder, '.saccade', 'queue'),
+    patienceMs: 60_000,
+  });
+  const client = createJobClient(store);
   return {
-    url: `redis://127.0.0.1:${port}`,
-    async start() {
-      child = spawn(
-        'redis-server',
-        ['--port', `${port}`, '--bind', '127.0.0.1', '--dir', folder, '--save', '']
-          // Nothing that Redis has answered for is lost when it is killed.
-          .concat(['--appendonly', 'yes', '--appendfsync', 'always']),
-        { stdio: 'ignore' },
-      );
-      for (let i = 0; i < 100; i++) {
-        if (
-          spawnSync('redis-cli', ['-p', `${port}`, 'ping'])
-            .stdout.toString()
-            .trim() === 'PONG'
-        )
-          return;
-        await sleep(100);
-      }
-      throw new Error('redis-server does not answer');
-    },
-    async kill() {
-      if (child === undefined) return;
-      const ended = new Promise((done) => child!.once('exit', done));
-      child.kill('SIGKILL');
-      await ended;
+    ...client,
+    close: async () => {
+      await client.close();
+      await store.close();
     },
   };
 }
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
-  const { port } = server.address() as { port: number };
-  await new Promise((done) => server.close(done));
-  return port;
-}
-
-export type Env = Readonly<Record<string, string>>;
 
 /** A `saccade` process that goes on until it is stopped. */
 export function startCli(args: readonly string[], cwd: string, env: Env): ChildProcess {
   return spawn(process.execPath, [cli, ...args], {
     cwd,
-    env: { PATH: process.env.PATH, PWD: cwd, SACCADE_THREADS: '1', ...env },
+    env: environment(cwd, env),
     stdio: ['ignore', 'ignore', 'ignore'],
   });
 }
@@ -76,7 +53,7 @@ export function runCli(args: readonly string[], cwd: string, env: Env): Promise<
   return new Promise((done, reject) => {
     const child = spawn(process.execPath, [cli, ...args], {
       cwd,
-      env: { PATH: process.env.PATH, PWD: cwd, SACCADE_THREADS: '1', ...env },
+      env: environment(cwd, env),
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     let stdout = '';
@@ -86,4 +63,40 @@ export function runCli(args: readonly string[], cwd: string, env: Env): Promise<
     child.on('error', reject);
     child.on('close', (exitCode) => done({ exitCode, stdout, stderr }));
   });
+}
+
+function environment(cwd: string, env: Env): NodeJS.ProcessEnv {
+  return { PATH: process.env.PATH, PWD: cwd, SACCADE_THREADS: '1', ...env };
+}
+
+/** Process numbers of the slots of workers that work in a folder. */
+export async function slotsOf(folder: string): Promise<readonly number[]> {
+  const found: number[] = [];
+  for (const name of await readdir('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      const args = await readFile(`/proc/${name}/cmdline`, 'utf8');
+      const environ = await readFile(`/proc/${name}/environ`, 'utf8');
+      if (args.includes('slotProcess.js') && environ.includes(`PWD=${folder}\0`)) {
+        found.push(Number(name));
+      }
+    } catch {
+      // It has ended meanwhile, or is somebody else's.
+    }
+  }
+  return found;
+}
+
+/** `kill -9`, of whatever has not ended meanwhile. */
+export function killNow(pid: number | undefined): void {
+  try {
+    if (pid !== undefined) process.kill(pid, 'SIGKILL');
+  } catch {
+    // It has.
+  }
+}
+
+/** Tensors of a checkpoint only: its metadata may hold the folder. */
+export function tensorsOf(file: Buffer): Buffer {
+  return file.subarray(8 + Number(file.readBigUInt64LE(0)));
 }

@@ -16,6 +16,7 @@ export const convertKind = defineKind({
     inFormat: z.string().optional(),
     sensor: sensorSchema.optional(),
   }),
+  inputs: ({ from }) => [from],
   resource: ({ to }) => to,
   run: async (data, context) => {
     const { convertJob } = await import('../../convert.js');

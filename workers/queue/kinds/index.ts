@@ -1,6 +1,7 @@
 import { z } from 'zod';
 
 import { SaccadeError } from '../../../engine/support/errors.js';
+import type { InputHashes } from '../inputs.js';
 import { collectKind } from './collect.js';
 import { convertKind } from './convert.js';
 import { evaluateKind } from './evaluate.js';
@@ -40,6 +41,7 @@ export const jobVersion = 1;
 export interface JobEnvelope {
   readonly version: typeof jobVersion;
   readonly data: PlainObject;
+  readonly inputs: InputHashes;
   /** When someone asked to stop it, ISO 8601. */
   readonly cancelled?: string;
 }
@@ -50,6 +52,7 @@ export const largestJob = 65_536;
 const envelopeSchema = z.strictObject({
   version: z.literal(jobVersion, { error: `expected version ${jobVersion}` }),
   data: z.record(z.string(), z.unknown()),
+  inputs: z.record(z.string(), z.string()).default({}),
   cancelled: z.string().optional(),
 });
 

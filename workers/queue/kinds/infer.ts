@@ -15,6 +15,7 @@ export const inferKind = defineKind({
     sensor: sensorSchema.optional(),
     backend: z.string().optional(),
   }),
+  inputs: ({ checkpoint, file }) => [checkpoint, file],
   resource: ({ out }) => out,
   run: async (data, context) => {
     const { inferJob } = await import('../../infer.js');

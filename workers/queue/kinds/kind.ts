@@ -27,6 +27,8 @@ export interface JobKind<Data = unknown> {
   readonly summary: string;
   /** Data hold references (paths, settings), never events. */
   readonly schema: z.ZodType<Data>;
+  /** Files that it reads: where one is another than when the job was submitted, it is another job. */
+  inputs?(data: Data): readonly string[];
   /** The file or folder that two jobs must not write at the same time; none where whatever is made appears whole. */
   resource?(data: Data): string;
   /**

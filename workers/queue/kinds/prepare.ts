@@ -22,6 +22,7 @@ export const prepareKind = defineKind({
     window: windowSchema,
     cacheFolder: pathSchema,
   }),
+  inputs: ({ path }) => [path],
   run: async ({ path, sensor, range, part, filters, window, cacheFolder }, { signal }) => {
     const { cachedWindows } = await import('../../../preprocess/cache/index.js');
     const { parseFilter } = await import('../../../preprocess/filters/index.js');

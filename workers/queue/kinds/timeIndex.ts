@@ -7,6 +7,7 @@ export const indexKind = defineKind({
   queue: 'ingest',
   summary: 'makes the time index beside a recording',
   schema: z.strictObject({ path: pathSchema, sensor: sensorSchema.optional() }),
+  inputs: ({ path }) => [path],
   resource: ({ path }) => `${path}.idx`,
   run: async ({ path, sensor }, { signal }) => {
     const { openRecording } = await import('../../../ingest/recording.js');
