@@ -44,15 +44,13 @@ export function requireWhole(
  * Runs a mixer part by part as its form says, for mixers that compute one part at once given the state
  * before it. Padding's output is set to 0 here; that it isn't read is up to `run`.
  *
- * @param usual the form where `options` names none.
  * @param run gives a part's output and the state after it.
  */
 export function inSegments(
   x: tf.Tensor,
   state: ClipState | undefined,
   shape: MixerShape,
-  usual: MixerForm,
-  { form = usual, chunk, mask }: MixerOptions,
+  { form = 'parallel', chunk, mask }: MixerOptions,
   run: (
     segment: Segment,
     state: StateTree | undefined,

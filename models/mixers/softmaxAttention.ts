@@ -84,7 +84,7 @@ export const softmaxAttention = defineMixer({
         ),
       apply(parameters, x, state, _, options = {}) {
         requireWhole(causal, state, options.form);
-        return inSegments(x, state, shape, 'parallel', options, (segment, before) => {
+        return inSegments(x, state, shape, options, (segment, before) => {
           const { output, state: after } = attend(
             parameters as ParameterTree & Parameters,
             segment.x,

@@ -265,8 +265,8 @@ export function describeMixer(
         tf.mul(some, 1e-6),
       ];
       for (const x of inputs) {
-        for (const options of allForms(length)) {
-          const { output, state } = run(subject, x, options);
+        for (const form of subject.mixer.forms) {
+          const { output, state } = run(subject, x, { form });
           expect(isFinite(output)).toBe(true);
           for (const tensor of flatten(state.layers as ParameterTree).values()) {
             expect(isFinite(tensor)).toBe(true);
@@ -282,7 +282,7 @@ export function describeMixer(
       const own = randomTokens(1, count, shape, 8);
       for (const options of allForms(length)) {
         const alone = run(subject, own, options);
-        const paddings = [0, 1, 50].map((scale, i) =>
+        const paddings = [0, 50].map((scale, i) =>
           tf.mul(randomTokens(1, length - count, shape, 9 + i), scale),
         );
         for (const padding of paddings) {
@@ -355,7 +355,8 @@ export function describeMixer(
             return (above - below) / (2 * step);
           };
           // Richardson's extrapolation cancels the curvature's part of the error.
-          const numeric = (4 * difference(5e-3) - difference(1e-2)) / 3;
+          const step = Math.min(5e-3, 0.05 / slope);
+          const numeric = (4 * difference(step) - difference(2 * step)) / 3;
           expect(Math.abs(numeric - slope), path).toBeLessThan(2e-3 + 0.02 * slope);
         });
       });
