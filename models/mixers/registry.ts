@@ -2,11 +2,18 @@ import { z } from 'zod';
 
 import { SaccadeError } from '../../engine/support/errors.js';
 import { linearPresets } from './linear/presets.js';
+import { selectiveStateSpace } from './linear/selectiveStateSpace.js';
+import { spikMambaAttention } from './linear/spikMambaAttention.js';
 import { softmaxAttention } from './softmaxAttention.js';
 import type { MixerDefinition, MixerShape, TokenMixer } from './tokenMixer.js';
 
 /** Every mixer that a configuration can name: one line each. */
-export const mixers: readonly MixerDefinition[] = [softmaxAttention, ...linearPresets];
+export const mixers: readonly MixerDefinition[] = [
+  softmaxAttention,
+  ...linearPresets,
+  selectiveStateSpace,
+  spikMambaAttention,
+];
 
 /** What a configuration says of a mixer: its name, and settings that differ from its own. */
 export const mixerSchema = z.discriminatedUnion(

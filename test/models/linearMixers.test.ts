@@ -32,3 +32,18 @@ for (const name of ['nalaFormer', 'flowformer', 'inLine', 'lightNet', 'hedgehog'
     shape: frames,
   });
 }
+
+describeMixer('selectiveStateSpace', {
+  config: { name: 'selectiveStateSpace', states: 3, deltaRank: 2 },
+});
+describeMixer('selectiveStateSpace over patches', {
+  config: { name: 'selectiveStateSpace', states: 3, deltaRank: 2, expand: 1 },
+  shape: frames,
+});
+for (const windowFrames of [0, 1, 2]) {
+  describeMixer(`spikMambaAttention, windows of ${windowFrames} frames`, {
+    config: { name: 'spikMambaAttention', windowFrames },
+    smooth: { name: 'spikMambaAttention', windowFrames, smooth: true },
+    shape: frames,
+  });
+}

@@ -27,7 +27,15 @@ import { memories } from './memories/index.js';
 import { hebbBothWays } from './memories/hebb.js';
 import { normalisers } from './normalisers/index.js';
 import { positions } from './positions/index.js';
-import type { MemoryInput, Mix, Products, Segment, Sizes, Slot } from './slots.js';
+import {
+  split,
+  type MemoryInput,
+  type Mix,
+  type Products,
+  type Segment,
+  type Sizes,
+  type Slot,
+} from './slots.js';
 
 function namesOf<K extends string>(table: Readonly<Record<K, unknown>>): [K, ...K[]] {
   return Object.keys(table) as [K, ...K[]];
@@ -372,19 +380,14 @@ export function createCell(name: string, settings: CellSettings, shape: MixerSha
         add(map.products(here));
         add(decay?.products(here));
         add(local?.products(here, before));
-        for (const memory of normaliser.memories) {
-          const spikes = map.spikes === true;
-          const both = 2 * here * memory.features * memory.values;
+        for (const { of, ...memory } of normaliser.memories) {
+          const spikes =
+            map.spikes === true && (of === 'plain' || (of === 'placed' && position === undefined));
+          const kind = { ...memory, spikes, decays: decay !== undefined };
           add(
             causal
-              ? update.products(
-                  here,
-                  before,
-                  { ...memory, perChannel: decay?.perChannel ?? false },
-                  form,
-                  spikes,
-                )
-              : { macs: spikes ? 0 : both, synapses: spikes ? both : 0 },
+              ? update.products(here, before, kind, form)
+              : split(spikes, 2 * here * memory.features * memory.values, 0),
             heads,
           );
         }

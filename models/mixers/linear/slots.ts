@@ -13,6 +13,10 @@ export interface Products {
 
 export const noProducts: Products = { macs: 0, synapses: 0 };
 
+/** Products of queries or keys, which may be spikes, and others. */
+export const split = (spikes: boolean, withSpikes: number, others: number): Products =>
+  spikes ? { macs: others, synapses: withSpikes } : { macs: withSpikes + others, synapses: 0 };
+
 /** What a slot is built for. */
 export interface Sizes extends MixerShape {
   /** Features of a head's queries and keys, before the feature map. */
@@ -95,6 +99,15 @@ export interface MemoryInput extends QueryKey {
   readonly position: number;
 }
 
+/** What a memory's products are counted for. */
+export interface MemorySizes {
+  readonly features: number;
+  readonly values: number;
+  readonly decays: boolean;
+  /** Whether its queries and keys are spikes. */
+  readonly spikes: boolean;
+}
+
 /** How a memory is written and read. */
 export interface MemoryUpdate extends Slot {
   /** Whether writes have a strength of their own. */
@@ -114,13 +127,7 @@ export interface MemoryUpdate extends Slot {
     form: MixerForm,
   ): { out: tf.Tensor; state: StateTree };
   /** Of `tokens` after `before` others, for one head of `features` × `values`. */
-  products(
-    tokens: number,
-    before: number,
-    sizes: { readonly features: number; readonly values: number; readonly perChannel: boolean },
-    form: MixerForm,
-    spikes: boolean,
-  ): Products;
+  products(tokens: number, before: number, sizes: MemorySizes, form: MixerForm): Products;
   /** Values of its state for one head. */
   memoryValues(tokens: number, features: number, values: number): number;
   /** The same memory as a linear system, and what is read from that system's outputs. */
@@ -146,8 +153,12 @@ export interface Normaliser extends Slot {
     state: StateTree | undefined,
     segment: Segment,
   ): Stateful<{ readonly out: tf.Tensor }>;
-  /** The memories that it has per head: their features and values. */
-  readonly memories: readonly { readonly features: number; readonly values: number }[];
+  /** The memories that it has per head: their features and values, and whose queries and keys they take. */
+  readonly memories: readonly {
+    readonly features: number;
+    readonly values: number;
+    readonly of: 'placed' | 'plain' | 'ones';
+  }[];
 }
 
 /** What looks at a token's neighbours: before the memory, or beside it. */

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 
-import type { MemoryInput, MemoryUpdate } from '../slots.js';
+import { split, type MemoryInput, type MemoryUpdate } from '../slots.js';
 import { cumulated, decayBetween } from './masks.js';
 
 /** Of scores that take no part. */
@@ -68,12 +68,10 @@ export const chunkAverage = (size: number): MemoryUpdate => ({
       },
     };
   },
-  products(tokens, before, { features, values }) {
-    const chunks = Math.floor((before + tokens) / size);
-    return {
-      macs: tokens * (tokens + chunks) * (features + values),
-      synapses: 0,
-    };
+  products(tokens, before, { features, values, spikes }) {
+    const chunks = tokens * Math.floor((before + tokens) / size);
+    const averaged = tokens * tokens * (features + values);
+    return split(spikes, chunks * features, averaged + chunks * values);
   },
   memoryValues: (tokens, features, values) => (1 + Math.floor(tokens / size)) * (features + values),
 });

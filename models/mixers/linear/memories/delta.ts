@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 
-import type { MemoryInput, MemoryUpdate } from '../slots.js';
+import { split, type MemoryInput, type MemoryUpdate } from '../slots.js';
 import { emptyMemory, rowFactors } from './hebb.js';
 import { causalMask, cumulated, decayBetween, tokensOf } from './masks.js';
 import { inverseOfUnitLower, inverseProducts } from './triangular.js';
@@ -63,15 +63,12 @@ export const delta: MemoryUpdate = {
     const { out, memory } = (form === 'step' ? step : segment)(input, before);
     return { out, state: { memory } };
   },
-  products(tokens, _, { features, values }, form) {
-    const accesses = 3 * tokens * features * values;
-    if (form === 'step') return { macs: accesses, synapses: 0 };
+  products(tokens, _, { features, values, spikes }, form) {
+    const access = tokens * features * values;
+    if (form === 'step') return split(spikes, 3 * access, 0);
     const pairs = tokens * tokens;
-    return {
-      macs:
-        accesses + pairs * (2 * features + 2 * values) + inverseProducts(tokens) * tokens * pairs,
-      synapses: 0,
-    };
+    const solved = inverseProducts(tokens) * tokens * pairs + 2 * pairs * values;
+    return split(spikes, 2 * access + 2 * pairs * features, access + solved);
   },
   memoryValues: (_, features, values) => features * values,
   system(_, { q, k, v, logDecay, beta }) {

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 
 import type { StateTree } from '../../../model.js';
-import type { MemoryInput, MemoryUpdate } from '../slots.js';
+import { split, type MemoryInput, type MemoryUpdate } from '../slots.js';
 import { causalMask, cumulated, decayBetween, tokensOf } from './masks.js';
 
 const outer = (k: tf.Tensor, v: tf.Tensor): tf.Tensor => tf.matMul(k, v, true, false);
@@ -86,15 +86,15 @@ export const hebb: MemoryUpdate = {
     const { out, memory } = (form === 'step' ? step : segment)(input, before);
     return { out, state: { memory } satisfies StateTree };
   },
-  products(tokens, _, { features, values, perChannel }, form, spikes) {
-    const write = tokens * features * values;
-    const pairs = form === 'step' ? 0 : tokens * tokens;
-    const scores = pairs * features;
+  products(tokens, _, { features, values, decays, spikes }, form) {
+    const accesses = 2 * tokens * features * values;
+    if (form === 'step') return split(spikes, accesses, 0);
+    const pairs = tokens * tokens;
+    // Where it decays, queries and keys meet the memory with factors on them.
     const reads = pairs * values;
-    const binary = spikes && !perChannel;
-    return binary
-      ? { macs: reads, synapses: 2 * write + scores }
-      : { macs: 2 * write + scores + reads, synapses: 0 };
+    return decays
+      ? split(spikes, pairs * features, reads + accesses)
+      : split(spikes, pairs * features + accesses, reads);
   },
   memoryValues: (_, features, values) => features * values,
   system: (_, { q, k, v, logDecay }) => ({

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 
-import type { MemoryUpdate } from '../slots.js';
+import { split, type MemoryUpdate } from '../slots.js';
 import { extended, seenScores } from './keyValueList.js';
 import { solveSymmetric } from './solve.js';
 
@@ -36,10 +36,10 @@ export const localLinear = (ridge: number): MemoryUpdate => ({
     const normal = tf.reshape(tf.div(adjusted, total), [batch, heads, tokens, all]);
     return { out: tf.matMul(normal, values), state: { ...known } };
   },
-  products(tokens, before, { features, values }) {
+  products(tokens, before, { features, values, spikes }) {
     const pairs = tokens * (before + tokens);
-    // Scores, mean, spread and slope of every pair; then its value.
-    return { macs: pairs * (features * (3 + features) + values), synapses: 0 };
+    // Scores of every pair; mean, spread and slope; then its value.
+    return split(spikes, pairs * features, pairs * (features * (2 + features) + values));
   },
   memoryValues: (tokens, features, values) => tokens * (features + values + 1),
 });

@@ -23,7 +23,7 @@ const tiny = 1e-9;
  */
 export function flow({ heads, features, valueWidth, causal }: NormaliserSizes): Normaliser {
   return {
-    memories: [{ features, values: valueWidth }],
+    memories: [{ features, values: valueWidth, of: 'placed' }],
     stateValues: () => heads * (4 * features + 1) + heads,
     apply({ q: a, k: b, v }, _, mix, state, { mask }) {
       const after: Record<string, tf.Tensor> = {};

@@ -18,9 +18,9 @@ export function inLine(sizes: NormaliserSizes): Normaliser {
   const scale = keyWidth ** -0.5;
   return {
     memories: [
-      { features, values: positioned ? valueWidth : valueWidth + 1 },
-      ...(positioned ? [{ features: plainFeatures, values: 1 }] : []),
-      { features: 1, values: valueWidth + 1 },
+      { features, values: positioned ? valueWidth : valueWidth + 1, of: 'placed' },
+      ...(positioned ? [{ features: plainFeatures, values: 1, of: 'plain' as const }] : []),
+      { features: 1, values: valueWidth + 1, of: 'ones' },
     ],
     apply({ q, k, v }, plain, mix, _, { mask }) {
       const ones = onesBeside(v);

@@ -18,14 +18,12 @@ export interface NormaliserSizes {
 
 /** No denominator: a norm on the output keeps it in range (TransNormerLLM, DeltaNet). */
 export const none = ({ features, valueWidth }: NormaliserSizes): Normaliser => ({
-  memories: [{ features, values: valueWidth }],
+  memories: [{ features, values: valueWidth, of: 'placed' }],
   apply: (input, _, mix) => ({ out: mix('values', input) }),
 });
 
 /** A fixed factor, 1 / √d (gated linear attention). */
 export const scaled = (sizes: NormaliserSizes): Normaliser => ({
   ...none(sizes),
-  apply: ({ q, k, v }, _, mix) => ({
-    out: mix('values', { q: tf.mul(q, sizes.keyWidth ** -0.5), k, v }),
-  }),
+  apply: (input, _, mix) => ({ out: tf.mul(mix('values', input), sizes.keyWidth ** -0.5) }),
 });

@@ -16,10 +16,10 @@ export function sum(sizes: NormaliserSizes): Normaliser {
   return {
     memories: positioned
       ? [
-          { features, values: valueWidth },
-          { features: plainFeatures, values: 1 },
+          { features, values: valueWidth, of: 'placed' },
+          { features: plainFeatures, values: 1, of: 'plain' },
         ]
-      : [{ features, values: valueWidth + 1 }],
+      : [{ features, values: valueWidth + 1, of: 'placed' }],
     apply({ q, k, v }, plain, mix) {
       const [numerator, total] = positioned
         ? [mix('values', { q, k, v }), mix('weights', { ...plain, v: onesBeside(v) })]
