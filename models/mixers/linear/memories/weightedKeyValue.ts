@@ -154,7 +154,7 @@ export function weightedKeyValue({ heads, keyWidth }: Sizes): MemoryUpdate {
       const { k, v } = prepared(input);
       const [batch, , tokens] = k.shape as [number, number, number];
       const column = (x: tf.Tensor): tf.Tensor =>
-        tf.add(tf.expandDims(x, 3), tf.zeros([batch, channels, tokens, 1]));
+        tf.expandDims(tf.add(x, tf.zeros([batch, channels, tokens])), 3);
       // h[t] has seen v[t] without the bonus: e^w takes the decay of this step back, D corrects the rest.
       return {
         system: {

@@ -9,6 +9,35 @@ import { onesBeside } from './sum.js';
 /** Smaller than any sum of capacities, which are sigmoids: for tokens that only padding comes before. */
 const tiny = 1e-9;
 
+/** Capacities, and their sums over the tokens that see each other (or up to each). */
+interface Capacities {
+  /** a of sinks and b of sources, ≥ 0; padding's are 0. */
+  readonly sinks: tf.Tensor;
+  readonly sources: tf.Tensor;
+  /** Number of tokens in each sum where flows are means of them; 1 where they are sums. */
+  readonly n: tf.Tensor;
+  total(name: string, x: tf.Tensor): tf.Tensor;
+}
+
+const dot = (x: tf.Tensor, y: tf.Tensor): tf.Tensor => tf.sum(tf.mul(x, y), 3, true);
+
+/** I of the sinks, and what is left of flows once each sink and each source has 1 in all: Î and Ô. */
+export function conservedFlows({ sinks, sources, n, total }: Capacities): {
+  incoming: tf.Tensor;
+  conservedSink: tf.Tensor;
+  conservedSource: tf.Tensor;
+} {
+  const incoming = tf.maximum(dot(sinks, total('sources', sources)), tiny);
+  const outgoing = tf.maximum(dot(sources, total('sinks', sinks)), tiny);
+  const mean = (x: tf.Tensor, by: tf.Tensor, of: tf.Tensor, name: string): tf.Tensor =>
+    tf.div(dot(x, total(name, tf.div(tf.mul(of, n), by))), n);
+  return {
+    incoming,
+    conservedSink: mean(sinks, outgoing, sources, 'perOutgoing'),
+    conservedSource: mean(sources, incoming, sinks, 'perIncoming'),
+  };
+}
+
 /**
  * Flowformer (Wu et al. 2022): queries a are sinks and keys b sources of conserved flows. With
  *
@@ -37,34 +66,23 @@ export function flow({ heads, features, valueWidth, causal }: NormaliserSizes): 
         after[name] = tf.slice(sums, [0, 0, tokens - 1, 0], [batch, heads, 1, width]);
         return sums;
       };
-      const dot = (x: tf.Tensor, y: tf.Tensor): tf.Tensor => tf.sum(tf.mul(x, y), 3, true);
       const present = (x: tf.Tensor): tf.Tensor => (mask === undefined ? x : tf.mul(x, mask));
       const [sinks, sources] = [present(a), present(b)];
       const count = tf.maximum(total('count', present(onesBeside(v))), 1);
-      const incoming = tf.maximum(dot(a, total('sources', sources)), tiny);
-      const outgoing = tf.maximum(dot(b, total('sinks', sinks)), tiny);
-      // Means, in the causal case.
       const n = causal ? count : tf.onesLike(count);
-      const conservedSink = tf.div(
-        dot(a, total('perOutgoing', tf.div(tf.mul(sources, n), outgoing))),
-        n,
-      );
-      const conservedSource = tf.div(
-        dot(b, total('perIncoming', tf.div(tf.mul(sinks, n), incoming))),
-        n,
-      );
-      const force = tf.exp(tf.clipByValue(conservedSource, -1, 1));
+      const flows = conservedFlows({ sinks, sources, n, total });
+      const force = tf.exp(tf.clipByValue(flows.conservedSource, -1, 1));
       const competition = tf.div(
         tf.mul(force, count),
         tf.maximum(total('force', present(force)), tiny),
       );
       const read = mix('values', {
-        q: tf.div(a, incoming),
+        q: tf.div(sinks, flows.incoming),
         k: sources,
         v: tf.mul(v, competition),
       });
       return {
-        out: tf.mul(read, tf.sigmoid(conservedSink)),
+        out: tf.mul(read, tf.sigmoid(flows.conservedSink)),
         ...(causal && { state: after satisfies StateTree }),
       };
     },
