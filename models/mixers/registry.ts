@@ -28,6 +28,12 @@ export interface MixerConfig {
   readonly [setting: string]: unknown;
 }
 
+/** A configuration with the layer's place, where its mixer asks for it and nothing is said. */
+export function inLayer(config: MixerConfig, layer: number, layers: number): MixerConfig {
+  const fields = mixers.find(({ name }) => name === config.name)?.fields ?? {};
+  return 'layers' in fields ? { ...config, layer, layers } : config;
+}
+
 /**
  * Makes the mixer that a configuration describes.
  *
@@ -38,14 +44,14 @@ export function createMixer(config: MixerConfig, shape: MixerShape): TokenMixer 
   if (!result.success) {
     const [issue] = result.error.issues;
     throw new SaccadeError('config', issue.message, {
-      field: ['mixer', ...issue.path.map(String)].join('.'),
+      field: ['model.mixer', ...issue.path.map(String)].join('.'),
     });
   }
   if (shape.width % shape.heads !== 0) {
     throw new SaccadeError(
       'config',
       `is ${shape.heads}, expected a divisor of the width, ${shape.width}`,
-      { field: 'heads' },
+      { field: 'model.heads' },
     );
   }
   const { name, ...settings } = result.data;

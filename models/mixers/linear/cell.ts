@@ -176,7 +176,7 @@ export function createCell(name: string, settings: CellSettings, shape: MixerSha
   const usual: MixerForm = causal ? 'chunked' : 'parallel';
 
   function wrong(field: SlotName | 'causal', message: string): SaccadeError {
-    return new SaccadeError('config', message, { field: `mixer.${field}` });
+    return new SaccadeError('config', message, { field: `model.mixer.${field}` });
   }
 
   function checkSlots(): void {
