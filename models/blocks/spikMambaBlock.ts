@@ -16,7 +16,8 @@ import {
   type SpikingLinearAttentionParameters,
   type SpikingLinearAttentionState,
 } from '../mixers/spikingLinearAttention.js';
-import type { Initialiser } from '../parameters.js';
+import type { StateTree } from '../model.js';
+import type { Initialiser, ParameterTree } from '../parameters.js';
 import {
   feedForward,
   initialiseFeedForward,
@@ -24,15 +25,19 @@ import {
   type FeedForwardParameters,
   type FeedForwardState,
 } from './feedForward.js';
+import { placedMixer, type PlacedMixer } from './placedMixer.js';
 
 export interface SpikMambaBlockConfig {
   readonly attention: SpikingLinearAttentionConfig;
+  /** Takes the place of the attention, where there is one. */
+  readonly mixer?: PlacedMixer;
   readonly mamba: SpikeMambaConfig;
   readonly feedForward: FeedForwardConfig;
 }
 
 export interface SpikMambaBlockParameters {
   readonly mixerNorm: tf.Tensor;
+  /** Where a mixer takes its place, that mixer's own. */
   readonly attention: SpikingLinearAttentionParameters;
   readonly mamba: SpikeMambaParameters;
   readonly feedForwardNorm: tf.Tensor;
@@ -52,7 +57,7 @@ export function initialiseSpikMambaBlock(
   const { width } = config.mamba;
   return {
     mixerNorm: initialiser.constant([width], 1),
-    attention: initialiseSpikingLinearAttention(initialiser.within('attention'), config.attention),
+    attention: initialiseAttention(initialiser.within('attention'), config),
     mamba: initialiseSpikeMamba(initialiser.within('mamba'), config.mamba),
     feedForwardNorm: initialiser.constant([width], 1),
     feedForward: initialiseFeedForward(initialiser.within('feedForward'), config.feedForward),
@@ -62,7 +67,8 @@ export function initialiseSpikMambaBlock(
 /**
  * One SpikMamba block: `y = x + SpikeMamba(SLA(x))`, `z = y + FFN(y)`. Where the paper is silent: both
  * branches take root-mean-square normalised tokens. A class token has no place in the windows of a
- * frame; it passes SLA by and meets the patches in the scan, which it closes for each frame.
+ * frame; it passes SLA by and meets the patches in the scan, which it closes for each frame. A mixer of
+ * the registry can stand in place of SLA.
  *
  * @param x `[batch, time, tokens, width]`, patches in raster order, then the class token if there is one.
  * @param frame number of frames of the clip before this chunk.
@@ -80,14 +86,7 @@ export function spikMambaBlock(
   const extra = x.shape[2]! - patchCount;
   const [patches, others] =
     extra === 0 ? [normal, undefined] : tf.split(normal, [patchCount, extra], 2);
-  const attended = spikingLinearAttention(
-    parameters.attention,
-    patches,
-    state?.attention,
-    frame,
-    config.attention,
-    within(context, 'attention'),
-  );
+  const attended = attend(parameters, patches, state, frame, config, within(context, 'attention'));
   const tokens = others === undefined ? attended.output : tf.concat([attended.output, others], 2);
   const scanned = spikeMamba(
     parameters.mamba,
@@ -107,5 +106,41 @@ export function spikMambaBlock(
   return {
     output: tf.add(y, fed.output),
     state: { attention: attended.state, mamba: scanned.state, feedForward: fed.state },
+  };
+}
+
+function initialiseAttention(
+  initialiser: Initialiser,
+  { attention, mixer }: SpikMambaBlockConfig,
+): SpikingLinearAttentionParameters {
+  return mixer === undefined
+    ? initialiseSpikingLinearAttention(initialiser, attention)
+    : (mixer.mixer.initialise(initialiser) as unknown as SpikingLinearAttentionParameters);
+}
+
+/** The attention half of the block: SLA, or the mixer in its place. */
+function attend(
+  { attention }: SpikMambaBlockParameters,
+  patches: tf.Tensor,
+  state: SpikMambaBlockState | undefined,
+  frame: number,
+  config: SpikMambaBlockConfig,
+  context: Context,
+): { output: tf.Tensor; state: SpikingLinearAttentionState } {
+  const known = state?.attention;
+  if (config.mixer === undefined) {
+    return spikingLinearAttention(attention, patches, known, frame, config.attention, context);
+  }
+  const mixed = placedMixer(
+    attention as unknown as ParameterTree,
+    patches,
+    known as unknown as StateTree | undefined,
+    frame,
+    config.mixer,
+    context,
+  );
+  return {
+    output: mixed.output,
+    state: mixed.state as unknown as SpikingLinearAttentionState,
   };
 }

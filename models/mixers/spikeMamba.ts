@@ -1,25 +1,16 @@
 import * as tf from '@tensorflow/tfjs-core';
 
-import { causalConv1d } from '../../engine/ops/causalConv1d.js';
 import type { LifConfig } from '../../engine/ops/lif.js';
 import { linear } from '../../engine/ops/linear.js';
-import { selectiveScan } from '../../engine/ops/selectiveScan.js';
-import { silu, siluGate } from '../../engine/ops/silu.js';
+import { siluGate } from '../../engine/ops/silu.js';
 import { within, type Context } from '../context.js';
 import { initialiseSpiking, spiking, type SpikingParameters } from '../neurons/spiking.js';
 import type { Initialiser } from '../parameters.js';
+import { initialiseScan, scan, type ScanParameters, type ScanSizes } from './convolvedScan.js';
 
-export interface SpikeMambaConfig {
+export interface SpikeMambaConfig extends ScanSizes {
   /** Width of the tokens, D. */
   readonly width: number;
-  /** Channels of the state space, E ("state-space width"). */
-  readonly channels: number;
-  /** State values per channel, N of Mamba. */
-  readonly states: number;
-  /** Rank of the step size's projection. */
-  readonly deltaRank: number;
-  /** Taps of the causal convolution. */
-  readonly taps: number;
   /**
    * What one scan runs over: `frame` all tokens of frame 0, then frame 1, … (one sequence a clip);
    * `tube` each patch position through time (one sequence a position).
@@ -29,20 +20,6 @@ export interface SpikeMambaConfig {
   readonly bidirectional: boolean;
   readonly neuron: LifConfig;
 }
-
-/** One direction's convolution and state space. */
-type ScanParameters = Readonly<
-  Record<
-    | 'convolutionWeight'
-    | 'convolutionBias'
-    | 'projection'
-    | 'deltaProjection'
-    | 'deltaBias'
-    | 'logA'
-    | 'skip',
-    tf.Tensor
-  >
->;
 
 export interface SpikeMambaParameters {
   readonly input: tf.Tensor;
@@ -80,26 +57,6 @@ export function initialiseSpikeMamba(
     ...(config.bidirectional && {
       backward: initialiseScan(initialiser.within('backward'), config),
     }),
-  };
-}
-
-function initialiseScan(initialiser: Initialiser, config: SpikeMambaConfig): ScanParameters {
-  const { channels, states, deltaRank, taps } = config;
-  // Step sizes start log-uniform in [0.001, 0.1] and A at -1 … -N, as in Mamba (S4D-real).
-  const logStep = initialiser.uniform('step', [channels], Math.log(1e-3), Math.log(1e-1));
-  const deltaBias = tf.tidy(() => {
-    const step = tf.exp(logStep);
-    return tf.add(step, tf.log(tf.neg(tf.expm1(tf.neg(step)))));
-  });
-  logStep.dispose();
-  return {
-    convolutionWeight: initialiser.normal('convolution', [taps, channels], 1 / Math.sqrt(taps)),
-    convolutionBias: initialiser.constant([channels], 0),
-    projection: initialiser.weight('projection', channels, deltaRank + 2 * states),
-    deltaProjection: initialiser.weight('delta', deltaRank, channels),
-    deltaBias,
-    logA: initialiser.fill([channels, states], (i) => Math.log((i % states) + 1)),
-    skip: initialiser.constant([channels], 1),
   };
 }
 
@@ -160,38 +117,4 @@ export function spikeMamba(
       hidden: scanned.hidden,
     },
   };
-}
-
-/** Convolution, SiLU and S6 over sequences `[sequences, length, channels]`. */
-function scan(
-  parameters: ScanParameters,
-  x: tf.Tensor,
-  state: Pick<SpikeMambaState, 'tail' | 'hidden'> | undefined,
-  { channels, states, deltaRank, taps }: SpikeMambaConfig,
-  reverse: boolean,
-): { y: tf.Tensor; tail: tf.Tensor; hidden: tf.Tensor } {
-  const [sequences] = x.shape;
-  const convolved = causalConv1d(
-    x,
-    parameters.convolutionWeight,
-    parameters.convolutionBias,
-    state?.tail ?? tf.zeros([sequences, taps - 1, channels]),
-    { reverse },
-  );
-  const u = silu(convolved.y);
-  const [rank, B, C] = tf.split(linear(u, parameters.projection), [deltaRank, states, states], -1);
-  const scanned = selectiveScan(
-    {
-      u,
-      delta: linear(rank, parameters.deltaProjection),
-      A: tf.neg(tf.exp(parameters.logA)),
-      B,
-      C,
-      D: parameters.skip,
-      deltaBias: parameters.deltaBias,
-    },
-    state?.hidden ?? tf.zeros([sequences, channels, states]),
-    { reverse },
-  );
-  return { y: scanned.y, tail: convolved.state, hidden: scanned.state };
 }

@@ -83,6 +83,7 @@ export function initialiseSpikingLinearAttention(
  * @param x patch tokens in raster order, `[batch, time, rows · columns, width]`.
  * @param state of the chunk before; undefined at the start of a clip.
  * @param frame number of frames of the clip before this chunk: windows in time are aligned to the clip.
+ * @param present 1 for tokens, 0 for padding, whose keys are left out, `[batch, time, rows · columns, 1]`.
  * @returns the same shape, and the state for the next chunk.
  */
 export function spikingLinearAttention(
@@ -92,6 +93,7 @@ export function spikingLinearAttention(
   frame: number,
   config: SpikingLinearAttentionConfig,
   context: Context,
+  present?: tf.Tensor,
 ): { output: tf.Tensor; state: SpikingLinearAttentionState } {
   const [batch, time] = x.shape;
   const { width, rows, columns, neuron } = config;
@@ -115,7 +117,8 @@ export function spikingLinearAttention(
     neuron,
     within(context, 'keyNeurons'),
   );
-  const attended = attend(query.spikes, key.spikes, u, state?.memory, frame, config);
+  const keys = present === undefined ? key.spikes : tf.mul(key.spikes, present);
+  const attended = attend(query.spikes, keys, u, state?.memory, frame, config);
   const out = spiking(
     parameters.outputNeurons,
     attended.out,

@@ -13,6 +13,9 @@ const common = {
   taps: 4,
   scanOrder: 'frame',
   temporalPosition: true,
+  mixer: undefined,
+  mixerOver: 'time',
+  hybrid: undefined,
   // The paper gives no neuron constants. The input isn't divided by tau: after batch normalisation
   // about one neuron in six then fires, rather than one in forty.
   neuron: { ...defaultLif, decayInput: false },

@@ -1,6 +1,9 @@
 import { z } from 'zod';
 
 import type { LifConfig } from '../../engine/ops/lif.js';
+import { mixerExtents } from '../blocks/placedMixer.js';
+import { hybridPlacements } from '../mixers/hybridSchedule.js';
+import { mixerSchema } from '../mixers/registry.js';
 import type { LinearConfig } from './linear.js';
 import type { PublishedConfig } from './published.js';
 import type { SpikformerConfig } from './spikformer.js';
@@ -51,6 +54,13 @@ const spikMambaFields = {
   feedForward: count,
   classToken: z.boolean(),
   temporalPosition: z.boolean(),
+  mixer: mixerSchema,
+  mixerOver: z.enum(mixerExtents),
+  hybrid: z.strictObject({
+    full: mixerSchema.default(mixerSchema.parse({ name: 'softmaxAttention' })),
+    ratio: count,
+    placement: z.enum(hybridPlacements).default('interleaved'),
+  }),
   neuron,
 } satisfies Fields<SpikMambaConfig>;
 

@@ -19,7 +19,10 @@ import {
   type SpikMambaBlockParameters,
   type SpikMambaBlockState,
 } from '../blocks/spikMambaBlock.js';
+import { extentShape, type MixerExtent, type PlacedMixer } from '../blocks/placedMixer.js';
 import { within } from '../context.js';
+import { hybridSchedule, type HybridPlan } from '../mixers/hybridSchedule.js';
+import { createMixer, inLayer, type MixerConfig } from '../mixers/registry.js';
 import type { WindowSize } from '../mixers/window.js';
 import type { InputShape, Model, StateTree } from '../model.js';
 import type { ParameterTree } from '../parameters.js';
@@ -44,6 +47,12 @@ export interface SpikMambaConfig {
   readonly scanOrder: 'frame' | 'tube';
   readonly feedForward: number;
   readonly classToken: boolean;
+  /** A mixer of the registry in place of the attention. */
+  readonly mixer?: MixerConfig | undefined;
+  /** What that mixer's sequences are; `time` by default. */
+  readonly mixerOver?: MixerExtent;
+  /** Another mixer in some of the blocks. */
+  readonly hybrid?: Omit<HybridPlan, 'base'> | undefined;
   /** Learned position embedding per frame; streams longer than a clip start over with the first. */
   readonly temporalPosition: boolean;
   readonly neuron: LifConfig;
@@ -89,7 +98,7 @@ export function createSpikMamba(
     embedding: config.embedding,
     neuron,
   };
-  const blockConfig: SpikMambaBlockConfig = {
+  const common: Omit<SpikMambaBlockConfig, 'mixer'> = {
     attention: {
       width: config.embedding,
       heads: config.heads,
@@ -112,7 +121,11 @@ export function createSpikMamba(
     },
     feedForward: { width: config.embedding, hidden: config.feedForward, neuron },
   };
-  const blockNames = Array.from({ length: config.depth }, (_, i) => String(i));
+  const mixers = placedMixers(config, rows, columns);
+  const blockConfigs = Array.from({ length: config.depth }, (_, i): SpikMambaBlockConfig => ({
+    ...common,
+    ...(mixers && { mixer: mixers[i] }),
+  }));
 
   return {
     kind: 'spikmamba',
@@ -130,9 +143,9 @@ export function createSpikMamba(
         }),
         ...(config.classToken && { classToken: position('classToken', 1) }),
         blocks: Object.fromEntries(
-          blockNames.map((name) => [
-            name,
-            initialiseSpikMambaBlock(initialiser.within(`blocks.${name}`), blockConfig),
+          blockConfigs.map((blockConfig, i) => [
+            String(i),
+            initialiseSpikMambaBlock(initialiser.within(`blocks.${i}`), blockConfig),
           ]),
         ),
         norm: initialiser.constant([config.embedding], 1),
@@ -173,7 +186,8 @@ export function createSpikMamba(
         output = tf.concat([output, token], 2);
       }
       const blocks: Record<string, SpikMambaBlockState> = {};
-      for (const name of blockNames) {
+      for (const [i, blockConfig] of blockConfigs.entries()) {
+        const name = String(i);
         const result = spikMambaBlock(
           parameters.blocks[name],
           output,
@@ -198,4 +212,32 @@ export function createSpikMamba(
       };
     },
   };
+}
+
+/** The blocks' mixers, where the configuration has any. Throws where one looks ahead of a stream. */
+function placedMixers(
+  { mode, depth, embedding, heads, mixer, mixerOver: over = 'time', hybrid }: SpikMambaConfig,
+  rows: number,
+  columns: number,
+): readonly PlacedMixer[] | undefined {
+  if (mixer === undefined) {
+    if (hybrid === undefined) return undefined;
+    throw new SaccadeError('config', 'needs model.mixer, the mixer of the other blocks', {
+      field: 'model.hybrid',
+    });
+  }
+  const plan = hybrid && hybridSchedule(depth, { base: mixer, ...hybrid });
+  return Array.from({ length: depth }, (_, layer) => {
+    const config = inLayer(plan?.[layer] ?? mixer, layer, depth);
+    const shape = extentShape(over, { width: embedding, heads, rows, columns });
+    const placed = { mixer: createMixer(config, shape), over };
+    if (mode === 'causal' && over !== 'frame' && !placed.mixer.causal) {
+      throw new SaccadeError(
+        'config',
+        `${config.name} looks ahead; in mode causal it goes over each frame alone (model.mixerOver)`,
+        { field: 'model.mixer' },
+      );
+    }
+    return placed;
+  });
 }

@@ -64,6 +64,32 @@ describeConformance('spikmamba: no temporal position, neurons without a leak', {
   temporalPosition: false,
   neuron: { tau: 'infinity', reset: 'soft' },
 });
+for (const mixer of ['gatedLinearAttention', 'gatedDeltaNet', 'spikeGpt', 'softmaxAttention']) {
+  describeConformance(`spikmamba: ${mixer} through time`, { ...spikMamba, mixer: { name: mixer } });
+}
+describeConformance('spikmamba: inLine over each frame, a class token', {
+  ...spikMamba,
+  classToken: true,
+  mixer: { name: 'inLine', causal: false },
+  mixerOver: 'frame',
+});
+describeConformance('spikmamba: spiking attention through the clip', {
+  ...spikMamba,
+  mixer: { name: 'spikingLinear' },
+  mixerOver: 'clip',
+});
+describeConformance('spikmamba: a hybrid of two mixers', {
+  ...spikMamba,
+  depth: 2,
+  mixer: { name: 'lightning2' },
+  hybrid: { ratio: 1 },
+});
+describeConformance('spikmamba: flows over the whole clip, both ways', {
+  ...spikMamba,
+  mode: 'bidirectional',
+  mixer: { name: 'flowformer', causal: false },
+  mixerOver: 'clip',
+});
 describeConformance('published', published);
 describeConformance('spikingConvNet', spikingConvNet);
 describeConformance('spikingConvNet: the stem alone', { ...spikingConvNet, channels: [6] });
@@ -90,6 +116,9 @@ describe('modelSchema', () => {
     [{ kind: 'spikingConvNet', channels: [] }, 'channels'],
     [{ kind: 'spikformer', preset: 'nano' }, ''],
     [{ kind: 'linear', patch: 2 }, ''],
+    [{ kind: 'spikmamba', mixer: { name: 'quadratic' } }, 'mixer.name'],
+    [{ kind: 'spikmamba', mixer: { name: 'deltaNet', decay: 'never' } }, 'mixer.decay'],
+    [{ kind: 'spikmamba', mixerOver: 'space' }, 'mixerOver'],
   ])('refuses %j', (config, path) => {
     const result = modelSchema.safeParse(config);
     expect(result.success).toBe(false);
@@ -103,6 +132,13 @@ describe('createModel', () => {
     [{ ...spikMamba, heads: 3 }, 'model.heads', 'model.embedding, 8'],
     [{ ...spikMamba, window: { rows: 3 } }, 'model.window.rows', '4 patches'],
     [{ ...spikMamba, window: { columns: 3 } }, 'model.window.columns', '4 patches'],
+    [{ ...spikMamba, mixer: { name: 'nalaFormer' } }, 'model.mixer', 'looks ahead'],
+    [
+      { ...spikMamba, mixer: { name: 'deltaNet', decay: 'channel' } },
+      'model.mixer.decay',
+      'perHead',
+    ],
+    [{ ...spikMamba, hybrid: { ratio: 3 } }, 'model.hybrid', 'model.mixer'],
     [{ ...published, neuron: { tau: 'infinity' } }, 'model.neuron.decayInput', 'expected false'],
     [{ ...published, patch: 5 }, 'model.patch', '8 × 8'],
     [{ ...published, embedding: 6 }, 'model.embedding', 'multiple of 4'],

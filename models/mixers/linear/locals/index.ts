@@ -1,0 +1,17 @@
+import type { LocalBranch, Sizes } from '../slots.js';
+import { convolution } from './convolution.js';
+import { positional } from './positional.js';
+import { shift } from './shift.js';
+import { window } from './window.js';
+
+/** Local branches by the name that configurations use. */
+export const locals = {
+  none: undefined,
+  convolution,
+  shift,
+  positional,
+  window,
+} satisfies Record<
+  string,
+  ((sizes: Sizes, settings: { taps: number; window: number }) => LocalBranch) | undefined
+>;

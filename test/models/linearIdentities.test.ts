@@ -1,0 +1,534 @@
+import * as tf from '@tensorflow/tfjs-core';
+import { beforeAll, describe, expect, it } from 'vitest';
+
+import { selectBackend } from '../../engine/backend.js';
+import { selectiveScan } from '../../engine/ops/selectiveScan.js';
+import { inference } from '../../models/context.js';
+import { decays } from '../../models/mixers/linear/decays/index.js';
+import { featureMaps } from '../../models/mixers/linear/featureMaps/index.js';
+import { memories } from '../../models/mixers/linear/memories/index.js';
+import { inverseOfUnitLower } from '../../models/mixers/linear/memories/triangular.js';
+import { conservedFlows } from '../../models/mixers/linear/normalisers/flow.js';
+import { normalisers } from '../../models/mixers/linear/normalisers/index.js';
+import { positions } from '../../models/mixers/linear/positions/index.js';
+import { selectiveAttention } from '../../models/mixers/linear/selectiveStateSpace.js';
+import type { MemoryInput, Segment, Sizes } from '../../models/mixers/linear/slots.js';
+import { createMixer } from '../../models/mixers/registry.js';
+import type { MixerForm } from '../../models/mixers/tokenMixer.js';
+import { flatten, Initialiser, unflatten, type ParameterTree } from '../../models/parameters.js';
+import { bestBackend } from '../engine/backends.js';
+import { relativeDifference } from './mixerConformance.js';
+
+const [heads, width, tokens] = [2, 4, 13];
+const sizes: Sizes = {
+  width: heads * width,
+  heads,
+  rows: 1,
+  columns: 1,
+  keyWidth: width,
+  valueWidth: width,
+  causal: true,
+};
+const settings = { layer: 0, layers: 1, rank: 3, chunkTokens: 4, ridge: 1e-2 };
+
+const normal = (shape: number[], seed: number, deviation = 1): tf.Tensor =>
+  tf.randomNormal(shape, 0, deviation, 'float32', seed);
+
+/** `[1, heads, tokens, features]`. */
+const some = (seed: number, features = width, count = tokens, deviation = 1): tf.Tensor =>
+  normal([1, heads, count, features], seed, deviation);
+
+const segment = (x: tf.Tensor = tf.zeros([1, tokens, 8]), frame = 0): Segment => ({
+  x,
+  mask: undefined,
+  frame,
+  form: 'parallel',
+  context: inference,
+});
+
+type Rows = number[][];
+const ofHead = (x: tf.Tensor, head: number): Rows => (x.arraySync() as number[][][][])[0][head];
+const dot = (a: readonly number[], b: readonly number[]): number =>
+  a.reduce((sum, value, i) => sum + value * b[i], 0);
+
+/** Σ_s weight(t, s) v[s] over s ≤ t in float64, head by head. */
+function summed(v: tf.Tensor, weight: (head: number, t: number, s: number) => number): tf.Tensor {
+  return tf.tensor4d([
+    Array.from({ length: heads }, (_, head) => {
+      const rows = ofHead(v, head);
+      return rows.map((_row, t) =>
+        rows[0].map((_value, j) =>
+          Array.from({ length: t + 1 }, (_u, s) => weight(head, t, s) * rows[s][j]).reduce(
+            (a, b) => a + b,
+          ),
+        ),
+      );
+    }),
+  ]);
+}
+
+const read = (
+  name: keyof typeof memories,
+  input: Omit<MemoryInput, 'position'>,
+  form: MixerForm = 'parallel',
+  parameters: ParameterTree = {},
+  changes: Partial<typeof settings> = {},
+): tf.Tensor =>
+  memories[name](sizes, { ...settings, ...changes }).apply(
+    parameters,
+    { position: 0, ...input },
+    undefined,
+    form,
+  ).out;
+
+const forms: MixerForm[] = ['parallel', 'step'];
+
+/** Entropy of a distribution. */
+const entropy = (weights: readonly number[]): number => {
+  const total = weights.reduce((a, b) => a + b);
+  return -weights.reduce((sum, w) => sum + (w > 0 ? (w / total) * Math.log(w / total) : 0), 0);
+};
+
+describe('linear mixers: what their papers state', () => {
+  beforeAll(async () => {
+    await selectBackend(bestBackend);
+  });
+  const identity = (name: string, body: () => void): void => it(name, () => void tf.tidy(body));
+
+  identity('Lightning: o[t] = Σ λ^(t-s) (q[t] · k[s]) v[s]', () => {
+    const [q, k, v] = [1, 2, 3].map((seed) => some(seed));
+    const slopes = [2 ** -4, 2 ** -8];
+    const { logDecay } = decays.alibi(sizes, settings).apply({}, k, undefined, segment());
+    const expected = summed(
+      v,
+      (head, t, s) =>
+        Math.exp(-slopes[head] * (t - s)) * dot(ofHead(q, head)[t], ofHead(k, head)[s]),
+    );
+    for (const form of forms) {
+      expect(relativeDifference(read('hebb', { q, k, v, logDecay }, form), expected)).toBeLessThan(
+        1e-6,
+      );
+    }
+  });
+
+  identity("TransNormer's slopes end at almost 0; another library's are not the same", () => {
+    const factorsOf = (name: 'annealed' | 'linearSlopes', layer: number): number[] => {
+      const gate = decays[name]({ ...sizes, heads: 8 }, { ...settings, layer, layers: 4 });
+      const k = tf.zeros([1, 8, 1, 4]);
+      return Array.from(tf.neg(gate.apply({}, k, undefined, segment()).logDecay!).dataSync());
+    };
+    expect(factorsOf('annealed', 0)[0]).toBeCloseTo(0.5, 4);
+    expect(factorsOf('annealed', 0)[7]).toBeCloseTo(0.0039, 4);
+    for (const slope of factorsOf('annealed', 3)) {
+      expect(1 - Math.exp(-slope)).toBeLessThan(1e-5);
+    }
+    expect(factorsOf('linearSlopes', 0)).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+  });
+
+  identity('decay never overflows, where the factored form λ^(-t) does', () => {
+    const long = 4096;
+    const mixer = createMixer({ name: 'lightning2' }, { width: 8, heads: 2, rows: 1, columns: 1 });
+    const parameters = mixer.initialise(new Initialiser(1));
+    const x = normal([1, long, 8], 2);
+    const { output } = mixer.apply(parameters, x, undefined, inference, { chunk: 64 });
+    expect(tf.all(tf.isFinite(output)).dataSync()[0]).toBe(1);
+    const factored = tf.exp(tf.mul(tf.range(0, long), 2 ** -4));
+    expect(tf.all(tf.isFinite(factored)).dataSync()[0]).toBe(0);
+  });
+
+  identity('gated linear attention stays finite at α = 1e-4, and is undecayed at α = 1', () => {
+    const long = 512;
+    const [q, k, v] = [1, 2, 3].map((seed) => some(seed, width, long));
+    const decay = (alpha: number): tf.Tensor => tf.fill(q.shape, Math.log(alpha));
+    const strong = read('hebb', { q, k, v, logDecay: decay(1e-4) }, 'step');
+    expect(tf.all(tf.isFinite(strong)).dataSync()[0]).toBe(1);
+    const short = [q, k, v].map((x) => tf.slice(x, [0, 0, 0, 0], [1, heads, 64, width]));
+    const [Q, K, V] = short;
+    const at = (logDecay?: tf.Tensor): tf.Tensor =>
+      read('hebb', { q: Q, k: K, v: V, ...(logDecay && { logDecay }) });
+    const weak = tf.slice(strong, [0, 0, 0, 0], [1, heads, 64, width]);
+    expect(relativeDifference(at(tf.fill(Q.shape, Math.log(1e-4))), weak)).toBeLessThan(1e-6);
+    expect(relativeDifference(at(tf.fill(Q.shape, 0)), at())).toBeLessThan(1e-6);
+  });
+
+  identity('TransNormer: linearised positions give Σ q k cos((s - t) θ)', () => {
+    const code = positions.linearised(sizes, width);
+    const parameters = code.initialise!(new Initialiser(1));
+    const theta = (parameters.theta as tf.Tensor).arraySync() as number[][][];
+    const at = (frame: number): { q: tf.Tensor; k: tf.Tensor } =>
+      code.apply(parameters, { q: some(1), k: some(2) }, segment(undefined, frame));
+    const scores = ({ q, k }: { q: tf.Tensor; k: tf.Tensor }): tf.Tensor =>
+      tf.matMul(q, k, false, true);
+    const expected = tf.tensor4d([
+      [0, 1].map((head) =>
+        ofHead(some(1), head).map((q, t) =>
+          ofHead(some(2), head).map((k, s) =>
+            q.reduce((sum, x, j) => sum + x * k[j] * Math.cos((s - t) * theta[head][0][j]), 0),
+          ),
+        ),
+      ),
+    ]);
+    expect(relativeDifference(scores(at(0)), expected)).toBeLessThan(1e-6);
+    expect(relativeDifference(scores(at(100)), expected)).toBeLessThan(1e-5);
+  });
+
+  identity('rotary positions depend on the offset alone', () => {
+    const code = positions.rotary(sizes, width);
+    const scores = (frame: number): tf.Tensor => {
+      const { q, k } = code.apply({}, { q: some(1), k: some(2) }, segment(undefined, frame));
+      return tf.matMul(q, k, false, true);
+    };
+    expect(relativeDifference(scores(100), scores(0))).toBeLessThan(1e-5);
+    expect(relativeDifference(scores(0), tf.matMul(some(1), some(2), false, true))).toBeGreaterThan(
+      0.1,
+    );
+  });
+
+  identity('BASED: φ(q) · φ(k) = 1 + s + s² / 2, with the upper triangle of features', () => {
+    const map = featureMaps.taylor(sizes);
+    expect(map.features).toBe((width * (width + 1)) / 2 + width + 1);
+    const { q, k } = map.apply({}, { q: some(1), k: some(2) }, undefined, segment());
+    expect(q.shape[3]).toBe(map.features);
+    const s = tf.mul(tf.matMul(some(1), some(2), false, true), width ** -0.5);
+    const expected = tf.add(tf.add(1, s), tf.div(tf.square(s), 2));
+    expect(relativeDifference(tf.matMul(q, k, false, true), expected)).toBeLessThan(1e-6);
+  });
+
+  identity('Hedgehog: larger q · k, larger weight; two kernels go by its name', () => {
+    const kernel = (name: 'hedgehog' | 'hedgehogJoint', q: tf.Tensor, k: tf.Tensor): tf.Tensor => {
+      const map = featureMaps[name]({ ...sizes, heads: 1 });
+      const mapped = map.apply(map.initialise!(new Initialiser(1)), { q, k }, undefined, segment());
+      return tf.matMul(mapped.q, mapped.k, false, true);
+    };
+    const direction = tf.div(tf.tensor4d([2, -1, 0.5, 1], [1, 1, 1, 4]), 2);
+    const grid = tf.mul(tf.reshape(tf.linspace(-3, 3, 25), [1, 1, 25, 1]), direction);
+    const weights = Array.from(kernel('hedgehog', direction, grid).dataSync());
+    weights.slice(1).forEach((weight, i) => expect(weight).toBeGreaterThan(weights[i]));
+    const [one, other] = (['hedgehog', 'hedgehogJoint'] as const).map((name) => {
+      const scores = kernel(name, direction, grid);
+      return tf.div(scores, tf.sum(scores, 3, true));
+    });
+    expect(relativeDifference(one, other)).toBeGreaterThan(1e-2);
+  });
+
+  identity('NaLaFormer: longer queries attend more sharply, and a zero query is finite', () => {
+    const map = featureMaps.normAware(sizes);
+    const weights = (scale: number): tf.Tensor => {
+      const { q, k } = map.apply(
+        {},
+        { q: tf.mul(some(1), scale), k: some(2) },
+        undefined,
+        segment(),
+      );
+      return tf.matMul(q, k, false, true);
+    };
+    expect(tf.min(weights(1)).dataSync()[0]).toBeGreaterThanOrEqual(0);
+    const meanEntropy = (scale: number): number => {
+      const rows = ofHead(weights(scale), 0);
+      return rows.reduce((sum, row) => sum + entropy(row), 0) / rows.length;
+    };
+    const [short, medium, long] = [0.1, 0.4, 1].map(meanEntropy);
+    expect(short).toBeGreaterThan(medium);
+    expect(medium).toBeGreaterThan(long);
+    const zero = weights(0);
+    expect(tf.all(tf.isFinite(zero)).dataSync()[0]).toBe(1);
+    // A ReLU map with a sum of weights gives q and 2 q the same.
+    const relu = featureMaps
+      .relu(sizes)
+      .apply({}, { q: some(1), k: some(2) }, undefined, segment());
+    const normalised = (q: tf.Tensor): tf.Tensor => {
+      const scores = tf.matMul(q, relu.k, false, true);
+      return tf.div(scores, tf.add(tf.sum(scores, 3, true), 1e-9));
+    };
+    expect(relativeDifference(normalised(tf.mul(relu.q, 2)), normalised(relu.q))).toBeLessThan(
+      1e-6,
+    );
+  });
+
+  const normaliserOf = (
+    name: 'inLine' | 'flow',
+    causal: boolean,
+  ): ReturnType<(typeof normalisers)['flow']> =>
+    normalisers[name]({
+      heads,
+      features: width,
+      plainFeatures: width,
+      positioned: false,
+      valueWidth: width,
+      keyWidth: width,
+      causal,
+      epsilon: 1e-6,
+    });
+  const normalised = (
+    name: 'inLine' | 'flow',
+    causal: boolean,
+    [q, k, v]: readonly tf.Tensor[],
+  ): tf.Tensor => {
+    const both = (input: { q: tf.Tensor; k: tf.Tensor; v: tf.Tensor }): tf.Tensor =>
+      tf.matMul(input.q, tf.matMul(input.k, input.v, true, false));
+    return normaliserOf(name, causal).apply(
+      { q, k, v },
+      { q, k },
+      (_, input) => (causal ? read('hebb', input) : both(input)),
+      undefined,
+      segment(),
+    ).out;
+  };
+
+  identity('InLine: weights are (s q · k + 1 - s q · k̄) / N, sum to 1 and tell q from 2 q', () => {
+    const [q, k, v] = [1, 2, 3].map((seed) => some(seed));
+    const scale = width ** -0.5;
+    const expected = summed(v, (head, t, s) => {
+      const [Q, K] = [q, k].map((x) => ofHead(x, head));
+      const count = t + 1;
+      const mean = K[0].map(
+        (_, j) => K.slice(0, count).reduce((sum, row) => sum + row[j], 0) / count,
+      );
+      return (scale * dot(Q[t], K[s]) + 1 - scale * dot(Q[t], mean)) / count;
+    });
+    expect(relativeDifference(normalised('inLine', true, [q, k, v]), expected)).toBeLessThan(1e-6);
+    for (const causal of [true, false]) {
+      const ones = normalised('inLine', causal, [q, k, tf.onesLike(v)]);
+      expect(relativeDifference(ones, tf.onesLike(v))).toBeLessThan(1e-6);
+      const doubled = normalised('inLine', causal, [tf.mul(q, 2), k, v]);
+      expect(relativeDifference(doubled, normalised('inLine', causal, [q, k, v]))).toBeGreaterThan(
+        0.1,
+      );
+    }
+  });
+
+  identity('Flowformer: every source and sink has a flow of 1 in all', () => {
+    const [sinks, sources] = [1, 2].map((seed) => tf.sigmoid(some(seed)));
+    const { conservedSink, conservedSource } = conservedFlows({
+      sinks,
+      sources,
+      n: tf.ones([1, heads, tokens, 1]),
+      total: (_, x) => tf.sum(x, 2, true),
+    });
+    for (const flow of [conservedSink, conservedSource]) {
+      for (const sum of tf.sum(flow, 2).dataSync()) expect(sum).toBeCloseTo(tokens, 4);
+    }
+  });
+
+  identity('Flowformer: both ways, the linear form equals the quadratic one', () => {
+    const [q, k, v] = [1, 2, 3].map((seed) => some(seed));
+    const [a, b] = [tf.sigmoid(q), tf.sigmoid(k)];
+    const actual = normalised('flow', false, [a, b, v]);
+    const expected = [0, 1].map((head) => {
+      const [A, B, V] = [a, b, v].map((x) => ofHead(x, head));
+      const sum = (rows: Rows): number[] =>
+        rows[0].map((_, j) => rows.reduce((total, row) => total + row[j], 0));
+      const over = (rows: Rows, by: number[]): Rows =>
+        rows.map((row, i) => row.map((x) => x / by[i]));
+      const incoming = A.map((row) => dot(row, sum(B)));
+      const outgoing = B.map((row) => dot(row, sum(A)));
+      const conservedSink = A.map((row) => dot(row, sum(over(B, outgoing))));
+      const conservedSource = B.map((row) => dot(row, sum(over(A, incoming))));
+      const force = conservedSource.map((x) => Math.exp(Math.max(-1, Math.min(1, x))));
+      const total = force.reduce((x, y) => x + y);
+      return A.map((row, i) =>
+        V[0].map((_, j) =>
+          B.reduce(
+            (out, source, s) =>
+              out +
+              ((dot(row, source) / incoming[i]) * V[s][j] * tokens * force[s]) /
+                total /
+                (1 + Math.exp(-conservedSink[i])),
+            0,
+          ),
+        ),
+      );
+    });
+    expect(relativeDifference(actual, tf.tensor4d([expected]))).toBeLessThan(1e-5);
+  });
+
+  identity('LightNet: the memory is a softmax over time of the values, in any order', () => {
+    const [q, k, v] = [1, 2, 3].map((seed) => some(seed, width, tokens, 3));
+    const gate = decays.additive(sizes);
+    const { k: keys, logDecay } = gate.apply({}, k, undefined, segment());
+    const expected = tf.tensor4d([
+      [0, 1].map((head) => {
+        const [Q, K, V] = [q, k, v].map((x) => ofHead(x, head));
+        return Q.map((query, t) =>
+          V[0].map((_, j) =>
+            query.reduce((sum, x, i) => {
+              const weights = K.slice(0, t + 1).map((row) => Math.exp(row[i]));
+              const total = weights.reduce((a, b) => a + b);
+              return sum + (x * weights.reduce((a, w, s) => a + w * V[s][j], 0)) / total;
+            }, 0),
+          ),
+        );
+      }),
+    ]);
+    for (const form of forms) {
+      const out = read('hebb', { q, k: keys, v, logDecay }, form);
+      expect(relativeDifference(out, expected)).toBeLessThan(1e-5);
+    }
+    const memoryOf = (order: readonly number[]): tf.Tensor => {
+      const [K, V] = [k, v].map((x) => tf.gather(x, tf.tensor1d([...order], 'int32'), 2));
+      const gated = gate.apply({}, K, undefined, segment());
+      const input = { q, k: gated.k, v: V, logDecay: gated.logDecay, position: 0 };
+      return memories.hebb().apply({}, input, undefined, 'parallel').state.memory as tf.Tensor;
+    };
+    const order = Array.from({ length: tokens }, (_, t) => t);
+    expect(relativeDifference(memoryOf(order.reverse()), memoryOf([...order].sort()))).toBeLessThan(
+      1e-5,
+    );
+  });
+
+  identity('SpikeGPT: the running mean equals its sum of exponentials', () => {
+    const update = memories.weightedKeyValue(sizes);
+    const parameters = update.initialise!(new Initialiser(1));
+    const [k, v] = [2, 3].map((seed) => some(seed));
+    const [w, u] = ['logDecay', 'bonus'].map((name) => (parameters[name] as tf.Tensor).dataSync());
+    const expected = tf.tensor4d([
+      [0, 1].map((head) => {
+        const [K, V] = [k, v].map((x) => ofHead(x, head));
+        return K.map((row, t) =>
+          row.map((now, j) => {
+            const channel = head * width + j;
+            const rate = Math.exp(w[channel]);
+            const weights = K.slice(0, t).map((past, i) => Math.exp(past[j] - (t - 1 - i) * rate));
+            weights.push(Math.exp(u[channel] + now));
+            const total = weights.reduce((a, b) => a + b);
+            return weights.reduce((a, weight, i) => a + weight * V[i][j], 0) / total;
+          }),
+        );
+      }),
+    ]);
+    for (const form of forms) {
+      const out = read('weightedKeyValue', { q: k, k, v }, form, parameters);
+      expect(relativeDifference(out, expected)).toBeLessThan(1e-6);
+      // Its logarithms don't overflow.
+      const large = read('weightedKeyValue', { q: k, k: tf.add(k, 500), v }, form, parameters);
+      expect(relativeDifference(large, expected)).toBeLessThan(1e-3);
+    }
+  });
+
+  identity('DeltaNet: the chunk form solves (I + L) U = R as forward substitution does', () => {
+    const n = 33;
+    const same = tf.mul(0.99, tf.linalg.bandPart(tf.ones([n, n]), -1, 0));
+    for (const L of [
+      tf.sub(same, tf.mul(0.99, tf.eye(n))),
+      tf.sub(
+        tf.linalg.bandPart(normal([n, n], 4, 0.3), -1, 0),
+        tf.linalg.bandPart(normal([n, n], 4, 0.3), 0, 0),
+      ),
+    ]) {
+      const product = tf.matMul(tf.add(tf.eye(n), L) as tf.Tensor2D, inverseOfUnitLower(L));
+      expect(relativeDifference(product, tf.eye(n))).toBeLessThan(1e-5);
+    }
+  });
+
+  identity('DeltaNet: a key written again is overwritten; Hebb adds up', () => {
+    const [k, v] = [some(1, width, 3), some(2, width, 3)];
+    const keys = tf.div(k, tf.norm(k, 2, 3, true));
+    const first = tf.slice(keys, [0, 0, 0, 0], [1, heads, 1, width]);
+    const repeated = tf.concat([first, first, first], 2);
+    const input = { q: repeated, k: repeated, v, beta: tf.ones([1, heads, 3, 1]) };
+    for (const form of forms) {
+      expect(relativeDifference(read('delta', input, form), v)).toBeLessThan(1e-6);
+    }
+    const additive = tf.sub(read('hebb', input), v);
+    expect(tf.max(tf.abs(additive)).dataSync()[0]).toBeGreaterThan(0.5);
+  });
+
+  identity(
+    'local linear attention recovers affine values, and is softmax for a large ridge',
+    () => {
+      const [q, k] = [1, 2].map((seed) => some(seed, 2, 24));
+      const affine = (x: tf.Tensor): tf.Tensor => {
+        const [a, b] = tf.split(x, 2, 3);
+        return tf.concat([tf.add(tf.mul(a, 2), b), tf.sub(1, tf.mul(b, 3))], 3);
+      };
+      const v = affine(k);
+      const local = (ridge: number): tf.Tensor =>
+        memories
+          .localLinear(sizes, { ...settings, ridge })
+          .apply({}, { q, k, v, position: 0 }, undefined, 'parallel').out;
+      const softmax = tf.matMul(
+        tf.softmax(
+          tf.add(
+            tf.mul(tf.matMul(q, k, false, true), Math.SQRT1_2),
+            tf.mul(-1e9, tf.sub(1, tf.linalg.bandPart(tf.ones([24, 24]), -1, 0))),
+          ),
+        ),
+        v,
+      );
+      // Two keys don't span the plane: from the third token on.
+      const later = (x: tf.Tensor): tf.Tensor => tf.slice(x, [0, 0, 6, 0], [1, heads, 18, 2]);
+      expect(relativeDifference(later(local(1e-6)), later(affine(q)))).toBeLessThan(1e-3);
+      expect(relativeDifference(later(softmax), later(affine(q)))).toBeGreaterThan(0.1);
+      expect(relativeDifference(local(1e7), softmax)).toBeLessThan(1e-5);
+    },
+  );
+
+  identity('RAT: one token a chunk and no gate is softmax attention; one chunk an average', () => {
+    const [q, k, v] = [1, 2, 3].map((seed) => some(seed));
+    const shut = tf.fill(q.shape, -60);
+    const attention = read(
+      'chunkAverage',
+      { q, k, v, logDecay: shut },
+      'parallel',
+      {},
+      {
+        chunkTokens: 1,
+      },
+    );
+    const scores = (head: number, t: number): number[] =>
+      ofHead(k, head)
+        .slice(0, t + 1)
+        .map((key) => Math.exp(dot(ofHead(q, head)[t], key) / Math.sqrt(width)));
+    const softmax = summed(
+      v,
+      (head, t, s) => scores(head, t)[s] / scores(head, t).reduce((a, b) => a + b),
+    );
+    expect(relativeDifference(attention, softmax)).toBeLessThan(1e-6);
+    const g = 0.7;
+    const average = read(
+      'chunkAverage',
+      { q, k, v, logDecay: tf.fill(q.shape, Math.log(g)) },
+      'parallel',
+      {},
+      { chunkTokens: 100 },
+    );
+    const expected = summed(v, (_, t, s) => (1 - g) * g ** (t - s));
+    expect(relativeDifference(average, expected)).toBeLessThan(1e-6);
+  });
+
+  identity('S6 with A = 0 and a step of 1 is linear attention', () => {
+    const [channels, states] = [3, 4];
+    const inputs = {
+      u: normal([1, tokens, channels], 1),
+      // softplus(log(e - 1)) = 1
+      delta: tf.fill([1, tokens, channels], Math.log(Math.E - 1)),
+      A: tf.zeros([channels, states]),
+      B: normal([1, tokens, states], 2),
+      C: normal([1, tokens, states], 3),
+      D: tf.zeros([channels]),
+      deltaBias: tf.zeros([channels]),
+    };
+    const scores = tf.linalg.bandPart(tf.matMul(inputs.C, inputs.B, false, true), -1, 0);
+    const expected = tf.matMul(scores, inputs.u);
+    const state = tf.zeros([1, channels, states]);
+    for (const compute of [selectiveScan, selectiveAttention]) {
+      expect(relativeDifference(compute(inputs, state).y, expected)).toBeLessThan(1e-5);
+    }
+  });
+
+  identity('a gated output is half of it at W = 0, and 0 where the gate shuts', () => {
+    for (const outputGate of ['head', 'element'] as const) {
+      const shape = { width: 8, heads, rows: 1, columns: 1 };
+      const x = normal([1, tokens, 8], 1);
+      const [plain, gated] = ['none', outputGate].map((gate) =>
+        createMixer({ name: 'hedgehog', outputGate: gate }, shape),
+      );
+      const parameters = flatten(gated.initialise(new Initialiser(1)));
+      const expected = plain.apply(unflatten(parameters), x, undefined, inference).output;
+      const weight = parameters.get('outputGate.weight')!;
+      parameters.set('outputGate.weight', tf.zerosLike(weight));
+      const { output } = gated.apply(unflatten(parameters), x, undefined, inference);
+      expect(relativeDifference(output, tf.mul(expected, 0.5))).toBe(0);
+    }
+  });
+});

@@ -1,0 +1,10 @@
+import { describeMixer } from './mixerConformance.js';
+
+describeMixer('softmax attention', { config: { name: 'softmaxAttention' } });
+describeMixer('softmax attention over frames of 2 × 3 patches', {
+  config: { name: 'softmaxAttention' },
+  shape: { rows: 2, columns: 3 },
+});
+describeMixer('softmax attention, both ways', {
+  config: { name: 'softmaxAttention', causal: false },
+});
