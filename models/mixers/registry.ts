@@ -7,7 +7,11 @@ import { sparseMixers } from './sparse/registry.js';
 import type { MixerDefinition, MixerShape, TokenMixer } from './tokenMixer.js';
 
 /** Every mixer that a configuration can name: one line each. */
-export const mixers: readonly MixerDefinition[] = [softmaxAttention, ...linearPresets, ...sparseMixers];
+export const mixers: readonly MixerDefinition[] = [
+  softmaxAttention,
+  ...linearPresets,
+  ...sparseMixers,
+];
 
 /** What a configuration says of a mixer: its name, and settings that differ from its own. */
 export const mixerSchema = z.discriminatedUnion(

@@ -1,11 +1,11 @@
 import * as tf from '@tensorflow/tfjs-core';
 
 import { causalConv1d } from '../../engine/ops/causalConv1d.js';
-import type { LifConfig } from '../../engine/ops/lif.js';
 import { linear } from '../../engine/ops/linear.js';
 import { selectiveScan } from '../../engine/ops/selectiveScan.js';
 import { silu, siluGate } from '../../engine/ops/silu.js';
 import { within, type Context } from '../context.js';
+import type { NeuronConfig } from '../neurons/neuron.js';
 import { initialiseSpiking, spiking, type SpikingParameters } from '../neurons/spiking.js';
 import type { Initialiser } from '../parameters.js';
 
@@ -27,7 +27,7 @@ export interface SpikeMambaConfig {
   readonly scanOrder: 'frame' | 'tube';
   /** Adds a second convolution and scan against the sequence. Needs the whole clip at once. */
   readonly bidirectional: boolean;
-  readonly neuron: LifConfig;
+  readonly neuron: NeuronConfig;
 }
 
 /** One direction's convolution and state space. */
@@ -69,13 +69,13 @@ export function initialiseSpikeMamba(
   initialiser: Initialiser,
   config: SpikeMambaConfig,
 ): SpikeMambaParameters {
-  const { width, channels } = config;
+  const { width, channels, neuron } = config;
   return {
     input: initialiser.weight('input', width, channels),
     gate: initialiser.weight('gate', width, channels),
     output: initialiser.weight('output', channels, width),
-    inputNeurons: initialiseSpiking(initialiser, channels),
-    outputNeurons: initialiseSpiking(initialiser, channels),
+    inputNeurons: initialiseSpiking(initialiser, channels, neuron),
+    outputNeurons: initialiseSpiking(initialiser, channels, neuron),
     forward: initialiseScan(initialiser.within('forward'), config),
     ...(config.bidirectional && {
       backward: initialiseScan(initialiser.within('backward'), config),

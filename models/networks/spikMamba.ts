@@ -1,6 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
 
-import type { LifConfig } from '../../engine/ops/lif.js';
 import { rmsNorm } from '../../engine/ops/normalise.js';
 import { SaccadeError } from '../../engine/support/errors.js';
 import { head, initialiseHead, type HeadParameters, type HeadState } from '../blocks/head.js';
@@ -22,6 +21,7 @@ import {
 import { within } from '../context.js';
 import type { WindowSize } from '../mixers/window.js';
 import type { InputShape, Model, StateTree } from '../model.js';
+import type { NeuronConfig } from '../neurons/neuron.js';
 import type { ParameterTree } from '../parameters.js';
 
 /** Settings of SpikMamba; presets in `presets.ts`. */
@@ -46,7 +46,7 @@ export interface SpikMambaConfig {
   readonly classToken: boolean;
   /** Learned position embedding per frame; streams longer than a clip start over with the first. */
   readonly temporalPosition: boolean;
-  readonly neuron: LifConfig;
+  readonly neuron: NeuronConfig;
 }
 
 interface SpikMambaParameters {

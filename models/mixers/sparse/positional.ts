@@ -94,7 +94,7 @@ export const positionalAttention = defineMixer({
       apply: (tree, x, state, _, options = {}) => {
         const parameters = tree as Parameters;
         const scores = tf.reshape(positionalScores(parameters, heads), [heads, -1, 1]);
-        return inSegments(x, state, shape, 'parallel', options, (segment, layers) => {
+        return inSegments(x, state, shape, options, (segment, layers) => {
           const before = layers as State | undefined;
           const [batch, tokens] = segment.x.shape as [number, number];
           const now = splitHeads(linear(segment.x, parameters.value), heads);

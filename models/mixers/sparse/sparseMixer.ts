@@ -1,12 +1,11 @@
 import * as tf from '@tensorflow/tfjs-core';
 
 import { linear } from '../../../engine/ops/linear.js';
-import { SaccadeError } from '../../../engine/support/errors.js';
 import type { Context } from '../../context.js';
 import type { StateTree } from '../../model.js';
 import type { Initialiser, ParameterTree } from '../../parameters.js';
 import { joinHeads, splitHeads } from '../heads.js';
-import { inSegments, segmentLengths } from '../segments.js';
+import { inSegments, requireWhole, segmentLengths } from '../segments.js';
 import { trafficBytes, type MixerShape, type TokenMixer } from '../tokenMixer.js';
 import { blockAttention } from './blockAttention.js';
 import {
@@ -169,10 +168,8 @@ export function sparseMixer(name: string, mask: SparseMask, shape: MixerShape): 
       ...mask.initialise?.(initialiser, headWidth),
     }),
     apply(parameters, x, state, context, options = {}) {
-      if (!streaming && state !== undefined) {
-        throw new SaccadeError('usage', `${name} looks ahead: it needs the whole clip at once`);
-      }
-      return inSegments(x, state, shape, 'parallel', options, (segment, before) => {
+      requireWhole(streaming, state, options.form);
+      return inSegments(x, state, shape, options, (segment, before) => {
         const length = segment.x.shape[1]! / patches;
         const { output, state: after } = attend(
           parameters as Parameters,

@@ -66,7 +66,7 @@ export const varyingWindows = defineMixer({
         bias: initialiser.constant([heads, area, area], 0),
       }),
       apply: (tree, x, state, _, options = {}) =>
-        inSegments(x, state, shape, 'parallel', options, (segment) => {
+        inSegments(x, state, shape, options, (segment) => {
           const parameters = tree as Parameters;
           const [batch, count] = segment.x.shape as [number, number];
           const frames = (batch * count) / tokens;
