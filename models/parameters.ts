@@ -35,9 +35,12 @@ export function unflatten(leaves: ReadonlyMap<string, tf.Tensor>): ParameterTree
   return root;
 }
 
-/** Running statistics are carried in the tree but are not trained. */
+/**
+ * Running statistics are carried in the tree but are not trained, nor are selectors, which choose keys and have a loss of
+ * their own.
+ */
 export function isTrainable(path: string): boolean {
-  return !/(^|\.)running(Mean|Variance)$/.test(path);
+  return !/(^|\.)(running(Mean|Variance)$|selector\.)/.test(path);
 }
 
 /** Number of trained values. */

@@ -216,6 +216,30 @@ function surrogateTensor(x: tf.Tensor, config: LifConfig): tf.Tensor {
   return tf.div(curve, config.surrogateWidth);
 }
 
+/** The integral of `surrogateTensor`, which `relaxed` puts in the step's place. */
+function primitiveTensor(x: tf.Tensor, config: LifConfig): tf.Tensor {
+  const scaled = tf.div(x, config.surrogateWidth);
+  return {
+    atan: () => tf.add(tf.div(tf.atan(tf.mul(Math.PI, scaled)), Math.PI), 0.5),
+    sigmoid: () => tf.sigmoid(scaled),
+    triangle: () => {
+      const u = tf.clipByValue(scaled, -1, 1);
+      return tf.add(0.5, tf.sub(u, tf.mul(0.5, tf.mul(u, tf.abs(u)))));
+    },
+    rectangle: () => tf.clipByValue(tf.add(scaled, 0.5), 0, 1),
+  }[config.surrogate]();
+}
+
+/**
+ * Spikes of neurons that have no kernel, in core ops: 1 where x ≥ 0, else 0, with the surrogate's derivative; its
+ * primitive where `relaxed`.
+ *
+ * @param x membrane minus threshold, any shape.
+ */
+export function surrogateSpikes(x: tf.Tensor, config: LifConfig): tf.Tensor {
+  return config.relaxed ? primitiveTensor(x, config) : spikeTensor(x, config);
+}
+
 /** The step function with the surrogate's derivative, in core ops. */
 function spikeTensor(x: tf.Tensor, config: LifConfig): tf.Tensor {
   const spike = tf.customGrad((input, save) => {
@@ -276,7 +300,8 @@ const plain = defineLif('Lif', { parametric: false, adaptive: false });
 const parametric = defineLif('ParametricLif', { parametric: true, adaptive: false });
 const adaptive = defineLif('AdaptiveLif', { parametric: false, adaptive: true });
 
-function stopGradient(x: tf.Tensor): tf.Tensor {
+/** The same values, through which no gradient flows. */
+export function stopGradient(x: tf.Tensor): tf.Tensor {
   return tf.customGrad((input) => ({
     value: tf.clone(input as tf.Tensor),
     gradFunc: (dy: tf.Tensor) => tf.zerosLike(dy),

@@ -68,7 +68,7 @@ const rules: Readonly<Record<string, Rule>> = {
 
 /** Kernels that hand values on as they are: what they get of spikes are spikes. */
 const moving = new Set(
-  'Identity Reshape Transpose Slice StridedSlice SplitV Concat Pack Unpack ExpandDims Tile GatherV2 Reverse PadV2 Cast'.split(
+  'Identity Reshape Transpose Slice StridedSlice SplitV Concat Pack Unpack ExpandDims Tile GatherV2 GatherRows Reverse PadV2 Cast'.split(
     ' ',
   ),
 );

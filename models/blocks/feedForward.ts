@@ -1,15 +1,15 @@
 import type * as tf from '@tensorflow/tfjs-core';
 
-import type { LifConfig } from '../../engine/ops/lif.js';
 import { linear } from '../../engine/ops/linear.js';
 import { within, type Context } from '../context.js';
+import type { NeuronConfig } from '../neurons/neuron.js';
 import { initialiseSpiking, spiking, type SpikingParameters } from '../neurons/spiking.js';
 import type { Initialiser } from '../parameters.js';
 
 export interface FeedForwardConfig {
   readonly width: number;
   readonly hidden: number;
-  readonly neuron: LifConfig;
+  readonly neuron: NeuronConfig;
 }
 
 export interface FeedForwardParameters {
@@ -25,11 +25,11 @@ export interface FeedForwardState {
 
 export function initialiseFeedForward(
   initialiser: Initialiser,
-  { width, hidden }: FeedForwardConfig,
+  { width, hidden, neuron }: FeedForwardConfig,
 ): FeedForwardParameters {
   return {
     input: initialiser.weight('input', width, hidden),
-    neurons: initialiseSpiking(initialiser, hidden),
+    neurons: initialiseSpiking(initialiser, hidden, neuron),
     output: initialiser.weight('output', hidden, width),
   };
 }

@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs-core';
 
-import type { LifConfig } from '../../engine/ops/lif.js';
 import { linear } from '../../engine/ops/linear.js';
 import { patches } from '../../engine/ops/patches.js';
 import { within, type Context } from '../context.js';
+import type { NeuronConfig } from '../neurons/neuron.js';
 import { initialiseSpiking, spiking, type SpikingParameters } from '../neurons/spiking.js';
 import type { Initialiser } from '../parameters.js';
 
@@ -17,7 +17,7 @@ export interface PatchEmbeddingConfig {
   readonly kernelFrames: number;
   /** Width of the tokens, D. */
   readonly embedding: number;
-  readonly neuron: LifConfig;
+  readonly neuron: NeuronConfig;
 }
 
 export interface PatchEmbeddingParameters {
@@ -34,7 +34,7 @@ export interface PatchEmbeddingState {
 
 export function initialisePatchEmbedding(
   initialiser: Initialiser,
-  { channels, patch, kernelFrames, embedding }: PatchEmbeddingConfig,
+  { channels, patch, kernelFrames, embedding, neuron }: PatchEmbeddingConfig,
 ): PatchEmbeddingParameters {
   return {
     projection: initialiser.weight(
@@ -42,7 +42,7 @@ export function initialisePatchEmbedding(
       kernelFrames * channels * patch * patch,
       embedding,
     ),
-    neurons: initialiseSpiking(initialiser, embedding),
+    neurons: initialiseSpiking(initialiser, embedding, neuron),
   };
 }
 

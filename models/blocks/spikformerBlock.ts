@@ -48,7 +48,7 @@ export function initialiseSpikformerBlock(
       hidden,
       neuron,
     }),
-    outputNeurons: initialiseSpiking(initialiser, width),
+    outputNeurons: initialiseSpiking(initialiser, width, neuron),
   };
 }
 

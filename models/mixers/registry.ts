@@ -5,6 +5,7 @@ import { linearPresets } from './linear/presets.js';
 import { selectiveStateSpace } from './linear/selectiveStateSpace.js';
 import { spikMambaAttention } from './linear/spikMambaAttention.js';
 import { softmaxAttention } from './softmaxAttention.js';
+import { sparseMixers } from './sparse/registry.js';
 import type { MixerDefinition, MixerShape, TokenMixer } from './tokenMixer.js';
 
 /** Every mixer that a configuration can name: one line each. */
@@ -13,6 +14,7 @@ export const mixers: readonly MixerDefinition[] = [
   ...linearPresets,
   selectiveStateSpace,
   spikMambaAttention,
+  ...sparseMixers,
 ];
 
 /** What a configuration says of a mixer: its name, and settings that differ from its own. */

@@ -1,10 +1,10 @@
 import * as tf from '@tensorflow/tfjs-core';
 
-import type { LifConfig } from '../../engine/ops/lif.js';
 import { linear } from '../../engine/ops/linear.js';
 import { linearAttention } from '../../engine/ops/linearAttention.js';
 import { depthwise, initialiseDepthwise, type DepthwiseParameters } from '../blocks/depthwise.js';
 import { within, type Context } from '../context.js';
+import type { NeuronConfig } from '../neurons/neuron.js';
 import { initialiseSpiking, spiking, type SpikingParameters } from '../neurons/spiking.js';
 import type { Initialiser } from '../parameters.js';
 import { rotate, type RotaryTable } from './rotary.js';
@@ -17,7 +17,7 @@ export interface RotaryLinearAttentionConfig {
   readonly columns: number;
   /** Of this frame and width. */
   readonly rotary: RotaryTable;
-  readonly neuron: LifConfig;
+  readonly neuron: NeuronConfig;
 }
 
 export interface RotaryLinearAttentionParameters {
@@ -34,11 +34,11 @@ export interface RotaryLinearAttentionState {
 
 export function initialiseRotaryLinearAttention(
   initialiser: Initialiser,
-  { width }: RotaryLinearAttentionConfig,
+  { width, neuron }: RotaryLinearAttentionConfig,
 ): RotaryLinearAttentionParameters {
   return {
     queryKey: initialiser.weight('queryKey', width, 2 * width),
-    neurons: initialiseSpiking(initialiser, 2 * width),
+    neurons: initialiseSpiking(initialiser, 2 * width, neuron),
     local: initialiseDepthwise(initialiser.within('local'), width, { bias: true }),
   };
 }

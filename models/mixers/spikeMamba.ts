@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs-core';
 
-import type { LifConfig } from '../../engine/ops/lif.js';
 import { linear } from '../../engine/ops/linear.js';
 import { siluGate } from '../../engine/ops/silu.js';
 import { within, type Context } from '../context.js';
+import type { NeuronConfig } from '../neurons/neuron.js';
 import { initialiseSpiking, spiking, type SpikingParameters } from '../neurons/spiking.js';
 import type { Initialiser } from '../parameters.js';
 import { initialiseScan, scan, type ScanParameters, type ScanSizes } from './convolvedScan.js';
@@ -18,7 +18,7 @@ export interface SpikeMambaConfig extends ScanSizes {
   readonly scanOrder: 'frame' | 'tube';
   /** Adds a second convolution and scan against the sequence. Needs the whole clip at once. */
   readonly bidirectional: boolean;
-  readonly neuron: LifConfig;
+  readonly neuron: NeuronConfig;
 }
 
 export interface SpikeMambaParameters {
@@ -46,13 +46,13 @@ export function initialiseSpikeMamba(
   initialiser: Initialiser,
   config: SpikeMambaConfig,
 ): SpikeMambaParameters {
-  const { width, channels } = config;
+  const { width, channels, neuron } = config;
   return {
     input: initialiser.weight('input', width, channels),
     gate: initialiser.weight('gate', width, channels),
     output: initialiser.weight('output', channels, width),
-    inputNeurons: initialiseSpiking(initialiser, channels),
-    outputNeurons: initialiseSpiking(initialiser, channels),
+    inputNeurons: initialiseSpiking(initialiser, channels, neuron),
+    outputNeurons: initialiseSpiking(initialiser, channels, neuron),
     forward: initialiseScan(initialiser.within('forward'), config),
     ...(config.bidirectional && {
       backward: initialiseScan(initialiser.within('backward'), config),

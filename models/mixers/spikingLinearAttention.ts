@@ -1,11 +1,11 @@
 import * as tf from '@tensorflow/tfjs-core';
 
 import { depthwiseConv2d } from '../../engine/ops/depthwiseConv2d.js';
-import type { LifConfig } from '../../engine/ops/lif.js';
 import { linear } from '../../engine/ops/linear.js';
 import { linearAttention, type LinearAttentionState } from '../../engine/ops/linearAttention.js';
 import { silu, siluGate } from '../../engine/ops/silu.js';
 import { within, type Context } from '../context.js';
+import type { NeuronConfig } from '../neurons/neuron.js';
 import { initialiseSpiking, spiking, type SpikingParameters } from '../neurons/spiking.js';
 import type { Initialiser } from '../parameters.js';
 import { fromWindows, toWindows, windowLayout, type WindowSize } from './window.js';
@@ -26,7 +26,7 @@ export interface SpikingLinearAttentionConfig {
    * that met none (and its gradient) finite.
    */
   readonly epsilon: number;
-  readonly neuron: LifConfig;
+  readonly neuron: NeuronConfig;
 }
 
 export interface SpikingLinearAttentionParameters {
@@ -55,7 +55,7 @@ const convolutionSize = 3;
 
 export function initialiseSpikingLinearAttention(
   initialiser: Initialiser,
-  { width }: SpikingLinearAttentionConfig,
+  { width, neuron }: SpikingLinearAttentionConfig,
 ): SpikingLinearAttentionParameters {
   return {
     input: initialiser.weight('input', width, width),
@@ -69,9 +69,9 @@ export function initialiseSpikingLinearAttention(
       1 / convolutionSize,
     ),
     convolutionBias: initialiser.constant([width], 0),
-    queryNeurons: initialiseSpiking(initialiser, width),
-    keyNeurons: initialiseSpiking(initialiser, width),
-    outputNeurons: initialiseSpiking(initialiser, width),
+    queryNeurons: initialiseSpiking(initialiser, width, neuron),
+    keyNeurons: initialiseSpiking(initialiser, width, neuron),
+    outputNeurons: initialiseSpiking(initialiser, width, neuron),
   };
 }
 

@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs-core';
 
-import type { LifConfig } from '../../engine/ops/lif.js';
 import { linear } from '../../engine/ops/linear.js';
 import { linearAttention } from '../../engine/ops/linearAttention.js';
 import { within, type Context } from '../context.js';
+import type { NeuronConfig } from '../neurons/neuron.js';
 import { initialiseSpiking, spiking, type SpikingParameters } from '../neurons/spiking.js';
 import type { Initialiser } from '../parameters.js';
 
@@ -12,7 +12,7 @@ export interface SpikingSelfAttentionConfig {
   readonly heads: number;
   /** The factor s of the scores. */
   readonly scale: number;
-  readonly neuron: LifConfig;
+  readonly neuron: NeuronConfig;
 }
 
 /** The places where spikes arise, in order. */
@@ -30,7 +30,7 @@ export type SpikingSelfAttentionState = Readonly<Record<Population, tf.Tensor>>;
 
 export function initialiseSpikingSelfAttention(
   initialiser: Initialiser,
-  { width }: SpikingSelfAttentionConfig,
+  { width, neuron }: SpikingSelfAttentionConfig,
 ): SpikingSelfAttentionParameters {
   const weight = (name: string): tf.Tensor => initialiser.weight(name, width, width);
   return {
@@ -41,7 +41,7 @@ export function initialiseSpikingSelfAttention(
       output: weight('output'),
     },
     neurons: Object.fromEntries(
-      populations.map((name) => [name, initialiseSpiking(initialiser, width)]),
+      populations.map((name) => [name, initialiseSpiking(initialiser, width, neuron)]),
     ) as Record<Population, SpikingParameters>,
   };
 }

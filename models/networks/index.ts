@@ -1,6 +1,6 @@
-import type { LifConfig } from '../../engine/ops/lif.js';
 import { SaccadeError } from '../../engine/support/errors.js';
 import type { InputShape, Model } from '../model.js';
+import { defaultNeuron, type NeuronConfig } from '../neurons/neuron.js';
 import { createLinear } from './linear.js';
 import { baselines, publishedPresets, spikMambaPresets } from './presets.js';
 import { createPublished } from './published.js';
@@ -96,12 +96,17 @@ function changed<T extends object>(base: T, changes: Partial<T> = {}): T {
   return { ...base, ...Object.fromEntries(given) };
 }
 
-function changedNeuron(base: LifConfig, { tau, ...changes }: NeuronChanges = {}): LifConfig {
+function changedNeuron(base: NeuronConfig, { tau, ...changes }: NeuronChanges = {}): NeuronConfig {
   // JSON and checkpoints have no infinite numbers.
   const leak = tau === 'infinity' ? Infinity : tau;
-  const config = changed<LifConfig>(base, { ...changes, tau: leak ?? base.tau });
-  if (config.tau === Infinity && config.decayInput) {
+  const full = { ...defaultNeuron, ...base };
+  const config = changed<NeuronConfig>(full, { ...changes, tau: leak ?? base.tau });
+  if (config.tau !== Infinity) return config;
+  if (config.decayInput) {
     throw wrong('neuron.decayInput', 'divides the input by tau, infinity; expected false');
+  }
+  if (config.kind === 'plif' || config.kind === 'metaLif') {
+    throw wrong('neuron.tau', `is infinity, from which ${config.kind} neurons cannot learn theirs`);
   }
   return config;
 }

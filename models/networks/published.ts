@@ -1,6 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
 
-import type { LifConfig } from '../../engine/ops/lif.js';
 import { head, initialiseHead, type HeadParameters, type HeadState } from '../blocks/head.js';
 import { initialiseLayerNorm, layerNorm, type LayerNormParameters } from '../blocks/layerNorm.js';
 import {
@@ -21,6 +20,7 @@ import {
 import { within } from '../context.js';
 import { rotaryTable } from '../mixers/rotary.js';
 import type { InputShape, Model, StateTree } from '../model.js';
+import type { NeuronConfig } from '../neurons/neuron.js';
 import type { ParameterTree } from '../parameters.js';
 
 /** Settings of the published model; its preset is in `presets.ts`. */
@@ -33,7 +33,7 @@ export interface PublishedConfig {
   readonly heads: number;
   /** Hidden width of the feed-forward parts. */
   readonly feedForward: number;
-  readonly neuron: LifConfig;
+  readonly neuron: NeuronConfig;
 }
 
 interface PublishedParameters {

@@ -1,9 +1,10 @@
 import { z } from 'zod';
 
-import type { LifConfig } from '../../engine/ops/lif.js';
 import { mixerExtents } from '../blocks/placedMixer.js';
 import { hybridPlacements } from '../mixers/hybridSchedule.js';
 import { mixerSchema } from '../mixers/registry.js';
+import type { NeuronConfig } from '../neurons/neuron.js';
+import { neurons } from '../neurons/registry.js';
 import type { LinearConfig } from './linear.js';
 import type { PublishedConfig } from './published.js';
 import type { SpikformerConfig } from './spikformer.js';
@@ -23,6 +24,7 @@ type Named<T> = {
 
 /** Every setting of the neurons but `relaxed`, which is for gradient checks. */
 const neuronFields = {
+  kind: z.enum(Object.keys(neurons) as (keyof typeof neurons)[]),
   /** In frames; `infinity` makes the neurons integrate without a leak. */
   tau: z.union([z.number().gt(1), z.literal('infinity')], {
     error: 'expected a number greater than 1, or infinity',
@@ -33,7 +35,13 @@ const neuronFields = {
   detachReset: z.boolean(),
   surrogate: z.enum(['atan', 'sigmoid', 'triangle', 'rectangle']),
   surrogateWidth: positive,
-} satisfies Fields<Omit<Named<LifConfig>, 'relaxed'>>;
+  adaptationStrength: z.number().min(0),
+  adaptationDecay: z.number().min(0).max(1),
+  segments: count,
+  synapses: count,
+  segmentThreshold: positive,
+  expectation: z.number().min(0).max(1),
+} satisfies Fields<Omit<Named<NeuronConfig>, 'relaxed'>>;
 
 const neuron = z.strictObject(neuronFields).partial();
 

@@ -1,6 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
 
-import type { LifConfig } from '../../engine/ops/lif.js';
 import { rmsNorm } from '../../engine/ops/normalise.js';
 import { SaccadeError } from '../../engine/support/errors.js';
 import { head, initialiseHead, type HeadParameters, type HeadState } from '../blocks/head.js';
@@ -25,6 +24,7 @@ import { hybridSchedule, type HybridPlan } from '../mixers/hybridSchedule.js';
 import { createMixer, inLayer, type MixerConfig } from '../mixers/registry.js';
 import type { WindowSize } from '../mixers/window.js';
 import type { InputShape, Model, StateTree } from '../model.js';
+import type { NeuronConfig } from '../neurons/neuron.js';
 import type { ParameterTree } from '../parameters.js';
 
 /** Settings of SpikMamba; presets in `presets.ts`. */
@@ -55,7 +55,7 @@ export interface SpikMambaConfig {
   readonly hybrid?: Omit<HybridPlan, 'base'> | undefined;
   /** Learned position embedding per frame; streams longer than a clip start over with the first. */
   readonly temporalPosition: boolean;
-  readonly neuron: LifConfig;
+  readonly neuron: NeuronConfig;
 }
 
 interface SpikMambaParameters {

@@ -1,6 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
 
-import type { LifConfig } from '../../engine/ops/lif.js';
 import { depthwise, initialiseDepthwise, type DepthwiseParameters } from '../blocks/depthwise.js';
 import { head, initialiseHead, type HeadParameters, type HeadState } from '../blocks/head.js';
 import {
@@ -19,6 +18,7 @@ import {
 } from '../blocks/spikformerBlock.js';
 import { within } from '../context.js';
 import type { InputShape, Model, StateTree } from '../model.js';
+import type { NeuronConfig } from '../neurons/neuron.js';
 import { initialiseSpiking, spiking, type SpikingParameters } from '../neurons/spiking.js';
 import type { ParameterTree } from '../parameters.js';
 
@@ -32,7 +32,7 @@ export interface SpikformerConfig {
   readonly feedForward: number;
   /** The factor s of the attention's scores. */
   readonly attentionScale: number;
-  readonly neuron: LifConfig;
+  readonly neuron: NeuronConfig;
 }
 
 interface SpikformerParameters {
@@ -89,7 +89,7 @@ export function createSpikformer(
       const parameters: SpikformerParameters = {
         embedding: initialisePatchEmbedding(initialiser.within('embedding'), embeddingConfig),
         position: initialiseDepthwise(initialiser.within('position'), width, { bias: false }),
-        positionNeurons: initialiseSpiking(initialiser, width),
+        positionNeurons: initialiseSpiking(initialiser, width, neuron),
         blocks: Object.fromEntries(
           blockNames.map((name) => [
             name,

@@ -1,7 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 
 import { linear } from '../../engine/ops/linear.js';
-import type { LifConfig } from '../../engine/ops/lif.js';
 import { depthwise, initialiseDepthwise, type DepthwiseParameters } from '../blocks/depthwise.js';
 import { head, initialiseHead, type HeadParameters, type HeadState } from '../blocks/head.js';
 import {
@@ -13,6 +12,7 @@ import {
 } from '../blocks/patchEmbedding.js';
 import { within, type Context } from '../context.js';
 import type { InputShape, Model, StateTree } from '../model.js';
+import type { NeuronConfig } from '../neurons/neuron.js';
 import { initialiseSpiking, spiking, type SpikingParameters } from '../neurons/spiking.js';
 import type { ParameterTree } from '../parameters.js';
 
@@ -21,7 +21,7 @@ export interface SpikingConvNetConfig {
   readonly patch: number;
   /** Channels after the stem and after each stage; each stage but the last halves rows and columns. */
   readonly channels: readonly number[];
-  readonly neuron: LifConfig;
+  readonly neuron: NeuronConfig;
 }
 
 interface StageParameters {
@@ -87,7 +87,7 @@ export function createSpikingConvNet(
               {
                 depthwise: initialiseDepthwise(stage.within('depthwise'), inputs, { bias: false }),
                 pointwise: stage.weight('pointwise', inputs, outputs),
-                neurons: initialiseSpiking(stage, outputs),
+                neurons: initialiseSpiking(stage, outputs, neuron),
               },
             ];
           }),
@@ -140,7 +140,7 @@ function convolutionStage(
   x: tf.Tensor,
   state: StageState | undefined,
   [rows, columns]: readonly [number, number],
-  neuron: LifConfig,
+  neuron: NeuronConfig,
   context: Context,
 ): { output: tf.Tensor; state: StageState } {
   const { spikes, membrane } = spiking(

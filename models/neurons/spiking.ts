@@ -1,51 +1,78 @@
 import * as tf from '@tensorflow/tfjs-core';
 
 import { batchNorm, batchNormInference } from '../../engine/ops/normalise.js';
-import { lif, type LifConfig } from '../../engine/ops/lif.js';
+import { SaccadeError } from '../../engine/support/errors.js';
 import type { Context } from '../context.js';
-import type { Initialiser } from '../parameters.js';
+import type { Initialiser, ParameterTree } from '../parameters.js';
+import { defaultNeuron, type NeuronConfig } from './neuron.js';
+import { neurons } from './registry.js';
 
-/** Parameters of a population of neurons: their normalisation, `[features]` each. */
+/** Parameters of a population of neurons: their normalisation, `[features]` each, and what they learn. */
 export type SpikingParameters = Readonly<
   Record<'scale' | 'shift' | 'runningMean' | 'runningVariance', tf.Tensor>
->;
+> & { readonly inner?: ParameterTree };
 
-export function initialiseSpiking(initialiser: Initialiser, features: number): SpikingParameters {
+/** @param config of the neurons that will run; plain LIF neurons learn nothing of their own. */
+export function initialiseSpiking(
+  initialiser: Initialiser,
+  features: number,
+  config: NeuronConfig = defaultNeuron,
+): SpikingParameters {
+  const complete = { ...defaultNeuron, ...config };
+  const inner = neurons[complete.kind].initialise?.(initialiser, features, complete);
   return {
     scale: initialiser.constant([features], 1),
     shift: initialiser.constant([features], 0),
     runningMean: initialiser.constant([features], 0),
     runningVariance: initialiser.constant([features], 1),
+    ...(inner && { inner }),
   };
 }
 
 /**
- * The paper's SNN(·): batch normalisation per feature, then leaky integrate-and-fire neurons whose time
- * axis is the frames of one clip. Clips never share a membrane.
+ * The paper's SNN(·): batch normalisation per feature, then spiking neurons whose time axis is the frames of one
+ * clip. Clips never share a membrane.
  *
  * @param x `[batch, time, …, features]`.
- * @param membrane state, shape of one step of `x`; zeros at the start of a clip.
+ * @param membrane state, shape of one step of `x`; zeros at the start of a clip. Neurons with more state than a membrane
+ *   have the rest behind it, on the last axis.
  * @returns spikes (0 or 1), shape of `x`, and the next membrane.
  */
 export function spiking(
   parameters: SpikingParameters,
   x: tf.Tensor,
   membrane: tf.Tensor | undefined,
-  config: LifConfig,
+  config: NeuronConfig,
   context: Context,
 ): { spikes: tf.Tensor; membrane: tf.Tensor } {
+  const complete = { ...defaultNeuron, ...config };
+  const neuron = neurons[complete.kind];
+  if (neuron.initialise !== undefined && parameters.inner === undefined) {
+    throw new SaccadeError('usage', `${context.path}: parameters of ${neuron.kind} neurons are missing`); // prettier-ignore
+  }
   const [batch, time, ...rest] = x.shape;
-  const perStep = rest.reduce((a, b) => a * b, 1);
-  const normal = normalise(parameters, x, context);
-  const result = lif(
-    tf.reshape(normal, [batch, time, perStep]),
-    membrane === undefined ? tf.zeros([batch, perStep]) : tf.reshape(membrane, [batch, perStep]),
-    config,
+  const features = rest[rest.length - 1];
+  const tokens = rest.slice(0, -1).reduce((a, b) => a * b, 1);
+  const stored = membrane && tf.reshape(membrane, [batch, tokens, -1]);
+  const before = Array.from({ length: neuron.states }, (_, i) =>
+    stored === undefined
+      ? tf.zeros([batch, tokens, features])
+      : tf.slice(stored, [0, 0, i * features], [-1, -1, features]),
   );
-  context.recorder?.firingRates.set(context.path, tf.keep(tf.mean(result.spikes)));
+  const { spikes, state } = neuron.run(
+    tf.reshape(normalise(parameters, x, context), [batch, time, tokens, features]),
+    before,
+    parameters.inner ?? {},
+    complete,
+  );
+  context.recorder?.firingRates.set(context.path, tf.keep(tf.mean(spikes)));
   return {
-    spikes: tf.reshape(result.spikes, x.shape),
-    membrane: tf.reshape(result.membrane, [batch, ...rest]),
+    spikes: tf.reshape(spikes, x.shape),
+    membrane: tf.reshape(state.length === 1 ? state[0] : tf.concat(state, 2), [
+      batch,
+      ...rest.slice(0, -1),
+      neuron.states * features,
+    ]),
   };
 }
 

@@ -9,6 +9,7 @@ import {
   parametricLifDefinition,
   type Surrogate,
 } from '../../engine/ops/lif.js';
+import { gatherRowsDefinition } from '../../engine/ops/gatherRows.js';
 import {
   decayingLinearAttentionDefinition,
   linearAttentionDefinition,
@@ -242,6 +243,14 @@ export const cases: Case[] = [
     draw: (random, input) => (input === 1 ? random.uniform() : 3 * random.normal()),
     smooth: true,
   },
+  ...[1, 2].map((lists): Case => ({
+    title: `gatherRows of ${lists} lists`,
+    definition: erase(gatherRowsDefinition),
+    // Rows several times, out of order, and none.
+    attributes: { index: Int32Array.of(0, 3, -1, 2, 2, 4), lists },
+    shapes: ({ a, b, c }) => [[2 * a, b + 4, c]],
+    smooth: true,
+  })),
   {
     title: 'silu',
     definition: erase(siluDefinition),

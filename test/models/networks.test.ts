@@ -94,6 +94,15 @@ describeConformance('published', published);
 describeConformance('spikingConvNet', spikingConvNet);
 describeConformance('spikingConvNet: the stem alone', { ...spikingConvNet, channels: [6] });
 describeConformance('spikformer', spikformer);
+describeConformance('spikformer: adapting thresholds', { ...spikformer, neuron: { kind: 'alif' } });
+describeConformance('spikingConvNet: learned time constants', {
+  ...spikingConvNet,
+  neuron: { kind: 'plif' },
+});
+describeConformance('spikingConvNet: learned neurons', {
+  ...spikingConvNet,
+  neuron: { kind: 'metaLif' },
+});
 describeConformance('linear', { kind: 'linear' });
 describeConformance('linear: plain counts', { kind: 'linear', logarithm: false });
 
@@ -112,6 +121,7 @@ describe('modelSchema', () => {
     [{ kind: 'spikmamba', window: { frame: 1 } }, 'window'],
     [{ kind: 'spikmamba', neuron: { tau: 1 } }, 'neuron.tau'],
     [{ kind: 'spikmamba', neuron: { relaxed: true } }, 'neuron'],
+    [{ kind: 'spikmamba', neuron: { kind: 'izhikevich' } }, 'neuron.kind'],
     [{ kind: 'published', window: { frames: 1 } }, ''],
     [{ kind: 'spikingConvNet', channels: [] }, 'channels'],
     [{ kind: 'spikformer', preset: 'nano' }, ''],
@@ -140,6 +150,7 @@ describe('createModel', () => {
     ],
     [{ ...spikMamba, hybrid: { ratio: 3 } }, 'model.hybrid', 'model.mixer'],
     [{ ...published, neuron: { tau: 'infinity' } }, 'model.neuron.decayInput', 'expected false'],
+    [{ ...spikformer, neuron: { kind: 'plif', tau: 'infinity' } }, 'model.neuron.tau', 'plif'],
     [{ ...published, patch: 5 }, 'model.patch', '8 × 8'],
     [{ ...published, embedding: 6 }, 'model.embedding', 'multiple of 4'],
     [{ ...published, heads: 8 }, 'model.heads', 'even width'],

@@ -29,8 +29,8 @@ export const spikes =
       parameters: 4 * features,
       stateValues: () => 2 * tokens * features,
       initialise: (initialiser) => ({
-        query: initialiseSpiking(initialiser, features),
-        key: initialiseSpiking(initialiser, features),
+        query: initialiseSpiking(initialiser, features, neuron),
+        key: initialiseSpiking(initialiser, features, neuron),
       }),
       apply(parameters, { q, k }, state, { context }) {
         const fire = (
