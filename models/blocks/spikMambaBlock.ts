@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 
 import { rmsNorm } from '../../engine/ops/normalise.js';
 import { within, type Context } from '../context.js';
+import type { FrameCount } from '../frames.js';
 import {
   initialiseSpikeMamba,
   spikeMamba,
@@ -65,13 +66,13 @@ export function initialiseSpikMambaBlock(
  * frame; it passes SLA by and meets the patches in the scan, which it closes for each frame.
  *
  * @param x `[batch, time, tokens, width]`, patches in raster order, then the class token if there is one.
- * @param frame number of frames of the clip before this chunk.
+ * @param frame number of frames of the clip, or of each clip, before this chunk.
  */
 export function spikMambaBlock(
   parameters: SpikMambaBlockParameters,
   x: tf.Tensor,
   state: SpikMambaBlockState | undefined,
-  frame: number,
+  frame: FrameCount,
   config: SpikMambaBlockConfig,
   context: Context,
 ): { output: tf.Tensor; state: SpikMambaBlockState } {

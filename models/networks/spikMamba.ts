@@ -21,6 +21,7 @@ import {
 } from '../blocks/spikMambaBlock.js';
 import { within } from '../context.js';
 import type { WindowSize } from '../mixers/window.js';
+import { framesAfter } from '../frames.js';
 import type { InputShape, Model, StateTree } from '../model.js';
 import type { ParameterTree } from '../parameters.js';
 
@@ -194,7 +195,7 @@ export function createSpikMamba(
       };
       return {
         logits: predicted.logits,
-        state: { frame: frame + time, layers: layers as unknown as StateTree },
+        state: { frame: framesAfter(state?.frame, time), layers: layers as unknown as StateTree },
       };
     },
   };

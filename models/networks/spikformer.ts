@@ -18,6 +18,7 @@ import {
   type SpikformerBlockState,
 } from '../blocks/spikformerBlock.js';
 import { within } from '../context.js';
+import { framesAfter } from '../frames.js';
 import type { InputShape, Model, StateTree } from '../model.js';
 import { initialiseSpiking, spiking, type SpikingParameters } from '../neurons/spiking.js';
 import type { ParameterTree } from '../parameters.js';
@@ -142,7 +143,7 @@ export function createSpikformer(
       };
       return {
         logits: predicted.logits,
-        state: { frame: frame + time, layers: layers as unknown as StateTree },
+        state: { frame: framesAfter(state?.frame, time), layers: layers as unknown as StateTree },
       };
     },
   };

@@ -42,7 +42,9 @@ export function spiking(
     membrane === undefined ? tf.zeros([batch, perStep]) : tf.reshape(membrane, [batch, perStep]),
     config,
   );
-  context.recorder?.firingRates.set(context.path, tf.keep(tf.mean(result.spikes)));
+  const { recorder, path } = context;
+  recorder?.firingRates.set(path, tf.keep(tf.mean(result.spikes)));
+  recorder?.spikes?.set(path, tf.keep(tf.clone(result.spikes)));
   return {
     spikes: tf.reshape(result.spikes, x.shape),
     membrane: tf.reshape(result.membrane, [batch, ...rest]),
