@@ -76,6 +76,7 @@ export const streamStates = ['running', 'waiting', 'evicted', 'ended', 'failed']
 export const streamLosses = z.object({
   lateEvents: count.describe('came after their bin was closed'),
   jumps: count.describe('jumps in time after which the state began anew'),
+  droppedEvents: count.describe('of bins that held as many as they may'),
   droppedDatagrams: count,
   outsideSensor: count,
   damages: count.describe('places in the stream that could not be read'),
