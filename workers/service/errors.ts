@@ -6,6 +6,7 @@ const statuses = {
   missing: 404,
   conflict: 409,
   limit: 429,
+  upgrade: 426,
   forbidden: 403,
   unauthorised: 401,
   unavailable: 503,

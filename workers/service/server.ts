@@ -1,4 +1,5 @@
 import { access } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 import fastifyRateLimit from '@fastify/rate-limit';
 import fastifyStatic from '@fastify/static';
@@ -33,6 +34,9 @@ import { Streams } from './streams.js';
 import { type Listener, listenTcp } from './tcp.js';
 import { tracer } from './tracing.js';
 import { listenUdp } from './udp.js';
+
+/** How long WebSockets have to answer a goodbye. */
+const goodbyeMs = 1000;
 
 export interface ServiceOptions {
   readonly model: SteppedModel;
@@ -145,6 +149,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
         ready = false;
         await streams.close();
         await Promise.all(listeners.map((listener) => listener.close()));
+        await closeSockets(app);
         await app.close();
         context.batcher.close(new SaccadeError('interrupted', 'the service has ended'));
       },
@@ -206,6 +211,8 @@ async function createApp(
   const app = fastify({
     bodyLimit: 65_536,
     requestTimeout: limits.patienceMs,
+    // How often requests are looked at that take too long.
+    http: { connectionsCheckingInterval: Math.min(limits.patienceMs, 5000) },
     forceCloseConnections: true,
     routerOptions: { maxParamLength: 256 },
     return503OnClosing: true,
@@ -226,6 +233,15 @@ async function createApp(
     void reply.code(status).send(body);
   });
 
+  await app.register(fastifyWebsocket, {
+    options: {
+      maxPayload: limits.messageBytes,
+      // Compression would let a short message become a long one.
+      perMessageDeflate: false,
+      handleProtocols: (offered: Set<string>) =>
+        offered.has(webSocketProtocol) ? webSocketProtocol : false,
+    },
+  });
   await app.register(fastifyRateLimit, { max: limits.requestsPerMinute, timeWindow: '1 minute' });
   addSecurity(app as never, { host, token, allowHosts, allowOrigins, limits });
   await app.register(fastifySwagger, {
@@ -243,15 +259,6 @@ async function createApp(
     },
     transform: jsonSchemaTransform,
   });
-  await app.register(fastifyWebsocket, {
-    options: {
-      maxPayload: limits.messageBytes,
-      // Compression would let a short message become a long one.
-      perMessageDeflate: false,
-      handleProtocols: (offered: Set<string>) =>
-        offered.has(webSocketProtocol) ? webSocketProtocol : false,
-    },
-  });
   const typed = app as ServiceApp;
   addAboutRoutes(typed, parts);
   addStreamRoutes(typed, parts);
@@ -266,6 +273,15 @@ async function createApp(
     });
   }
   return typed;
+}
+
+/** Says goodbye to WebSockets, and waits but shortly for those who do not answer. */
+async function closeSockets({ websocketServer }: ServiceApp): Promise<void> {
+  const clients = [...websocketServer.clients];
+  for (const client of clients) client.close(1001, 'the service is stopping');
+  const untilMs = performance.now() + goodbyeMs;
+  while (websocketServer.clients.size > 0 && performance.now() < untilMs) await sleep(5);
+  for (const client of clients) client.terminate();
 }
 
 function isThere(path: string): Promise<boolean> {

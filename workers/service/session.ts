@@ -59,6 +59,13 @@ export interface Watcher {
   send(message: BinMessage | EndMessage): boolean;
 }
 
+/** Somebody who wants every prediction. */
+export interface PredictionListener {
+  tell(message: PredictionMessage): void;
+  /** Resolves once there is room for more; meanwhile the stream stands still. */
+  room(signal: AbortSignal): Promise<void>;
+}
+
 /** Numbers of streams in the model. */
 let nextNumber = 1;
 
@@ -105,8 +112,9 @@ export class StreamSession {
   private rateMs = performance.now();
   private ratedEvents = 0;
   private readonly watchers = new Map<Watcher, { skipped: number }>();
-  private readonly listeners = new Set<(message: PredictionMessage) => void>();
+  private readonly listeners = new Set<PredictionListener>();
   private lock: Promise<unknown> = Promise.resolve();
+  private working = 0;
   /** What an evicted stream has left. */
   private stored: Uint8Array | undefined;
 
@@ -143,6 +151,11 @@ export class StreamSession {
 
   get isOpen(): boolean {
     return this.state === 'running' || this.state === 'waiting';
+  }
+
+  /** Whether it is open and nothing comes or waits. */
+  isIdle(sinceMs: number): boolean {
+    return this.isOpen && this.working === 0 && this.activeMs < sinceMs;
   }
 
   /** Bytes that it keeps while it is evicted. */
@@ -194,7 +207,7 @@ export class StreamSession {
           await this.drained();
         });
         this.finish('ended');
-      } else if (this.state === 'running') this.state = 'waiting';
+      }
     } catch (error) {
       if (!signal.aborted) {
         this.finish('failed', error instanceof Error ? error.message : String(error));
@@ -203,6 +216,7 @@ export class StreamSession {
     } finally {
       this.countDecoded(source.report);
       this.source = undefined;
+      if (this.state === 'running') this.state = 'waiting';
     }
   }
 
@@ -261,6 +275,11 @@ export class StreamSession {
     this.finish('ended', reason);
   }
 
+  /** Takes no more of its source, not even what waits. Another one can go on. */
+  interrupt(): void {
+    this.stop?.abort();
+  }
+
   /** Ends the stream, whatever it is doing. */
   async end(reason = 'ended on request'): Promise<void> {
     this.stop?.abort();
@@ -280,8 +299,8 @@ export class StreamSession {
     return () => this.watchers.delete(watcher);
   }
 
-  /** Calls for each prediction, until the function that it returns is called. */
-  onPrediction(listener: (message: PredictionMessage) => void): () => void {
+  /** Tells each prediction, until the function that it returns is called. */
+  onPrediction(listener: PredictionListener): () => void {
     this.listeners.add(listener);
     return () => this.listeners.delete(listener);
   }
@@ -369,6 +388,7 @@ export class StreamSession {
     while (this.outstanding >= limits.backlogBins) {
       await new Promise<void>((resolve) => (this.wake = resolve));
     }
+    for (const { room } of this.listeners) await room(signal);
     if (this.failure !== undefined) throw this.failure as Error;
     if (signal.aborted) return;
     const { restartBins } = this.options;
@@ -420,7 +440,7 @@ export class StreamSession {
       decided: this.decided(),
       latencyMs,
     };
-    for (const listener of this.listeners) listener(message);
+    for (const { tell } of this.listeners) tell(message);
     if (spikes === undefined || image === undefined) return;
     const byLayer = <T>(values: readonly T[]): Record<string, T> =>
       Object.fromEntries(description.layers.map(({ path }, i) => [path, values[i]]));
@@ -446,7 +466,8 @@ export class StreamSession {
 
   /** One after the other: snapshots are taken between batches. */
   private exclusively<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.lock.then(work);
+    this.working++;
+    const result = this.lock.then(work).finally(() => this.working--);
     this.lock = result.catch(() => undefined);
     return result;
   }

@@ -122,7 +122,7 @@ export class Streams {
     const { idleMs } = this.context.limits;
     const beforeMs = performance.now() - idleMs;
     for (const session of this.sessions.values()) {
-      if (!session.isOpen || session.activeMs > beforeMs) continue;
+      if (!session.isIdle(beforeMs)) continue;
       await session.evict(`no events for ${idleMs / 1e3} s`).catch((error: unknown) => {
         this.onProblem(`stream ${session.id}: cannot be evicted: ${(error as Error).message}`);
         return session.end();

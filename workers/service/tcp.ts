@@ -29,15 +29,20 @@ export async function listenTcp(
   const sockets = new Set<Socket>();
   const serve = async (socket: Socket): Promise<void> => {
     sockets.add(socket);
+    socket.on('close', () => sockets.delete(socket));
     let broken = false;
     socket.on('error', () => (broken = true));
-    socket.on('close', () => sockets.delete(socket));
     socket.setTimeout(limits.idleMs, () => socket.destroy());
     const from = `${socket.remoteAddress}:${socket.remotePort}`;
     const bytes = chunksOf(socket);
     const rest =
       token === undefined ? [] : [await readToken(bytes, token, limits.patienceMs, socket)];
     const session = await streams.create(`tcp-${++count}`);
+    let late: NodeJS.Timeout | undefined;
+    socket.on('close', () => {
+      // What came is still taken, as long as that does not go on for ever.
+      late = setTimeout(() => void session.end('the connection was closed'), limits.patienceMs);
+    });
     try {
       const source = await openWire(wire, inFront(rest, bytes), {
         kind: 'tcp',
@@ -52,6 +57,7 @@ export async function listenTcp(
       await session.end((error as Error).message);
       throw error;
     } finally {
+      clearTimeout(late);
       await session.end('the connection broke');
       socket.destroy();
     }

@@ -2,9 +2,9 @@ import type { FastifyRequest } from 'fastify';
 import type { WebSocket } from 'ws';
 import { z } from 'zod';
 
-import { describeError } from '../errors.js';
+import { describeError, ServiceError } from '../errors.js';
 import type { ServiceLimits } from '../limits.js';
-import { type EndMessage, type EventsMessage, streamId } from '../messages.js';
+import { type EndMessage, errorMessage, type EventsMessage, streamId } from '../messages.js';
 import type { ServiceApp, ServiceParts } from '../parts.js';
 import type { StreamSession } from '../session.js';
 import { byteQueue, openWire, parseWire, serviceFormats } from '../wire.js';
@@ -26,37 +26,48 @@ const codes = { normal: 1000, unsupported: 1003, policy: 1008, failed: 1011, try
 /** How often somebody who must not wait for ever is looked at. */
 const lookMs = 20;
 
-export function addSocketRoutes(app: ServiceApp, parts: ServiceParts): void {
-  app.get(
-    '/api/streams/:id/events',
-    {
-      websocket: true,
-      schema: {
-        tags,
-        summary:
-          'WebSocket: binary messages bring events, JSON answers `prediction` for each bin; the text `end` ends the stream, a broken connection can be taken up again',
-        params,
-        querystring,
-      },
-    },
-    (
-      socket,
-      request: FastifyRequest<{ Params: { id: string }; Querystring: z.infer<typeof querystring> }>,
-    ) => {
-      void takeEvents(socket, request, parts);
-    },
-  );
+type EventsRequest = FastifyRequest<{
+  Params: z.infer<typeof params>;
+  Querystring: z.infer<typeof querystring>;
+}>;
+type WatchRequest = FastifyRequest<{ Params: z.infer<typeof params> }>;
 
-  app.get(
-    '/api/streams/:id/watch',
-    {
-      websocket: true,
-      schema: { tags, summary: 'WebSocket: JSON messages `bin` and `end` of a stream', params },
+/** What a request gets that is none for a WebSocket. */
+function upgradeRequired(): never {
+  throw new ServiceError('upgrade', 'expected a WebSocket');
+}
+
+export function addSocketRoutes(app: ServiceApp, parts: ServiceParts): void {
+  app.route({
+    method: 'GET',
+    url: '/api/streams/:id/events',
+    schema: {
+      tags,
+      summary: 'WebSocket: events come in as binary messages, predictions go out',
+      description:
+        'Answers are JSON messages `prediction`, one for each bin. The text `end` ends the stream, which is answered ' +
+        'with the message `end`; where the connection breaks instead, the stream can be taken up again. A stream of ' +
+        'this name is made where there is none.',
+      params,
+      querystring,
+      response: { 426: errorMessage },
     },
-    (socket, request: FastifyRequest<{ Params: { id: string } }>) => {
-      watch(socket, request.params.id, parts);
+    handler: upgradeRequired,
+    wsHandler: (socket, request) => void takeEvents(socket, request as EventsRequest, parts),
+  });
+
+  app.route({
+    method: 'GET',
+    url: '/api/streams/:id/watch',
+    schema: {
+      tags,
+      summary: 'WebSocket: JSON messages `bin`, and `end`, of a stream',
+      params,
+      response: { 426: errorMessage },
     },
-  );
+    handler: upgradeRequired,
+    wsHandler: (socket, request) => watch(socket, (request as WatchRequest).params.id, parts),
+  });
 }
 
 async function takeEvents(
@@ -75,15 +86,16 @@ async function takeEvents(
       queue.end(ended ? undefined : new TypeError('expected binary messages, or the text end'));
       return;
     }
-    // Nothing more is read from the connection until there is room for more, and until answers are read.
+    // Nothing more is read from the connection until there is room for it.
     socket.pause();
-    queue
-      .push(data as Buffer)
-      .then(() => readAnswers(socket, limits))
-      .then(() => socket.resume())
-      .catch(() => socket.terminate());
+    void queue.push(data as Buffer).then(() => socket.resume());
   });
-  socket.on('close', () => queue.end());
+  let late: NodeJS.Timeout | undefined;
+  socket.on('close', () => {
+    queue.end();
+    // What came is still taken, as long as that does not go on for ever.
+    late = setTimeout(() => session?.interrupt(), limits.patienceMs);
+  });
   socket.on('error', () => queue.end());
   try {
     const { id } = request.params;
@@ -97,7 +109,14 @@ async function takeEvents(
       isEnd: () => ended,
       onStop: () => queue.end(),
     });
-    stopListening = session.onPrediction(send);
+    stopListening = session.onPrediction({
+      tell: send,
+      room: async (signal) => {
+        if (await answersRead(socket, signal, limits)) return;
+        session?.interrupt();
+        socket.terminate();
+      },
+    });
     await streams.run(session, source);
     const report = session.describe();
     send({ type: 'end', state: report.state, report });
@@ -110,6 +129,7 @@ async function takeEvents(
     send({ type: 'error', ...told.body });
     socket.close(closingCode(told.status), told.body.error.message.slice(0, 100));
   } finally {
+    clearTimeout(late);
     stopListening?.();
     queue.end();
   }
@@ -120,13 +140,19 @@ function closingCode(status: number): number {
   return status >= 500 ? codes.failed : codes.policy;
 }
 
-/** Waits while a client leaves too many answers unread. */
-async function readAnswers(socket: WebSocket, limits: ServiceLimits): Promise<void> {
-  const untilMs = performance.now() + limits.patienceMs;
-  while (socket.bufferedAmount > limits.outputBytes) {
-    if (performance.now() > untilMs) throw new Error('answers are not read');
+/** Waits while a client leaves too many answers unread; gives false where it does so for too long. */
+async function answersRead(
+  socket: WebSocket,
+  signal: AbortSignal,
+  { outputBytes, patienceMs }: ServiceLimits,
+): Promise<boolean> {
+  const untilMs = performance.now() + patienceMs;
+  while (socket.bufferedAmount > outputBytes && socket.readyState === socket.OPEN) {
+    if (signal.aborted) return true;
+    if (performance.now() > untilMs) return false;
     await new Promise((resolve) => setTimeout(resolve, lookMs));
   }
+  return true;
 }
 
 function watch(
