@@ -11,12 +11,20 @@ export class Recorder {
   readonly statistics = new Map<string, BatchStatistics>();
   /** Mean spikes per neuron and step, by layer. */
   readonly firingRates = new Map<string, tf.Tensor>();
+  /** The spikes themselves, `[batch, time, neurons]`, by layer; where asked for. */
+  readonly spikes: Map<string, tf.Tensor> | undefined;
+
+  constructor({ spikes = false }: { readonly spikes?: boolean } = {}) {
+    this.spikes = spikes ? new Map() : undefined;
+  }
 
   dispose(): void {
     for (const { mean, variance } of this.statistics.values()) tf.dispose([mean, variance]);
     for (const rate of this.firingRates.values()) rate.dispose();
+    for (const spikes of this.spikes?.values() ?? []) spikes.dispose();
     this.statistics.clear();
     this.firingRates.clear();
+    this.spikes?.clear();
   }
 }
 

@@ -1,6 +1,7 @@
 import type * as tf from '@tensorflow/tfjs-core';
 
 import type { Context } from './context.js';
+import type { FrameCount } from './frames.js';
 import type { Initialiser, ParameterTree } from './parameters.js';
 
 /** State of a model in the middle of a clip: a tree of tensors. */
@@ -9,9 +10,9 @@ export interface StateTree {
 }
 
 /** Where a clip stands: how many frames it has had, and what they left behind. */
-export interface ClipState {
-  /** Frames of the clip so far. */
-  readonly frame: number;
+export interface ClipState<Frames extends FrameCount = number> {
+  /** Frames of the clip so far; one count for each clip where those of a batch began at different times. */
+  readonly frame: Frames;
   readonly layers: StateTree;
 }
 
@@ -41,10 +42,10 @@ export interface Model {
    * @param state of the clip so far; undefined at its start.
    * @returns logits after each frame, `[batch, time, classes]`; the last ones are the clip's.
    */
-  apply(
+  apply<Frames extends FrameCount = number>(
     parameters: ParameterTree,
     input: tf.Tensor,
-    state: ClipState | undefined,
+    state: ClipState<Frames> | undefined,
     context: Context,
-  ): { logits: tf.Tensor; state: ClipState };
+  ): { logits: tf.Tensor; state: ClipState<Frames> };
 }

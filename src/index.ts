@@ -219,6 +219,6 @@ export { runJobInThread } from '../workers/jobThread.js';
 export {
   type BinPrediction,
   type StreamOptions,
-  type StreamReport,
   streamPredictions,
 } from '../workers/stream.js';
+export type { StreamReport } from '../workers/binning.js';

@@ -1,7 +1,13 @@
 import { deriveRecording } from '../derivedRecording.js';
 import type { EventBatch, SensorSize } from '../eventBatch.js';
 import { countSkipped, createReport, type DecodeReport, type LayoutOptions } from '../format.js';
-import { decodeStream, type OpenOptions, openRecording, type Recording } from '../recording.js';
+import {
+  decodeStream,
+  type StreamOptions,
+  type OpenOptions,
+  openRecording,
+  type Recording,
+} from '../recording.js';
 import { type Address, parseAddress } from './address.js';
 import { BoundedQueue } from './boundedQueue.js';
 import { connectionBytes, datagramBytes, type NetworkOptions } from './network.js';
@@ -50,7 +56,7 @@ export async function openSource(
 }
 
 async function openAddress(address: Address, options: SourceOptions): Promise<Recording> {
-  const { uri, scheme, format, prefix, path } = address;
+  const { uri, scheme, format, path } = address;
   const { sensor, layout, index, signal, stdin = process.stdin } = options;
   if (scheme === 'file') {
     return openRecording(path, { format: format?.name, sensor, layout, index, signal });
@@ -65,16 +71,28 @@ async function openAddress(address: Address, options: SourceOptions): Promise<Re
       : scheme === 'udp'
         ? datagramBytes(address, options, reportOf)
         : connectionBytes(address, options);
-  const recording = await decodeStream(prefix === undefined ? bytes : inFront(prefix, bytes), {
+  const recording = await decodeWire(address, bytes, {
     file: scheme === 'stdio' ? 'standard input' : uri,
-    format,
     sensor,
     layout,
     signal,
-    live: format !== undefined,
   });
   opened.recording = recording;
   return recording;
+}
+
+/**
+ * Events that come as bytes by a connection, in the wire format that an address names. Read once.
+ *
+ * @throws SaccadeError as `decodeStream` does.
+ */
+export function decodeWire(
+  { format, prefix }: Pick<Address, 'format' | 'prefix'>,
+  bytes: AsyncIterable<Uint8Array>,
+  options: Omit<StreamOptions, 'format' | 'live'>,
+): Promise<Recording> {
+  const whole = prefix === undefined ? bytes : inFront(prefix, bytes);
+  return decodeStream(whole, { ...options, format, live: format !== undefined });
 }
 
 async function* inFront(

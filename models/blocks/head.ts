@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 
 import { linear } from '../../engine/ops/linear.js';
+import type { FrameCount } from '../frames.js';
 import type { Initialiser } from '../parameters.js';
 
 export interface HeadParameters {
@@ -30,21 +31,23 @@ export function initialiseHead(
  * those of the whole clip.
  *
  * @param x features per frame, `[batch, time, width]`.
- * @param frame number of frames of the clip before this chunk.
+ * @param frame number of frames of the clip, or of each clip, before this chunk.
  * @returns logits, `[batch, time, classes]`.
  */
 export function head(
   parameters: HeadParameters,
   x: tf.Tensor,
   state: HeadState | undefined,
-  frame: number,
+  frame: FrameCount,
 ): { logits: tf.Tensor; state: HeadState } {
   const [batch, time, width] = x.shape;
   const before = state?.sum ?? tf.zeros([batch, width]);
   // A triangular product rather than `tf.cumsum`, whose gradient is wrong on all but the last axis.
   const upToNow = tf.linalg.bandPart(tf.ones([1, time, time]), -1, 0);
   const sums = tf.add(tf.matMul(upToNow, x), tf.expandDims(before, 1));
-  const counts = tf.reshape(tf.range(frame + 1, frame + time + 1), [1, time, 1]);
+  const firsts = typeof frame === 'number' ? [frame] : frame;
+  const steps = tf.reshape(tf.range(1, time + 1), [1, time, 1]);
+  const counts = tf.add(tf.tensor(firsts as number[], [firsts.length, 1, 1]), steps);
   const logits = linear(tf.div(sums, counts), parameters.weight, parameters.bias);
   const sum = tf.reshape(tf.slice(sums, [0, time - 1, 0], [batch, 1, width]), [batch, width]);
   return { logits, state: { sum } };

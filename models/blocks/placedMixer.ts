@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 
 import type { Context } from '../context.js';
 import type { MixerShape, TokenMixer } from '../mixers/tokenMixer.js';
+import type { FrameCount } from '../frames.js';
 import type { StateTree } from '../model.js';
 import type { ParameterTree } from '../parameters.js';
 
@@ -27,10 +28,60 @@ export function extentShape(over: MixerExtent, shape: MixerShape): MixerShape {
  *
  * @param x patches in raster order, `[batch, time, rows · columns, width]`.
  * @param state of the chunk before, the mixer's; undefined at the start of a clip.
- * @param frame number of frames of the clip before this chunk.
+ * @param frame number of frames of the clip, or of each clip, before this chunk. Clips that stand at different
+ *   frames are run one by one: a mixer knows one position for all.
  * @returns the same shape, and the state for the next chunk.
  */
 export function placedMixer(
+  parameters: ParameterTree,
+  x: tf.Tensor,
+  state: StateTree | undefined,
+  frame: FrameCount,
+  placed: PlacedMixer,
+  context: Context,
+): { output: tf.Tensor; state: StateTree } {
+  const run = (clips: tf.Tensor, before: StateTree | undefined, at: number) =>
+    mixTogether(parameters, clips, at === 0 ? undefined : before, at, placed, context);
+  if (typeof frame === 'number') return run(x, state, frame);
+  if (frame.every((count) => count === frame[0])) return run(x, state, frame[0]);
+  const parts = frame.map((count, clip) => {
+    const own = state && mapLeaves([state], ([leaf]) => clipRows(leaf, clip, frame.length));
+    return run(clipRows(x, clip, frame.length), own, count);
+  });
+  return {
+    output: tf.concat(parts.map(({ output }) => output)),
+    state: mapLeaves(
+      parts.map((part) => part.state),
+      (leaves) => tf.concat(leaves),
+    ),
+  };
+}
+
+/** One clip's share of a tensor that has the clips one after the other along its first axis. */
+function clipRows(x: tf.Tensor, clip: number, clips: number): tf.Tensor {
+  const [first, ...rest] = x.shape;
+  const rows = first / clips;
+  return tf.slice(x, [clip * rows, ...rest.map(() => 0)], [rows, ...rest]);
+}
+
+/** A tree of what `join` makes of the leaves at the same place of all trees. */
+function mapLeaves(
+  trees: readonly StateTree[],
+  join: (leaves: tf.Tensor[]) => tf.Tensor,
+): StateTree {
+  return Object.fromEntries(
+    Object.entries(trees[0]).map(([name, child]) => {
+      const children = trees.map((tree) => tree[name]);
+      if (child === undefined) return [name, undefined];
+      return child instanceof tf.Tensor
+        ? [name, join(children as tf.Tensor[])]
+        : [name, mapLeaves(children as StateTree[], join)];
+    }),
+  );
+}
+
+/** Clips that stand at the same frame. */
+function mixTogether(
   parameters: ParameterTree,
   x: tf.Tensor,
   state: StateTree | undefined,

@@ -1,14 +1,24 @@
 import * as tf from '@tensorflow/tfjs-core';
 
+import type { FrameCount } from '../frames.js';
+
 /**
  * Position embeddings of frames `frame` … `frame + time - 1`. Streams longer than the table start over
  * with its first row.
  *
  * @param table one row per frame of a training clip, `[bins, width]`.
- * @returns `[time, 1, width]`.
+ * @param frame one count, or (for inference) one for each clip.
+ * @returns `[time, 1, width]`; `[batch, time, 1, width]` with one count for each clip.
  */
-export function framePositions(table: tf.Tensor, frame: number, time: number): tf.Tensor {
+export function framePositions(table: tf.Tensor, frame: FrameCount, time: number): tf.Tensor {
   const [bins, width] = table.shape;
+  if (typeof frame !== 'number') {
+    const rows = frame.flatMap((start) =>
+      Array.from({ length: time }, (_, i) => (start + i) % bins),
+    );
+    const gathered = tf.gather(table, tf.tensor1d(rows, 'int32'));
+    return tf.reshape(gathered, [frame.length, time, 1, width]);
+  }
   const start = frame % bins;
   const parts: tf.Tensor[] = [];
   for (let at = start, left = time; left > 0; at = 0) {

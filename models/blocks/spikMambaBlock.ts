@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 
 import { rmsNorm } from '../../engine/ops/normalise.js';
 import { within, type Context } from '../context.js';
+import type { FrameCount } from '../frames.js';
 import {
   initialiseSpikeMamba,
   spikeMamba,
@@ -71,13 +72,13 @@ export function initialiseSpikMambaBlock(
  * the registry can stand in place of SLA.
  *
  * @param x `[batch, time, tokens, width]`, patches in raster order, then the class token if there is one.
- * @param frame number of frames of the clip before this chunk.
+ * @param frame number of frames of the clip, or of each clip, before this chunk.
  */
 export function spikMambaBlock(
   parameters: SpikMambaBlockParameters,
   x: tf.Tensor,
   state: SpikMambaBlockState | undefined,
-  frame: number,
+  frame: FrameCount,
   config: SpikMambaBlockConfig,
   context: Context,
 ): { output: tf.Tensor; state: SpikMambaBlockState } {
@@ -123,7 +124,7 @@ function attend(
   { attention }: SpikMambaBlockParameters,
   patches: tf.Tensor,
   state: SpikMambaBlockState | undefined,
-  frame: number,
+  frame: FrameCount,
   config: SpikMambaBlockConfig,
   context: Context,
 ): { output: tf.Tensor; state: SpikingLinearAttentionState } {

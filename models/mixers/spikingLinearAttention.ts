@@ -5,6 +5,7 @@ import { linear } from '../../engine/ops/linear.js';
 import { linearAttention, type LinearAttentionState } from '../../engine/ops/linearAttention.js';
 import { silu, siluGate } from '../../engine/ops/silu.js';
 import { within, type Context } from '../context.js';
+import type { FrameCount } from '../frames.js';
 import type { NeuronConfig } from '../neurons/neuron.js';
 import { initialiseSpiking, spiking, type SpikingParameters } from '../neurons/spiking.js';
 import type { Initialiser } from '../parameters.js';
@@ -82,7 +83,8 @@ export function initialiseSpikingLinearAttention(
  *
  * @param x patch tokens in raster order, `[batch, time, rows · columns, width]`.
  * @param state of the chunk before; undefined at the start of a clip.
- * @param frame number of frames of the clip before this chunk: windows in time are aligned to the clip.
+ * @param frame number of frames of the clip, or of each clip, before this chunk: windows in time are aligned to
+ *   the clip.
  * @param present 1 for tokens, 0 for padding, whose keys are left out, `[batch, time, rows · columns, 1]`.
  * @returns the same shape, and the state for the next chunk.
  */
@@ -90,7 +92,7 @@ export function spikingLinearAttention(
   parameters: SpikingLinearAttentionParameters,
   x: tf.Tensor,
   state: SpikingLinearAttentionState | undefined,
-  frame: number,
+  frame: FrameCount,
   config: SpikingLinearAttentionConfig,
   context: Context,
   present?: tf.Tensor,
@@ -144,7 +146,7 @@ function attend(
   k: tf.Tensor,
   v: tf.Tensor,
   memory: LinearAttentionState | undefined,
-  frame: number,
+  frame: FrameCount,
   { width, heads, rows, columns, window, causal, epsilon }: SpikingLinearAttentionConfig,
 ): { out: tf.Tensor; memory?: LinearAttentionState } {
   const [batch, time] = q.shape;
@@ -170,19 +172,41 @@ function attend(
 
   // Whole windows from their first frame on are independent: all of them in one call.
   const windowFrames = window.frames;
-  if (windowFrames > 0 && frame % windowFrames === 0 && time % windowFrames === 0) {
+  const starts = typeof frame === 'number' ? [frame] : frame;
+  const aligned = windowFrames > 0 && starts.every((start) => start % windowFrames === 0);
+  if (aligned && time % windowFrames === 0) {
     return { out: run([q, k, v], windowFrames, undefined).out };
   }
   const outputs: tf.Tensor[] = [];
   let open = memory;
   for (let at = 0; at < time;) {
-    const left = windowFrames > 0 ? windowFrames - ((frame + at) % windowFrames) : Infinity;
-    const length = Math.min(left, time - at);
+    const left = starts.map((start) =>
+      windowFrames > 0 ? windowFrames - ((start + at) % windowFrames) : Infinity,
+    );
+    const length = Math.min(...left, time - at);
     const parts = [q, k, v].map((x) => tf.slice(x, [0, at, 0, 0], [batch, length, -1, -1]));
     const { out, state } = run(parts, length, open);
     outputs.push(out);
-    open = length === left ? undefined : state;
+    open = forgetEnded(
+      state,
+      left.map((frames) => frames === length),
+    );
     at += length;
   }
   return { out: tf.concat(outputs, 1), memory: open };
+}
+
+/** The memory of windows that go on; none where all have ended, zeros for the clips whose window has. */
+function forgetEnded(
+  state: LinearAttentionState,
+  ended: readonly boolean[],
+): LinearAttentionState | undefined {
+  if (!ended.includes(true)) return state;
+  if (!ended.includes(false)) return undefined;
+  const goesOn = tf.tensor(ended.map((end) => (end ? 0 : 1)));
+  const masked = (x: tf.Tensor): tf.Tensor => {
+    const perClip = tf.reshape(x, [ended.length, -1]);
+    return tf.reshape(tf.mul(perClip, tf.reshape(goesOn, [-1, 1])), x.shape);
+  };
+  return { memory: masked(state.memory), keySum: masked(state.keySum) };
 }

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 
 import { head, initialiseHead, type HeadParameters, type HeadState } from '../blocks/head.js';
+import { framesAfter } from '../frames.js';
 import type { InputShape, Model, StateTree } from '../model.js';
 import type { ParameterTree } from '../parameters.js';
 
@@ -44,7 +45,7 @@ export function createLinear(
       const layers = { head: predicted.state };
       return {
         logits: predicted.logits,
-        state: { frame: frame + time, layers: layers as unknown as StateTree },
+        state: { frame: framesAfter(state?.frame, time), layers: layers as unknown as StateTree },
       };
     },
   };

@@ -19,6 +19,7 @@ import {
 } from '../blocks/publishedBlock.js';
 import { within } from '../context.js';
 import { rotaryTable } from '../mixers/rotary.js';
+import { framesAfter } from '../frames.js';
 import type { InputShape, Model, StateTree } from '../model.js';
 import type { NeuronConfig } from '../neurons/neuron.js';
 import type { ParameterTree } from '../parameters.js';
@@ -147,7 +148,7 @@ export function createPublished(
       };
       return {
         logits: predicted.logits,
-        state: { frame: frame + time, layers: layers as unknown as StateTree },
+        state: { frame: framesAfter(state?.frame, time), layers: layers as unknown as StateTree },
       };
     },
   };

@@ -23,6 +23,7 @@ import { within } from '../context.js';
 import { hybridSchedule, type HybridPlan } from '../mixers/hybridSchedule.js';
 import { createMixer, inLayer, type MixerConfig } from '../mixers/registry.js';
 import type { WindowSize } from '../mixers/window.js';
+import { framesAfter } from '../frames.js';
 import type { InputShape, Model, StateTree } from '../model.js';
 import type { NeuronConfig } from '../neurons/neuron.js';
 import type { ParameterTree } from '../parameters.js';
@@ -208,7 +209,7 @@ export function createSpikMamba(
       };
       return {
         logits: predicted.logits,
-        state: { frame: frame + time, layers: layers as unknown as StateTree },
+        state: { frame: framesAfter(state?.frame, time), layers: layers as unknown as StateTree },
       };
     },
   };

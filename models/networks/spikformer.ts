@@ -17,6 +17,7 @@ import {
   type SpikformerBlockState,
 } from '../blocks/spikformerBlock.js';
 import { within } from '../context.js';
+import { framesAfter } from '../frames.js';
 import type { InputShape, Model, StateTree } from '../model.js';
 import type { NeuronConfig } from '../neurons/neuron.js';
 import { initialiseSpiking, spiking, type SpikingParameters } from '../neurons/spiking.js';
@@ -142,7 +143,7 @@ export function createSpikformer(
       };
       return {
         logits: predicted.logits,
-        state: { frame: frame + time, layers: layers as unknown as StateTree },
+        state: { frame: framesAfter(state?.frame, time), layers: layers as unknown as StateTree },
       };
     },
   };

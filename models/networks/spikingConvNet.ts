@@ -11,6 +11,7 @@ import {
   type PatchEmbeddingState,
 } from '../blocks/patchEmbedding.js';
 import { within, type Context } from '../context.js';
+import { framesAfter } from '../frames.js';
 import type { InputShape, Model, StateTree } from '../model.js';
 import type { NeuronConfig } from '../neurons/neuron.js';
 import { initialiseSpiking, spiking, type SpikingParameters } from '../neurons/spiking.js';
@@ -129,7 +130,7 @@ export function createSpikingConvNet(
       const layers: SpikingConvNetState = { stem: stem.state, stages, head: predicted.state };
       return {
         logits: predicted.logits,
-        state: { frame: frame + time, layers: layers as unknown as StateTree },
+        state: { frame: framesAfter(state?.frame, time), layers: layers as unknown as StateTree },
       };
     },
   };

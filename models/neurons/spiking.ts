@@ -65,7 +65,9 @@ export function spiking(
     parameters.inner ?? {},
     complete,
   );
-  context.recorder?.firingRates.set(context.path, tf.keep(tf.mean(spikes)));
+  const { recorder, path } = context;
+  recorder?.firingRates.set(path, tf.keep(tf.mean(spikes)));
+  recorder?.spikes?.set(path, tf.keep(tf.reshape(spikes, x.shape)));
   return {
     spikes: tf.reshape(spikes, x.shape),
     membrane: tf.reshape(state.length === 1 ? state[0] : tf.concat(state, 2), [

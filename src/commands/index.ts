@@ -12,6 +12,7 @@ import { registerInfer } from './infer.js';
 import { registerInfo } from './info.js';
 import { registerJobs } from './jobs.js';
 import { registerRepresent } from './represent.js';
+import { registerServe } from './serve.js';
 import { registerSimulate } from './simulate.js';
 import { registerStream } from './stream.js';
 import { registerSubmit } from './submit.js';
@@ -34,6 +35,7 @@ export const commands: readonly RegisterCommand[] = [
   registerCompare,
   registerInfer,
   registerStream,
+  registerServe,
   registerBench,
   registerWorker,
   registerSubmit,

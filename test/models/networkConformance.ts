@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 import { selectBackend } from '../../engine/backend.js';
 import { createRandom } from '../../engine/support/random.js';
+import { splitState, stackStates, type StoredClipState } from '../../models/clipStates.js';
 import { inference, Recorder, type Context } from '../../models/context.js';
 import type { ClipState, InputShape, Model } from '../../models/model.js';
 import { createModel, modelSchema } from '../../models/networks/index.js';
@@ -231,6 +232,46 @@ export function describeConformance(title: string, config: unknown): void {
         ),
         { numRuns: 6 },
       );
+    });
+
+    tidily('takes clips that began at different times as one batch', () => {
+      const { model, parameters } = subject;
+      if (!model.streaming) return;
+      const starts = [4, 0, 3, 7];
+      const time = 3;
+      const input = randomClips(starts.length, 7 + time, 12);
+      const own = (i: number, from: number, count: number): tf.Tensor =>
+        frames(clips(input, i, 1), from, count);
+      const stored = starts.map((start, i): StoredClipState | undefined => {
+        if (start === 0) return undefined;
+        return splitState(streamed(subject, own(i, 0, start), [start]).state, 1)[0];
+      });
+      const chunk = tf.concat(starts.map((start, i) => own(i, start, time)));
+      for (const lengths of [[time], [1, 1, 1]]) {
+        let states: (StoredClipState | undefined)[] = stored;
+        const parts: tf.Tensor[] = [];
+        let at = 0;
+        for (const length of lengths) {
+          const before = stackStates(states);
+          const result = model.apply(parameters, frames(chunk, at, length), before, inference);
+          states = splitState(result.state, starts.length);
+          parts.push(result.logits);
+          at += length;
+        }
+        const together = tf.concat(parts, 1);
+        starts.forEach((start, i) => {
+          const alone = streamed(subject, own(i, 0, start + time), [start + time]);
+          const expected = frames(alone.logits, start, time);
+          expect(largestDifference(clips(together, i, 1), expected)).toBeLessThan(1e-4);
+          expect(states[i]!.frame).toBe(start + time);
+          for (const [path, { shape, data }] of splitState(alone.state, 1)[0].leaves) {
+            const leaf = states[i]!.leaves.get(path)!;
+            expect(leaf.shape).toEqual(shape);
+            const differences = data.map((value, k) => Math.abs(value - leaf.data[k]));
+            expect(Math.max(...differences), path).toBeLessThan(1e-3);
+          }
+        });
+      }
     });
 
     tidily('gives every trained parameter a finite gradient that is not all zero', () => {

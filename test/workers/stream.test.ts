@@ -12,9 +12,10 @@ import { inference } from '../../models/context.js';
 import { createModel } from '../../models/networks/index.js';
 import { Initialiser } from '../../models/parameters.js';
 import { parseRepresentation, representWindow } from '../../preprocess/representations/index.js';
+import type { StreamReport } from '../../workers/binning.js';
 import { inferWindows, meanProbabilities } from '../../workers/infer.js';
 import { inputShape, type LoadedModel } from '../../workers/runs.js';
-import { streamPredictions, type StreamReport } from '../../workers/stream.js';
+import { streamPredictions } from '../../workers/stream.js';
 import { batchOf, collect, type EventRow, streamOf } from '../ingest/streams.js';
 import { dotEvents, tinyExperiment, tinySensor, tinyWindowUs } from './tinySet.js';
 
