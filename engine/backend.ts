@@ -22,6 +22,17 @@ export interface BackendStatus {
 const require = createRequire(import.meta.url);
 
 const starters: Readonly<Record<BackendName, () => Promise<string>>> = {
+  cuda: async () => {
+    const { registerCudaBackend } = await import('./cuda/register.js');
+    const { backend, device, products } = registerCudaBackend();
+    await activate('cuda');
+    const { deviceName, architecture, version, totalBytes } = backend.driver;
+    return (
+      `${deviceName} (compute capability ${architecture / 10}, ${(totalBytes / 2 ** 30).toFixed(0)} GiB), ` +
+      `CUDA ${Math.floor(version / 1000)}.${(version % 1000) / 10}; NVRTC ${device.compiler.version}; ` +
+      `products in ${products.precision}`
+    );
+  },
   native: async () => {
     const { registerNativeBackend } = await import('./native/register.js');
     const { threadsVariable } = await import('./native/addon.js');
@@ -66,6 +77,9 @@ const starters: Readonly<Record<BackendName, () => Promise<string>>> = {
 };
 
 const fixes: Readonly<Partial<Record<BackendName, string>>> = {
+  cuda:
+    'needs an NVIDIA GPU with its driver, NVRTC and cuBLASLt of CUDA 12 or 13 (name their folders in SACCADE_CUDA_LIBRARIES), ' +
+    'and the package koffi',
   native:
     'install a C++17 compiler, make and Python 3, then run `npm rebuild saccade` (in a clone: `npm run native:build`)',
   wasm: 'reinstall with `npm ci`',

@@ -1,14 +1,18 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
+
+import { packageRoot } from '../support/packageRoot.js';
 
 /** An array that a kernel reads or writes in place. */
 export type KernelArray = Float32Array | Int32Array | Uint16Array | Uint8Array | Float64Array;
 
 /** A kernel of the addon: arrays and settings by position, results written into the arrays. */
 export type NativeFunction = (...values: (KernelArray | number | boolean)[]) => void;
+
+/** Kernels by name. */
+export type Kernels = Readonly<Record<string, NativeFunction>>;
 
 interface AddonServices {
   /** Memory on a cache line's bound, not cleared. */
@@ -24,7 +28,7 @@ interface AddonServices {
 /** The compiled addon (`src/*.cc`): its services, and its kernels under `kernels`. */
 export interface Addon extends AddonServices {
   readonly path: string;
-  readonly kernels: Readonly<Record<string, NativeFunction>>;
+  readonly kernels: Kernels;
 }
 
 /** The environment variable that sets how many threads compute. */
@@ -67,19 +71,4 @@ export function loadAddon(): Addon {
 function wantedThreads(): number {
   const wanted = Number(process.env[threadsVariable]);
   return Number.isInteger(wanted) && wanted > 0 ? wanted : availableParallelism();
-}
-
-/** The folder of Saccade's package.json: sources lie at different depths before and after a build. */
-function packageRoot(): string {
-  let folder = dirname(fileURLToPath(import.meta.url));
-  for (;;) {
-    const manifest = join(folder, 'package.json');
-    if (existsSync(manifest)) {
-      const { name } = JSON.parse(readFileSync(manifest, 'utf8')) as { name?: string };
-      if (name === 'saccade') return folder;
-    }
-    const parent = dirname(folder);
-    if (parent === folder) throw new Error('package.json of saccade not found');
-    folder = parent;
-  }
 }

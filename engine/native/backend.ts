@@ -26,6 +26,8 @@ export interface Output<D extends NumericType = 'float32'> extends tf.TensorInfo
  * disposed. What a user reads is a copy.
  */
 export class NativeBackend extends MathBackendCPU {
+  /** Under which name its kernels are registered. */
+  readonly kernelsOf: string = 'native';
   readonly pool: BufferPool;
 
   constructor(readonly addon: Addon) {

@@ -1,8 +1,9 @@
 // Runs TensorFlow.js's own test suite (it ships with @tensorflow/tfjs-core) on `cpu` and on `native`, and
 // fails if a test passes on `cpu` and fails on `native`.
 //
-//   npm run test:tfjs            both, and what differs
+//   npm run test:tfjs            cpu and native, and what differs
 //   npm run test:tfjs -- native  one backend, and what fails
+//   npm run test:tfjs -- --gpu   the bundle that is there, on cpu and on cuda (bench/gpu packs it)
 import { spawnSync } from 'node:child_process';
 import { log } from 'node:console';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -11,8 +12,6 @@ import { dirname, join } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 
-import { build } from 'esbuild';
-
 const require = createRequire(import.meta.url);
 const here = dirname(fileURLToPath(import.meta.url));
 const cache = join(here, '..', '..', '.cache', 'tfjs-suite');
@@ -20,11 +19,14 @@ const bundle = join(cache, 'suite.mjs');
 const [mode, backend] = process.argv.slice(2);
 
 if (mode === '--run') await run();
-else await compare(mode === undefined ? ['cpu', 'native'] : [mode]);
+else if (mode === '--bundle') await bundleSuite();
+else if (mode === '--gpu') await compare(['cpu', 'cuda']);
+else {
+  await bundleSuite();
+  await compare(mode === undefined ? ['cpu', 'native'] : [mode]);
+}
 
 async function compare(backends) {
-  mkdirSync(cache, { recursive: true });
-  await bundleSuite();
   const results = backends.map((name) => {
     const { status } = spawnSync(
       process.execPath,
@@ -62,6 +64,9 @@ async function compare(backends) {
 }
 
 async function bundleSuite() {
+  // Here, since hosts that only run the bundle have no bundler.
+  const { build } = await import('esbuild');
+  mkdirSync(cache, { recursive: true });
   const core = dirname(require.resolve('@tensorflow/tfjs-core/package.json'));
   const entry = join(cache, 'entry.ts');
   writeFileSync(
@@ -76,7 +81,7 @@ async function bundleSuite() {
     format: 'esm',
     platform: 'node',
     mainFields: ['module', 'main'],
-    external: ['jasmine-core', 'node-fetch'],
+    external: ['jasmine-core', 'node-fetch', 'koffi'],
     // The tests are imported for their effects, which the package doesn't declare.
     ignoreAnnotations: true,
     // One instance of everything: sources, not the bundles that Node would take.

@@ -8,8 +8,10 @@ import '@tensorflow/tfjs-backend-cpu';
 
 import { setTestEnvs } from '@tensorflow/tfjs-core/dist/jasmine_util.js';
 
+import { registerCudaBackend } from '../../engine/cuda/register.js';
 import { registerNativeBackend } from '../../engine/native/register.js';
 
 const backendName = process.env.SUITE_BACKEND ?? 'native';
 if (backendName === 'native') registerNativeBackend();
+if (backendName === 'cuda') registerCudaBackend();
 setTestEnvs([{ name: 'suite', backendName, isDataSync: true }]);

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 
 import type { Addon } from '../addon.js';
 import type { NativeBackend, NativeKernel } from '../backend.js';
-import { loops, sizeOf, stridesOf } from './layout.js';
+import { kindOf, loops, sizeOf, stridesOf } from './layout.js';
 
 type Values = Float32Array | Int32Array;
 
@@ -22,7 +22,7 @@ export function arrangements({ kernels }: Addon): NativeKernel[] {
     loops.reset();
     for (let d = extents.length - 1; d >= 0; d--) loops.add(extents[d], xStrides[d], yStrides[d]);
     const dims = loops.finish();
-    kernels.copy(x, y, dims, loops.rank, xOffset, yOffset, x instanceof Int32Array);
+    kernels.copy(x, y, dims, loops.rank, xOffset, yOffset, kindOf(x) === 'int32');
   }
 
   /** A box of x as a tensor of its own; the whole of it shares x's memory. */
@@ -170,8 +170,7 @@ export function arrangements({ kernels }: Addon): NativeKernel[] {
         const shape = x.shape.map((extent, d) => extent + paddings[d][0] + paddings[d][1]);
         const y = backend.output(shape, x.dtype as 'float32' | 'int32');
         const constant = attrs.constantValue as number;
-        if (y.values instanceof Float32Array) kernels.fill(y.values, constant);
-        else y.values.fill(constant);
+        kernels[kindOf(y.values) === 'float32' ? 'fill' : 'fillInts'](y.values, constant);
         const strides = stridesOf(shape);
         const offset = paddings.reduce((sum, [before], d) => sum + before * strides[d], 0);
         copy(values, y.values, x.shape, stridesOf(x.shape), strides, 0, offset);
@@ -218,10 +217,11 @@ export function arrangements({ kernels }: Addon): NativeKernel[] {
       run({ inputs: { x, indices }, attrs, backend }) {
         const values = fourBytes(x, backend);
         const chosen = backend.values(indices);
-        if (values === undefined || !(chosen instanceof Int32Array)) return undefined;
+        if (values === undefined || kindOf(chosen) !== 'int32') return undefined;
         const [axis] = tf.util.parseAxisParam(attrs.axis as number, x.shape);
         const extent = x.shape[axis];
-        for (const index of chosen) {
+        // Indices on a device are not looked at: it would have to be waited for.
+        for (const index of chosen instanceof Int32Array ? chosen : []) {
           tf.util.assert(
             index <= extent - 1 && index >= 0,
             () => `GatherV2: the index value ${index} is not in [0, ${extent - 1}]`,
@@ -244,7 +244,7 @@ export function arrangements({ kernels }: Addon): NativeKernel[] {
             outerSize,
             extent,
             sliceSize,
-            values instanceof Int32Array,
+            kindOf(values) === 'int32',
           );
         }
         return y;
@@ -256,12 +256,12 @@ export function arrangements({ kernels }: Addon): NativeKernel[] {
         const segments = backend.values(segmentIds);
         const fits =
           x.dtype === 'float32' &&
-          segments instanceof Int32Array &&
+          kindOf(segments) === 'int32' &&
           segmentIds.shape.length === 1 &&
           x.shape.length > 0;
         if (!fits) return undefined;
         const y = backend.output([attrs.numSegments as number, ...x.shape.slice(1)]);
-        y.values.fill(0);
+        kernels.fill(y.values, 0);
         kernels.segmentSum(backend.floats(x), segments, y.values, sizeOf(x.shape.slice(1)));
         return y;
       },
@@ -274,5 +274,5 @@ function fourBytes(x: tf.TensorInfo, backend: NativeBackend): Values | undefined
   if (x.dtype === 'float32') return backend.floats(x);
   if (x.dtype !== 'int32') return undefined;
   const values = backend.values(x);
-  return values instanceof Int32Array ? values : Int32Array.from(values);
+  return kindOf(values) === 'int32' ? (values as Int32Array) : Int32Array.from(values);
 }

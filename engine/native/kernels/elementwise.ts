@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 
 import type { Addon } from '../addon.js';
 import type { NativeBackend, NativeKernel } from '../backend.js';
-import { loops, sizeOf } from './layout.js';
+import { kindOf, loops, sizeOf } from './layout.js';
 
 /** Unary kernels, with the settings that become p and q of `src/elementwise.inl`. */
 const unary: Readonly<Record<string, readonly string[]>> = {
@@ -104,7 +104,7 @@ export function elementwise({ kernels }: Addon): NativeKernel[] {
       name: 'Select',
       run({ inputs: { condition, t, e }, backend }) {
         const chosen = backend.values(condition);
-        const elementwise = chosen.length === sizeOf(t.shape) && chosen instanceof Uint8Array;
+        const elementwise = chosen.length === sizeOf(t.shape) && kindOf(chosen) === 'bool';
         if (!elementwise || t.dtype !== 'float32' || e.dtype !== 'float32') return undefined;
         const y = backend.output(t.shape);
         kernels.Select(chosen, backend.floats(t), backend.floats(e), y.values);
@@ -118,21 +118,12 @@ export function elementwise({ kernels }: Addon): NativeKernel[] {
           ? backend.values(x)
           : undefined;
         if (values === undefined) return undefined;
-        if (dtype === 'float32') {
-          if (values instanceof Float32Array) return { ...backend.share(x, x.shape), dtype };
-          const y = backend.output(x.shape);
-          if (values instanceof Int32Array) kernels.intsToFloats(values, y.values);
-          else kernels.bytesToFloats(values, y.values);
-          return y;
-        }
-        if (dtype === 'int32') {
-          if (values instanceof Int32Array) return { ...backend.share(x, x.shape), dtype };
-          const y = backend.output(x.shape, 'int32');
-          if (values instanceof Float32Array) kernels.floatsToInts(values, y.values);
-          else y.values.set(values);
-          return y;
-        }
-        return undefined;
+        if (dtype !== 'float32' && dtype !== 'int32') return undefined;
+        const kind = kindOf(values);
+        if (kind === dtype) return { ...backend.share(x, x.shape), dtype };
+        const y = backend.output(x.shape, dtype);
+        kernels[conversions[kind][dtype]!](values, y.values);
+        return y;
       },
     },
     {
@@ -162,6 +153,13 @@ export function elementwise({ kernels }: Addon): NativeKernel[] {
   }
 }
 
+/** Kernels that change the type of values. */
+const conversions: Readonly<Record<string, Readonly<Partial<Record<string, string>>>>> = {
+  float32: { int32: 'floatsToInts' },
+  int32: { float32: 'intsToFloats' },
+  bool: { float32: 'bytesToFloats', int32: 'bytesToInts' },
+};
+
 function broadcast(
   run: Addon['kernels'][string],
   a: tf.TensorInfo,
@@ -173,16 +171,7 @@ function broadcast(
   const shape = tf.broadcast_util.assertAndGetBroadcastShape(a.shape, b.shape);
   const y = backend.output(shape, dtype);
   if (y.values.length === 0) return y;
-  loops.reset();
-  let aStride = 1;
-  let bStride = 1;
-  for (let d = shape.length - 1; d >= 0; d--) {
-    const aExtent = a.shape[d - shape.length + a.shape.length] ?? 1;
-    const bExtent = b.shape[d - shape.length + b.shape.length] ?? 1;
-    loops.add(shape[d], aExtent === 1 ? 0 : aStride, bExtent === 1 ? 0 : bStride);
-    aStride *= aExtent;
-    bStride *= bExtent;
-  }
+  loops.addBroadcast(shape, a.shape, b.shape);
   const dims = loops.finish();
   run(backend.floats(a), backend.floats(b), y.values, dims, loops.rank);
   return y;

@@ -1,3 +1,5 @@
+import type { NumericType } from '../backend.js';
+
 /**
  * Axes of strided loops: extents with one stride per array. Axes that can be walked as one are merged,
  * so that most calls become one or two long loops.
@@ -34,6 +36,20 @@ export class Loops {
     dims[at + 2] = second;
   }
 
+  /** The axes of two arrays that are broadcast to `shape`, in place of those so far. */
+  addBroadcast(shape: readonly number[], a: readonly number[], b: readonly number[]): void {
+    this.reset();
+    let aStride = 1;
+    let bStride = 1;
+    for (let d = shape.length - 1; d >= 0; d--) {
+      const aExtent = a[d - shape.length + a.length] ?? 1;
+      const bExtent = b[d - shape.length + b.length] ?? 1;
+      this.add(shape[d], aExtent === 1 ? 0 : aStride, bExtent === 1 ? 0 : bStride);
+      aStride *= aExtent;
+      bStride *= bExtent;
+    }
+  }
+
   /** The axes as an array for the addon; a single one of extent 1 where none is left. */
   finish(): Int32Array {
     if (this.rank === 0) {
@@ -61,4 +77,11 @@ export function stridesOf(shape: readonly number[]): number[] {
     stride *= shape[d];
   }
   return strides;
+}
+
+/** The type of values, be they a typed array or an array on a device. */
+export function kindOf(values: ArrayLike<number> | { readonly dtype: NumericType }): NumericType {
+  if (values instanceof Float32Array) return 'float32';
+  if (values instanceof Int32Array) return 'int32';
+  return values instanceof Uint8Array ? 'bool' : (values as { dtype: NumericType }).dtype;
 }

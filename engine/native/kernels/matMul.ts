@@ -103,7 +103,7 @@ export function runKernel(
   attrs: Readonly<Record<string, unknown>>,
   backend: NativeBackend,
 ): tf.TensorInfo {
-  const kernel = tf.getKernel(name, 'native');
+  const kernel = tf.getKernel(name, backend.kernelsOf);
   return kernel.kernelFunc({
     inputs,
     attrs: attrs as unknown as tf.NamedAttrMap,

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 
 import type { Addon, NativeFunction } from '../addon.js';
 import type { NativeBackend, NativeKernel, Output } from '../backend.js';
+import { none } from '../ops/native.js';
 import { sizeOf } from './layout.js';
 
 export function reductions({ kernels }: Addon): NativeKernel[] {
@@ -47,8 +48,8 @@ export function reductions({ kernels }: Addon): NativeKernel[] {
           backend.floats(x),
           backend.floats(mean),
           backend.floats(variance),
-          scale == null ? new Float32Array(features).fill(1) : backend.floats(scale),
-          offset == null ? new Float32Array(features) : backend.floats(offset),
+          scale == null ? none : backend.floats(scale),
+          offset == null ? none : backend.floats(offset),
           y.values,
           features,
           (attrs.varianceEpsilon as number | undefined) ?? 0.001,

@@ -110,6 +110,12 @@ SACCADE_KERNEL(fill) {
   });
 }
 
+/// fillInts(y, value)
+SACCADE_KERNEL(fillInts) {
+  int32_t* y = arguments.ints(0);
+  std::fill(y, y + arguments.length(0), static_cast<int32_t>(arguments.number(1)));
+}
+
 /// gather(x, indices, y, batches, outer, extent, inner, ints): y[b, o, i, :] = x[b, o, indices[b, i], :]
 SACCADE_KERNEL(gather) {
   const bool ints = arguments.flag(7);

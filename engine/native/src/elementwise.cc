@@ -140,6 +140,12 @@ SACCADE_KERNEL(intsToFloats) {
   });
 }
 
+/// bytesToInts(x, y)
+SACCADE_KERNEL(bytesToInts) {
+  const uint8_t* x = arguments.bytes(0);
+  std::copy(x, x + arguments.length(0), arguments.ints(1));
+}
+
 /// bytesToFloats(x, y)
 SACCADE_KERNEL(bytesToFloats) {
   const uint8_t* x = arguments.bytes(0);

@@ -94,11 +94,13 @@ SACCADE_KERNEL(batchNorm) {
   float* y = arguments.floats(5);
   const int64_t n = arguments.integer(6);
   const double epsilon = arguments.number(7);
+  // Scale and shift may be empty.
+  const bool scaled = arguments.length(3) > 0, shifted = arguments.length(4) > 0;
   float* factor = memory.floats(2 * n);
   float* offset = factor + n;
   for (int64_t i = 0; i < n; i++) {
-    factor[i] = static_cast<float>(scale[i] / std::sqrt(variance[i] + epsilon));
-    offset[i] = shift[i] - mean[i] * factor[i];
+    factor[i] = static_cast<float>((scaled ? scale[i] : 1.0f) / std::sqrt(variance[i] + epsilon));
+    offset[i] = (shifted ? shift[i] : 0.0f) - mean[i] * factor[i];
   }
   const auto run = SACCADE_CALL(affineRows);
   saccade::parallelFor(arguments.length(5) / n, 16384 / (n + 8) + 1,

@@ -1,0 +1,41 @@
+// Packs what a GPU host needs to run `check.ts` into one folder: the scripts as one file each, koffi, the
+// kernels' sources.
+//
+//   node bench/gpu/bundle.mjs FOLDER
+import { execFileSync } from 'node:child_process';
+import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import process from 'node:process';
+
+import { build } from 'esbuild';
+
+const folder = process.argv[2] ?? '.cache/gpu';
+mkdirSync(folder, { recursive: true });
+for (const name of ['check']) {
+  await build({
+    entryPoints: [`bench/gpu/${name}.ts`],
+    outfile: join(folder, `${name}.mjs`),
+    bundle: true,
+    format: 'esm',
+    platform: 'node',
+    external: ['koffi', '@tensorflow/tfjs-node', '@tensorflow/tfjs-node-gpu'],
+    banner: {
+      js: "import { createRequire as makeRequire } from 'node:module'; const require = makeRequire(import.meta.url);",
+    },
+    logLevel: 'error',
+  });
+}
+// TensorFlow.js's own tests.
+execFileSync(process.execPath, ['test/conformance/tfjs.mjs', '--bundle']);
+for (const path of [
+  'test/conformance/tfjs.mjs',
+  '.cache/tfjs-suite/suite.mjs',
+  'node_modules/jasmine-core',
+]) {
+  cpSync(path, join(folder, path), { recursive: true });
+}
+writeFileSync(join(folder, 'package.json'), '{"name":"saccade","type":"module"}');
+cpSync('engine/cuda/source', join(folder, 'engine/cuda/source'), { recursive: true });
+for (const name of ['koffi', '@koromix']) {
+  cpSync(join('node_modules', name), join(folder, 'node_modules', name), { recursive: true });
+}

@@ -1,0 +1,339 @@
+import { addressOf, openLibrary, type ForeignFunction, type Library } from './libraries.js';
+
+/** An error that the CUDA driver reports. */
+export class CudaError extends Error {
+  constructor(
+    readonly code: number,
+    readonly reason: string,
+    call: string,
+  ) {
+    super(`${call} failed: ${reason} (CUDA error ${code})`);
+    this.name = 'CudaError';
+  }
+}
+
+const outOfMemory = 2;
+
+/** Types of kernel arguments: pointer, int32, int64, float32. */
+type ArgumentType = 'p' | 'i' | 'l' | 'f';
+
+/** A kernel of a loaded module. */
+export interface DeviceFunction {
+  readonly name: string;
+  readonly handle: unknown;
+  readonly types: readonly ArgumentType[];
+}
+
+/** A compiled module on the device. */
+export interface DeviceModule {
+  /** @param types one letter per argument: p pointer, i int32, l int64, f float32. */
+  function(name: string, types: string): DeviceFunction;
+}
+
+/** A captured sequence of launches, which runs as one. */
+export interface ExecutableGraph {
+  readonly handle: unknown;
+}
+
+/**
+ * The part of the CUDA driver API that the backend needs, on one device and one stream. Addresses on the
+ * device are plain numbers: they lie below 2⁵³.
+ */
+export class Driver {
+  readonly version: number;
+  readonly deviceName: string;
+  /** Compute capability, 90 for 9.0. */
+  readonly architecture: number;
+  readonly multiprocessors: number;
+  readonly totalBytes: number;
+  readonly stream: unknown;
+  /** Launches since the start, for reports. */
+  launches = 0;
+  private readonly calls = new Map<string, ForeignFunction>();
+  // Arguments are packed into one block; the driver copies it during the launch.
+  private readonly block = new DataView(new ArrayBuffer(4096));
+  private readonly blockSize = new BigUint64Array(512);
+  private readonly extra = new BigUint64Array(512);
+
+  private constructor(private readonly library: Library) {
+    const one = new Int32Array(16);
+    this.call('int cuInit(unsigned int flags)', 0);
+    this.call('int cuDriverGetVersion(int *version)', one);
+    this.version = one[0];
+    this.call('int cuDeviceGet(int *device, int ordinal)', one, 0);
+    const device = one[0];
+    const name = Buffer.alloc(256);
+    this.call('int cuDeviceGetName(uint8_t *name, int length, int device)', name, 255, device);
+    this.deviceName = name.subarray(0, name.indexOf(0)).toString();
+    const attribute = (id: number): number => {
+      this.call('int cuDeviceGetAttribute(int *value, int attribute, int device)', one, id, device);
+      return one[0];
+    };
+    this.architecture = 10 * attribute(75) + attribute(76);
+    this.multiprocessors = attribute(16);
+    const out = new BigUint64Array(16);
+    this.call('int cuDeviceTotalMem_v2(uint64_t *bytes, int device)', out, device);
+    this.totalBytes = Number(out[0]);
+    this.call('int cuDevicePrimaryCtxRetain(uint64_t *context, int device)', out, device);
+    this.call('int cuCtxSetCurrent(uint64_t context)', out[0]);
+    this.call('int cuStreamCreate(uint64_t *stream, unsigned int flags)', out, 1);
+    this.stream = out[0];
+    this.extra.set([1n, BigInt(addressOf(this.block)), 2n, BigInt(addressOf(this.blockSize)), 0n]);
+  }
+
+  /** @throws Error saying what is missing, where there is no driver or no device. */
+  static open(): Driver {
+    return new Driver(openLibrary(['libcuda.so.1', 'libcuda.so', 'nvcuda.dll'], 'the CUDA driver'));
+  }
+
+  /** Allocates device memory; `undefined` where there is none left. */
+  allocate(bytes: number): number | undefined {
+    const out = new BigUint64Array(16);
+    const code = this.raw('int cuMemAlloc_v2(uint64_t *pointer, size_t bytes)', out, bytes);
+    if (code === outOfMemory) return undefined;
+    this.check(code, 'cuMemAlloc');
+    return Number(out[0]);
+  }
+
+  free(pointer: number): void {
+    this.call('int cuMemFree_v2(uint64_t pointer)', pointer);
+  }
+
+  /** Host memory that the device copies from and to without a detour. */
+  allocatePinned(bytes: number): { readonly address: number; free(): void } {
+    const out = new BigUint64Array(16);
+    this.call(
+      'int cuMemHostAlloc(uint64_t *pointer, size_t bytes, unsigned int flags)',
+      out,
+      bytes,
+      0,
+    );
+    const address = Number(out[0]);
+    return { address, free: () => this.call('int cuMemFreeHost(uint64_t pointer)', address) };
+  }
+
+  /** Host to device; the array may change once this returns. */
+  upload(pointer: number, values: ArrayBufferView): void {
+    if (values.byteLength === 0) return;
+    const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+    this.call(
+      'int cuMemcpyHtoDAsync_v2(uint64_t target, const uint8_t *source, size_t bytes, uint64_t stream)',
+      pointer,
+      bytes,
+      values.byteLength,
+      this.stream,
+    );
+    // The driver has staged pageable memory of up to 64 KiB when the call returns; more it may still read.
+    if (values.byteLength > 65536) this.synchronise();
+  }
+
+  /** Device to host, after all launches so far. */
+  download(values: ArrayBufferView, pointer: number): void {
+    if (values.byteLength === 0) return;
+    const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+    this.call(
+      'int cuMemcpyDtoHAsync_v2(uint8_t *target, uint64_t source, size_t bytes, uint64_t stream)',
+      bytes,
+      pointer,
+      values.byteLength,
+      this.stream,
+    );
+    this.synchronise();
+  }
+
+  copy(target: number, source: number, bytes: number): void {
+    if (bytes === 0) return;
+    this.call(
+      'int cuMemcpyDtoDAsync_v2(uint64_t target, uint64_t source, size_t bytes, uint64_t stream)',
+      target,
+      source,
+      bytes,
+      this.stream,
+    );
+  }
+
+  /** Sets bytes to zero. */
+  clear(pointer: number, bytes: number): void {
+    if (bytes === 0) return;
+    this.call(
+      'int cuMemsetD8Async(uint64_t pointer, uint8_t value, size_t bytes, uint64_t stream)',
+      pointer,
+      0,
+      bytes,
+      this.stream,
+    );
+  }
+
+  synchronise(): void {
+    this.call('int cuStreamSynchronize(uint64_t stream)', this.stream);
+  }
+
+  /** Bytes free and in all. */
+  memory(): { free: number; total: number } {
+    const free = new BigUint64Array(16);
+    const total = new BigUint64Array(16);
+    this.call('int cuMemGetInfo_v2(uint64_t *free, uint64_t *total)', free, total);
+    return { free: Number(free[0]), total: Number(total[0]) };
+  }
+
+  loadModule(image: Uint8Array): DeviceModule {
+    const out = new BigUint64Array(16);
+    this.call('int cuModuleLoadData(uint64_t *module, const uint8_t *image)', out, image);
+    const module = out[0];
+    return {
+      function: (name, types) => {
+        const found = new BigUint64Array(16);
+        this.call(
+          'int cuModuleGetFunction(uint64_t *function, uint64_t module, const char *name)',
+          found,
+          module,
+          name,
+        );
+        return { name, handle: found[0], types: [...types] as ArgumentType[] };
+      },
+    };
+  }
+
+  /** Lets a kernel use more dynamic shared memory than the 48 KiB that it has by default. */
+  allowShared(kernel: DeviceFunction, bytes: number): void {
+    this.call(
+      'int cuFuncSetAttribute(uint64_t function, int attribute, int value)',
+      kernel.handle,
+      8,
+      bytes,
+    );
+  }
+
+  /** Starts a kernel on the stream. Pointers are device addresses, 0 where there is none. */
+  launch(
+    kernel: DeviceFunction,
+    grid: readonly [number, number?, number?],
+    threads: readonly [number, number?],
+    values: readonly number[],
+    sharedBytes = 0,
+  ): void {
+    const { block } = this;
+    let at = 0;
+    kernel.types.forEach((type, i) => {
+      const size = type === 'p' || type === 'l' ? 8 : 4;
+      at = Math.ceil(at / size) * size;
+      const value = values[i];
+      if (size === 8) {
+        block.setUint32(at, value % 4294967296, true);
+        block.setUint32(at + 4, Math.floor(value / 4294967296), true);
+      } else if (type === 'i') {
+        block.setInt32(at, value, true);
+      } else {
+        block.setFloat32(at, value, true);
+      }
+      at += size;
+    });
+    this.blockSize[0] = BigInt(at);
+    this.launches++;
+    const code = this.raw(
+      'int cuLaunchKernel(uint64_t function, unsigned int gx, unsigned int gy, unsigned int gz, unsigned int bx, ' +
+        'unsigned int by, unsigned int bz, unsigned int shared, uint64_t stream, uint64_t parameters, uint64_t *extra)',
+      kernel.handle,
+      grid[0],
+      grid[1] ?? 1,
+      grid[2] ?? 1,
+      threads[0],
+      threads[1] ?? 1,
+      1,
+      sharedBytes,
+      this.stream,
+      0,
+      this.extra,
+    );
+    if (code !== 0) this.check(code, `launch of ${kernel.name}`);
+  }
+
+  /** From here on launches are recorded, not run. */
+  beginCapture(): void {
+    // Thread-local: what other threads do meanwhile does not matter.
+    this.call('int cuStreamBeginCapture_v2(uint64_t stream, int mode)', this.stream, 1);
+  }
+
+  endCapture(): ExecutableGraph {
+    const out = new BigUint64Array(16);
+    this.call('int cuStreamEndCapture(uint64_t stream, uint64_t *graph)', this.stream, out);
+    const graph = out[0];
+    this.call(
+      'int cuGraphInstantiateWithFlags(uint64_t *executable, uint64_t graph, uint64_t flags)',
+      out,
+      graph,
+      0,
+    );
+    const handle = out[0];
+    this.call('int cuGraphDestroy(uint64_t graph)', graph);
+    return { handle };
+  }
+
+  /** Ends a recording that went wrong. */
+  abandonCapture(): void {
+    const out = new BigUint64Array(16);
+    this.raw('int cuStreamEndCapture(uint64_t stream, uint64_t *graph)', this.stream, out);
+    if (out[0] !== 0n) this.raw('int cuGraphDestroy(uint64_t graph)', out[0]);
+  }
+
+  replay({ handle }: ExecutableGraph): void {
+    this.call('int cuGraphLaunch(uint64_t graph, uint64_t stream)', handle, this.stream);
+  }
+
+  destroyGraph({ handle }: ExecutableGraph): void {
+    this.call('int cuGraphExecDestroy(uint64_t graph)', handle);
+  }
+
+  /** Milliseconds on the device that everything takes which `run` launches. */
+  time(run: () => void): number {
+    const events = [0, 1].map(() => {
+      const out = new BigUint64Array(16);
+      this.call('int cuEventCreate(uint64_t *event, unsigned int flags)', out, 0);
+      return out[0];
+    });
+    const record = (event: bigint): void =>
+      this.call('int cuEventRecord(uint64_t event, uint64_t stream)', event, this.stream);
+    record(events[0]);
+    run();
+    record(events[1]);
+    this.synchronise();
+    const milliseconds = new Float32Array(16);
+    this.call(
+      'int cuEventElapsedTime(float *milliseconds, uint64_t start, uint64_t end)',
+      milliseconds,
+      ...events,
+    );
+    for (const event of events) this.call('int cuEventDestroy_v2(uint64_t event)', event);
+    return milliseconds[0];
+  }
+
+  private raw(prototype: string, ...values: unknown[]): number {
+    let call = this.calls.get(prototype);
+    if (call === undefined) {
+      call = this.library.func(prototype);
+      this.calls.set(prototype, call);
+    }
+    return call(...values) as number;
+  }
+
+  private call(prototype: string, ...values: unknown[]): void {
+    const code = this.raw(prototype, ...values);
+    if (code !== 0) this.check(code, /(cu\w+)\(/.exec(prototype)![1]);
+  }
+
+  private check(code: number, call: string): void {
+    if (code === 0) return;
+    throw new CudaError(code, knownErrors[code] ?? 'see the driver API for its meaning', call);
+  }
+}
+
+const knownErrors: Readonly<Record<number, string>> = {
+  1: 'an invalid value',
+  2: 'out of memory',
+  100: 'no CUDA device',
+  209: 'no kernel image for this device',
+  700: 'illegal address',
+  701: 'too many resources for a launch',
+  719: 'launch failure',
+  900: 'not permitted while a graph is captured',
+};

@@ -1,0 +1,214 @@
+import { SaccadeError } from '../support/errors.js';
+import type { Driver } from './driver.js';
+import { type ForeignFunction, type Library, openLibrary } from './libraries.js';
+
+/** How matrix products are computed; sums are float32 in all of them. */
+export const precisions = ['float32', 'tf32', 'bf16'] as const;
+export type Precision = (typeof precisions)[number];
+
+/** The environment variable that sets the precision. */
+export const precisionVariable = 'SACCADE_CUDA_PRECISION';
+
+/** cublasComputeType_t: float32, or float32 operands rounded on the way to the matrix units. */
+const computeTypes: Readonly<Record<Precision, number>> = { float32: 68, tf32: 77, bf16: 75 };
+
+export function wantedPrecision(): Precision {
+  const wanted = process.env[precisionVariable] ?? 'float32';
+  if ((precisions as readonly string[]).includes(wanted)) return wanted as Precision;
+  throw new SaccadeError(
+    'usage',
+    `unknown precision '${wanted}', expected ${precisions.join(', ')}`,
+    {
+      field: precisionVariable,
+    },
+  );
+}
+
+/** A product of row-major matrices: c[m, n] = a[m, k] · b[k, n], for each of `batches`. */
+export interface Product {
+  readonly batches: number;
+  /** Elements from one matrix of a (or b) to the next; 0 where all batches share one. */
+  readonly aStride: number;
+  readonly bStride: number;
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  /** Whether a lies as [k, m], b as [n, k]. */
+  readonly transposeA: boolean;
+  readonly transposeB: boolean;
+}
+
+interface Plan {
+  readonly description: bigint;
+  readonly layouts: readonly bigint[];
+  /** cublasLtMatmulAlgo_t */
+  readonly algorithm: Uint8Array;
+}
+
+const workspaceBytes = 32 << 20;
+const mostPlans = 4096;
+
+/** Matrix products through cuBLASLt. The algorithm of each shape is chosen once. */
+export class MatrixProducts {
+  readonly path: string;
+  private readonly handle: bigint;
+  private readonly preference: bigint;
+  private readonly workspace: number;
+  private readonly plans = new Map<string, Plan>();
+  private readonly library: Library;
+  private readonly calls = new Map<string, ForeignFunction>();
+  private readonly one = Float32Array.of(1, ...new Array<number>(15).fill(0));
+  private readonly zero = new Float32Array(16);
+
+  /** @throws Error saying what is missing, where there is no cuBLASLt. */
+  constructor(
+    private readonly driver: Driver,
+    readonly precision: Precision,
+  ) {
+    this.library = openLibrary(
+      [
+        'libcublasLt.so.13',
+        'libcublasLt.so.12',
+        'libcublasLt.so',
+        'cublasLt64_13.dll',
+        'cublasLt64_12.dll',
+      ],
+      'cuBLASLt',
+    );
+    this.path = this.library.path;
+    this.handle = this.make('int cublasLtCreate(uint64_t *handle)');
+    this.preference = this.make('int cublasLtMatmulPreferenceCreate(uint64_t *preference)');
+    this.call(
+      'int cublasLtMatmulPreferenceSetAttribute(uint64_t preference, int attribute, uint64_t *value, size_t bytes)',
+      this.preference,
+      1,
+      BigUint64Array.of(BigInt(workspaceBytes), ...new Array<bigint>(15).fill(0n)),
+      8,
+    );
+    this.workspace = driver.allocate(workspaceBytes)!;
+  }
+
+  run(a: number, b: number, c: number, product: Product): void {
+    const key = Object.values(product).join();
+    let plan = this.plans.get(key);
+    if (plan === undefined) {
+      if (this.plans.size >= mostPlans) this.forget();
+      plan = this.plan(product);
+      this.plans.set(key, plan);
+    }
+    const [first, second, result] = plan.layouts;
+    this.driver.launches++;
+    // Row-major is column-major transposed: cᵀ = bᵀ aᵀ.
+    this.call(
+      'int cublasLtMatmul(uint64_t handle, uint64_t description, float *alpha, uint64_t a, uint64_t aLayout, uint64_t b, ' +
+        'uint64_t bLayout, float *beta, uint64_t c, uint64_t cLayout, uint64_t d, uint64_t dLayout, uint8_t *algorithm, ' +
+        'uint64_t workspace, size_t bytes, uint64_t stream)',
+      this.handle,
+      plan.description,
+      this.one,
+      b,
+      first,
+      a,
+      second,
+      this.zero,
+      c,
+      result,
+      c,
+      result,
+      plan.algorithm,
+      this.workspace,
+      workspaceBytes,
+      this.driver.stream,
+    );
+  }
+
+  private plan({ batches, aStride, bStride, m, n, k, transposeA, transposeB }: Product): Plan {
+    const description = this.make(
+      'int cublasLtMatmulDescCreate(uint64_t *description, int compute, int scale)',
+      computeTypes[this.precision],
+      0,
+    );
+    const set = (attribute: number, value: number): void =>
+      this.call(
+        'int cublasLtMatmulDescSetAttribute(uint64_t description, int attribute, int *value, size_t bytes)',
+        description,
+        attribute,
+        Int32Array.of(value, ...new Array<number>(15).fill(0)),
+        4,
+      );
+    set(3, transposeB ? 1 : 0);
+    set(4, transposeA ? 1 : 0);
+    const layouts = [
+      transposeB ? this.layout(k, n, batches, bStride) : this.layout(n, k, batches, bStride),
+      transposeA ? this.layout(m, k, batches, aStride) : this.layout(k, m, batches, aStride),
+      this.layout(n, m, batches, m * n),
+    ];
+    // cublasLtMatmulHeuristicResult_t: 64 bytes of algorithm, then what it needs.
+    const found = new Uint8Array(256);
+    const count = new Int32Array(16);
+    this.call(
+      'int cublasLtMatmulAlgoGetHeuristic(uint64_t handle, uint64_t description, uint64_t a, uint64_t b, uint64_t c, ' +
+        'uint64_t d, uint64_t preference, int requested, uint8_t *found, int *count)',
+      this.handle,
+      description,
+      layouts[0],
+      layouts[1],
+      layouts[2],
+      layouts[2],
+      this.preference,
+      1,
+      found,
+      count,
+    );
+    if (count[0] === 0) throw new Error(`cuBLASLt has no algorithm for ${m} × ${k} × ${n}`);
+    return { description, layouts, algorithm: found.slice(0, 64) };
+  }
+
+  private layout(rows: number, columns: number, batches: number, stride: number): bigint {
+    const layout = this.make(
+      'int cublasLtMatrixLayoutCreate(uint64_t *layout, int type, uint64_t rows, uint64_t columns, int64_t leading)',
+      0,
+      rows,
+      columns,
+      rows,
+    );
+    if (batches > 1) {
+      const set =
+        'int cublasLtMatrixLayoutSetAttribute(uint64_t layout, int attribute, int64_t *value, size_t bytes)';
+      const value = new BigInt64Array(16);
+      value[0] = BigInt(batches);
+      this.call(set, layout, 5, value, 4);
+      value[0] = BigInt(stride);
+      this.call(set, layout, 6, value, 8);
+    }
+    return layout;
+  }
+
+  private forget(): void {
+    for (const { description, layouts } of this.plans.values()) {
+      this.call('int cublasLtMatmulDescDestroy(uint64_t description)', description);
+      for (const layout of layouts) {
+        this.call('int cublasLtMatrixLayoutDestroy(uint64_t layout)', layout);
+      }
+    }
+    this.plans.clear();
+  }
+
+  private make(prototype: string, ...values: unknown[]): bigint {
+    const out = new BigUint64Array(16);
+    this.call(prototype, out, ...values);
+    return out[0];
+  }
+
+  private call(prototype: string, ...values: unknown[]): void {
+    let call = this.calls.get(prototype);
+    if (call === undefined) {
+      call = this.library.func(prototype);
+      this.calls.set(prototype, call);
+    }
+    const status = call(...values) as number;
+    if (status !== 0) {
+      throw new Error(`${/(cublasLt\w+)\(/.exec(prototype)![1]} failed (cuBLAS status ${status})`);
+    }
+  }
+}
