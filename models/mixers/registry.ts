@@ -1,6 +1,7 @@
 import { z } from 'zod';
 
 import { SaccadeError } from '../../engine/support/errors.js';
+import { depthwiseMixer } from './depthwiseMixer.js';
 import { linearPresets } from './linear/presets.js';
 import { softmaxAttention } from './softmaxAttention.js';
 import { sparseMixers } from './sparse/registry.js';
@@ -9,6 +10,7 @@ import type { MixerDefinition, MixerShape, TokenMixer } from './tokenMixer.js';
 /** Every mixer that a configuration can name: one line each. */
 export const mixers: readonly MixerDefinition[] = [
   softmaxAttention,
+  depthwiseMixer,
   ...linearPresets,
   ...sparseMixers,
 ];

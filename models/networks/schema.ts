@@ -1,5 +1,6 @@
 import { z } from 'zod';
 
+import { stemKinds } from '../blocks/stem.js';
 import type { NeuronConfig } from '../neurons/neuron.js';
 import { neurons } from '../neurons/registry.js';
 import type { LinearConfig } from './linear.js';
@@ -78,6 +79,7 @@ const spikingConvNetFields = {
 } satisfies Fields<SpikingConvNetConfig>;
 
 const spikformerFields = {
+  stem: z.enum(stemKinds),
   ...publishedFields,
   attentionScale: positive,
 } satisfies Fields<SpikformerConfig>;
