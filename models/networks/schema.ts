@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { mixerExtents } from '../blocks/placedMixer.js';
 import { hybridPlacements } from '../mixers/hybridSchedule.js';
 import { mixerSchema } from '../mixers/registry.js';
+import { stemKinds } from '../blocks/stem.js';
 import type { NeuronConfig } from '../neurons/neuron.js';
 import { neurons } from '../neurons/registry.js';
 import type { LinearConfig } from './linear.js';
@@ -88,6 +89,7 @@ const spikingConvNetFields = {
 } satisfies Fields<SpikingConvNetConfig>;
 
 const spikformerFields = {
+  stem: z.enum(stemKinds),
   ...publishedFields,
   attentionScale: positive,
 } satisfies Fields<SpikformerConfig>;

@@ -21,7 +21,8 @@ const golden = JSON.parse(
 const folder = process.env.SACCADE_TEST_DATA ?? '';
 const recordings = Object.keys(golden).filter((name) => existsSync(join(folder, name)));
 const available = folder !== '' && recordings.length > 0;
-if (!available) console.warn('golden values are not compared: no SACCADE_TEST_DATA with such recordings');
+if (!available)
+  console.warn('golden values are not compared: no SACCADE_TEST_DATA with such recordings');
 
 /** Equal to one part in 100,000, which float32 sums keep. */
 function expectNear(actual: number, expected: number): void {
