@@ -4,12 +4,13 @@ import { SaccadeError } from '../../engine/support/errors.js';
 import { linearPresets } from './linear/presets.js';
 import { selectiveStateSpace } from './linear/selectiveStateSpace.js';
 import { spikMambaAttention } from './linear/spikMambaAttention.js';
-import { softmaxAttention } from './softmaxAttention.js';
+import { gatedAttention, softmaxAttention } from './softmaxAttention.js';
 import type { MixerDefinition, MixerShape, TokenMixer } from './tokenMixer.js';
 
 /** Every mixer that a configuration can name: one line each. */
 export const mixers: readonly MixerDefinition[] = [
   softmaxAttention,
+  gatedAttention,
   ...linearPresets,
   selectiveStateSpace,
   spikMambaAttention,
