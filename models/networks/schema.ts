@@ -2,6 +2,7 @@ import { z } from 'zod';
 
 import type { LifConfig } from '../../engine/ops/lif.js';
 import { mixerExtents } from '../blocks/placedMixer.js';
+import { feedForwardKinds } from '../blocks/spikMambaBlock.js';
 import { hybridPlacements } from '../mixers/hybridSchedule.js';
 import { mixerSchema } from '../mixers/registry.js';
 import type { LinearConfig } from './linear.js';
@@ -54,6 +55,7 @@ const spikMambaFields = {
   feedForward: count,
   classToken: z.boolean(),
   temporalPosition: z.boolean(),
+  feedForwardKind: z.enum(feedForwardKinds),
   mixer: mixerSchema,
   mixerOver: z.enum(mixerExtents),
   hybrid: z.strictObject({

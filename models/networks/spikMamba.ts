@@ -13,6 +13,7 @@ import {
 } from '../blocks/patchEmbedding.js';
 import { framePositions } from '../blocks/positions.js';
 import {
+  type FeedForwardKind,
   initialiseSpikMambaBlock,
   spikMambaBlock,
   type SpikMambaBlockConfig,
@@ -46,6 +47,7 @@ export interface SpikMambaConfig {
   readonly taps: number;
   readonly scanOrder: 'frame' | 'tube';
   readonly feedForward: number;
+  readonly feedForwardKind?: FeedForwardKind;
   readonly classToken: boolean;
   /** A mixer of the registry in place of the attention. */
   readonly mixer?: MixerConfig | undefined;
@@ -120,6 +122,7 @@ export function createSpikMamba(
       neuron,
     },
     feedForward: { width: config.embedding, hidden: config.feedForward, neuron },
+    feedForwardKind: config.feedForwardKind,
   };
   const mixers = placedMixers(config, rows, columns);
   const blockConfigs = Array.from({ length: config.depth }, (_, i): SpikMambaBlockConfig => ({
