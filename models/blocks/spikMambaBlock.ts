@@ -27,6 +27,14 @@ import {
   type FeedForwardState,
 } from './feedForward.js';
 import { placedMixer, type PlacedMixer } from './placedMixer.js';
+import {
+  initialiseSimpleGatedUnit,
+  simpleGatedUnit,
+  type SimpleGatedUnitParameters,
+} from './simpleGatedUnit.js';
+
+export const feedForwardKinds = ['spiking', 'gated'] as const;
+export type FeedForwardKind = (typeof feedForwardKinds)[number];
 
 export interface SpikMambaBlockConfig {
   readonly attention: SpikingLinearAttentionConfig;
@@ -34,6 +42,8 @@ export interface SpikMambaBlockConfig {
   readonly mixer?: PlacedMixer;
   readonly mamba: SpikeMambaConfig;
   readonly feedForward: FeedForwardConfig;
+  /** What the feed-forward part is: two layers with neurons between, or a gated unit without any. */
+  readonly feedForwardKind?: FeedForwardKind | undefined;
 }
 
 export interface SpikMambaBlockParameters {
@@ -42,13 +52,15 @@ export interface SpikMambaBlockParameters {
   readonly attention: SpikingLinearAttentionParameters;
   readonly mamba: SpikeMambaParameters;
   readonly feedForwardNorm: tf.Tensor;
+  /** Where it is a gated unit, that one's. */
   readonly feedForward: FeedForwardParameters;
 }
 
 export interface SpikMambaBlockState {
   readonly attention: SpikingLinearAttentionState;
   readonly mamba: SpikeMambaState;
-  readonly feedForward: FeedForwardState;
+  /** None of a gated unit. */
+  readonly feedForward?: FeedForwardState;
 }
 
 export function initialiseSpikMambaBlock(
@@ -61,7 +73,7 @@ export function initialiseSpikMambaBlock(
     attention: initialiseAttention(initialiser.within('attention'), config),
     mamba: initialiseSpikeMamba(initialiser.within('mamba'), config.mamba),
     feedForwardNorm: initialiser.constant([width], 1),
-    feedForward: initialiseFeedForward(initialiser.within('feedForward'), config.feedForward),
+    feedForward: initialiseChannels(initialiser.within('feedForward'), config),
   };
 }
 
@@ -97,16 +109,15 @@ export function spikMambaBlock(
     within(context, 'mamba'),
   );
   const y = tf.add(x, scanned.output);
-  const fed = feedForward(
-    parameters.feedForward,
-    rmsNorm(y, parameters.feedForwardNorm),
-    state?.feedForward,
-    config.feedForward,
-    within(context, 'feedForward'),
-  );
+  const normalY = rmsNorm(y, parameters.feedForwardNorm);
+  const fed = mixChannels(parameters, normalY, state, config, within(context, 'feedForward'));
   return {
     output: tf.add(y, fed.output),
-    state: { attention: attended.state, mamba: scanned.state, feedForward: fed.state },
+    state: {
+      attention: attended.state,
+      mamba: scanned.state,
+      ...(fed.state && { feedForward: fed.state }),
+    },
   };
 }
 
@@ -144,4 +155,28 @@ function attend(
     output: mixed.output,
     state: mixed.state as unknown as SpikingLinearAttentionState,
   };
+}
+
+function initialiseChannels(
+  initialiser: Initialiser,
+  { feedForward: config, feedForwardKind }: SpikMambaBlockConfig,
+): FeedForwardParameters {
+  return feedForwardKind === 'gated'
+    ? (initialiseSimpleGatedUnit(initialiser, config) as unknown as FeedForwardParameters)
+    : initialiseFeedForward(initialiser, config);
+}
+
+/** The feed-forward half of the block. */
+function mixChannels(
+  parameters: SpikMambaBlockParameters,
+  x: tf.Tensor,
+  state: SpikMambaBlockState | undefined,
+  config: SpikMambaBlockConfig,
+  context: Context,
+): { output: tf.Tensor; state?: FeedForwardState } {
+  if (config.feedForwardKind === 'gated') {
+    const unit = parameters.feedForward as unknown as SimpleGatedUnitParameters;
+    return { output: simpleGatedUnit(unit, x) };
+  }
+  return feedForward(parameters.feedForward, x, state?.feedForward, config.feedForward, context);
 }

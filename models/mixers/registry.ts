@@ -5,7 +5,7 @@ import { depthwiseMixer } from './depthwiseMixer.js';
 import { linearPresets } from './linear/presets.js';
 import { selectiveStateSpace } from './linear/selectiveStateSpace.js';
 import { spikMambaAttention } from './linear/spikMambaAttention.js';
-import { softmaxAttention } from './softmaxAttention.js';
+import { gatedAttention, softmaxAttention } from './softmaxAttention.js';
 import { sparseMixers } from './sparse/registry.js';
 import type { MixerDefinition, MixerShape, TokenMixer } from './tokenMixer.js';
 
@@ -13,6 +13,7 @@ import type { MixerDefinition, MixerShape, TokenMixer } from './tokenMixer.js';
 export const mixers: readonly MixerDefinition[] = [
   softmaxAttention,
   depthwiseMixer,
+  gatedAttention,
   ...linearPresets,
   selectiveStateSpace,
   spikMambaAttention,

@@ -6,16 +6,28 @@ import type { StateTree } from '../model.js';
 import type { ParameterTree } from '../parameters.js';
 import { joinHeads, splitHeads } from './heads.js';
 import { inSegments, requireWhole, segmentLengths } from './segments.js';
-import { defineMixer, trafficBytes, type TokenMixer } from './tokenMixer.js';
+import { outputGateNames, outputGates, type OutputGateName } from './outputGates.js';
+import { defineMixer, trafficBytes, type MixerShape, type TokenMixer } from './tokenMixer.js';
 
 /** Weights `[width, width]` each. */
-type Parameters = Readonly<Record<'query' | 'key' | 'value' | 'output', tf.Tensor>>;
+type Weights = Readonly<Record<'query' | 'key' | 'value' | 'output', tf.Tensor>>;
+type Parameters = Weights & { readonly outputGate: ParameterTree };
 
 /** All keys and values so far, `[batch, heads, tokens, width / heads]`, and their mask `[batch, tokens]`. */
 type State = Readonly<Record<'keys' | 'values' | 'mask', tf.Tensor>>;
 
 /** Of scores that take no part: finite, so that a row without any key is no 0 / 0. */
 const excluded = -1e9;
+
+const fieldsOf = (
+  outputGate: OutputGateName,
+): {
+  causal: z.ZodDefault<z.ZodBoolean>;
+  outputGate: z.ZodDefault<z.ZodEnum<{ [name in OutputGateName]: name }>>;
+} => ({
+  causal: z.boolean().default(true),
+  outputGate: z.enum(outputGateNames).default(outputGate),
+});
 
 /**
  * Softmax attention (Vaswani et al. 2017, eq. 1), `softmax(q kᵀ / √d) v` in each head: the exact mixer that
@@ -25,92 +37,115 @@ const excluded = -1e9;
 export const softmaxAttention = defineMixer({
   name: 'softmaxAttention',
   paper: 'Vaswani et al., Attention Is All You Need, 2017',
-  fields: { causal: z.boolean().default(true) },
-  create({ causal }, shape): TokenMixer {
-    const { width, heads, rows, columns } = shape;
-    const tokens = rows * columns;
-    const attend = (
-      weights: Parameters,
-      x: tf.Tensor,
-      mask: tf.Tensor | undefined,
-      before: State | undefined,
-    ): { output: tf.Tensor; state: State } => {
-      const [batch, length] = x.shape as [number, number];
-      const project = (name: keyof Parameters): tf.Tensor =>
-        splitHeads(linear(x, weights[name]), heads);
-      const q = project('query');
-      const present = mask ?? tf.ones([batch, length]);
-      const extended = (past: tf.Tensor | undefined, now: tf.Tensor, axis: number): tf.Tensor =>
-        past === undefined ? now : tf.concat([past, now], axis);
-      const keys = extended(before?.keys, project('key'), 2);
-      const values = extended(before?.values, project('value'), 2);
-      const known = extended(before?.mask, present, 1);
-      const all = keys.shape[2]!;
-      const frameOf = (from: number, count: number): tf.Tensor =>
-        tf.floorDiv(tf.range(from, from + count, 1, 'int32'), tf.scalar(tokens, 'int32'));
-      const visible = causal
-        ? tf.cast(
-            tf.greaterEqual(
-              tf.expandDims(frameOf(all - length, length), 1),
-              tf.expandDims(frameOf(0, all), 0),
-            ),
-            'float32',
-          )
-        : tf.ones([length, all]);
-      const admitted = tf.mul(visible, tf.reshape(known, [batch, 1, 1, all]));
-      const scores = tf.add(
-        tf.mul(tf.matMul(q, keys, false, true), (width / heads) ** -0.5),
-        tf.mul(tf.sub(1, admitted), excluded),
-      );
-      return {
-        output: linear(joinHeads(tf.matMul(tf.softmax(scores), values)), weights.output),
-        state: { keys, values, mask: known },
-      };
-    };
-    return {
-      name: 'softmaxAttention',
-      shape,
-      causal,
-      tokenCausal: causal && tokens === 1,
-      streaming: causal,
-      mixesTokens: true,
-      forms: causal ? ['parallel', 'chunked', 'step'] : ['parallel'],
-      initialise: (initialiser) =>
-        Object.fromEntries(
-          ['query', 'key', 'value', 'output'].map((name) => [
-            name,
-            initialiser.weight(name, width, width),
-          ]),
-        ),
-      apply(parameters, x, state, _, options = {}) {
-        requireWhole(causal, state, options.form);
-        return inSegments(x, state, shape, options, (segment, before) => {
-          const { output, state: after } = attend(
-            parameters as ParameterTree & Parameters,
-            segment.x,
-            segment.mask,
-            before as State | undefined,
-          );
-          return { output, state: causal ? (after as unknown as StateTree) : undefined };
-        });
-      },
-      cost(count, { form = 'parallel', chunk } = {}) {
-        let pairs = 0;
-        let seen = 0;
-        for (const frames of segmentLengths(count / tokens, form, chunk)) {
-          seen += frames * tokens;
-          pairs += frames * tokens * seen;
-        }
-        const parameters = 4 * width * width;
-        const stateBytes = causal ? 4 * count * (2 * width + 1) : 0;
-        return {
-          parameters,
-          macs: count * parameters + 2 * pairs * width,
-          synapses: 0,
-          stateBytes,
-          trafficBytes: trafficBytes(parameters, count, shape, stateBytes),
-        };
-      },
-    };
-  },
+  fields: fieldsOf('none'),
+  create: (settings, shape) => createAttention('softmaxAttention', settings, shape),
 });
+
+/** Softmax attention whose output passes σ(W x) before its last projection. */
+export const gatedAttention = defineMixer({
+  name: 'gatedAttention',
+  paper: 'Qiu et al., Gated Attention for Large Language Models, 2025',
+  fields: fieldsOf('element'),
+  create: (settings, shape) => createAttention('gatedAttention', settings, shape),
+});
+
+interface Settings {
+  readonly causal: boolean;
+  readonly outputGate: OutputGateName;
+}
+
+function createAttention(
+  name: string,
+  { causal, outputGate }: Settings,
+  shape: MixerShape,
+): TokenMixer {
+  const { width, heads, rows, columns } = shape;
+  const gate = outputGates[outputGate]?.(shape);
+  const tokens = rows * columns;
+  const attend = (
+    weights: Parameters,
+    x: tf.Tensor,
+    mask: tf.Tensor | undefined,
+    before: State | undefined,
+  ): { output: tf.Tensor; state: State } => {
+    const [batch, length] = x.shape as [number, number];
+    const project = (weight: keyof Weights): tf.Tensor =>
+      splitHeads(linear(x, weights[weight]), heads);
+    const q = project('query');
+    const present = mask ?? tf.ones([batch, length]);
+    const extended = (past: tf.Tensor | undefined, now: tf.Tensor, axis: number): tf.Tensor =>
+      past === undefined ? now : tf.concat([past, now], axis);
+    const keys = extended(before?.keys, project('key'), 2);
+    const values = extended(before?.values, project('value'), 2);
+    const known = extended(before?.mask, present, 1);
+    const all = keys.shape[2]!;
+    const frameOf = (from: number, count: number): tf.Tensor =>
+      tf.floorDiv(tf.range(from, from + count, 1, 'int32'), tf.scalar(tokens, 'int32'));
+    const visible = causal
+      ? tf.cast(
+          tf.greaterEqual(
+            tf.expandDims(frameOf(all - length, length), 1),
+            tf.expandDims(frameOf(0, all), 0),
+          ),
+          'float32',
+        )
+      : tf.ones([length, all]);
+    const admitted = tf.mul(visible, tf.reshape(known, [batch, 1, 1, all]));
+    const scores = tf.add(
+      tf.mul(tf.matMul(q, keys, false, true), (width / heads) ** -0.5),
+      tf.mul(tf.sub(1, admitted), excluded),
+    );
+    const read = joinHeads(tf.matMul(tf.softmax(scores), values));
+    return {
+      output: linear(gate?.apply(weights.outputGate, x, read) ?? read, weights.output),
+      state: { keys, values, mask: known },
+    };
+  };
+  return {
+    name,
+    shape,
+    causal,
+    tokenCausal: causal && tokens === 1,
+    streaming: causal,
+    mixesTokens: true,
+    forms: causal ? ['parallel', 'chunked', 'step'] : ['parallel'],
+    initialise: (initialiser) => ({
+      ...Object.fromEntries(
+        (['query', 'key', 'value', 'output'] as const).map((weight) => [
+          weight,
+          initialiser.weight(weight, width, width),
+        ]),
+      ),
+      ...(gate && { outputGate: gate.initialise(initialiser.within('outputGate')) }),
+    }),
+    apply(parameters, x, state, _, options = {}) {
+      requireWhole(causal, state, options.form);
+      return inSegments(x, state, shape, options, (segment, before) => {
+        const { output, state: after } = attend(
+          parameters as ParameterTree & Parameters,
+          segment.x,
+          segment.mask,
+          before as State | undefined,
+        );
+        return { output, state: causal ? (after as unknown as StateTree) : undefined };
+      });
+    },
+    cost(count, { form = 'parallel', chunk } = {}) {
+      let pairs = 0;
+      let seen = 0;
+      for (const frames of segmentLengths(count / tokens, form, chunk)) {
+        seen += frames * tokens;
+        pairs += frames * tokens * seen;
+      }
+      const parameters = 4 * width * width + (gate?.parameters ?? 0);
+      const stateBytes = causal ? 4 * count * (2 * width + 1) : 0;
+      return {
+        parameters,
+        macs: count * parameters + 2 * pairs * width,
+        synapses: 0,
+        stateBytes,
+        trafficBytes: trafficBytes(parameters, count, shape, stateBytes),
+      };
+    },
+  };
+}

@@ -13,6 +13,7 @@ const common = {
   taps: 4,
   scanOrder: 'frame',
   temporalPosition: true,
+  feedForwardKind: 'spiking',
   mixer: undefined,
   mixerOver: 'time',
   hybrid: undefined,

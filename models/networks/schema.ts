@@ -1,6 +1,7 @@
 import { z } from 'zod';
 
 import { mixerExtents } from '../blocks/placedMixer.js';
+import { feedForwardKinds } from '../blocks/spikMambaBlock.js';
 import { hybridPlacements } from '../mixers/hybridSchedule.js';
 import { mixerSchema } from '../mixers/registry.js';
 import { stemKinds } from '../blocks/stem.js';
@@ -63,6 +64,7 @@ const spikMambaFields = {
   feedForward: count,
   classToken: z.boolean(),
   temporalPosition: z.boolean(),
+  feedForwardKind: z.enum(feedForwardKinds),
   mixer: mixerSchema,
   mixerOver: z.enum(mixerExtents),
   hybrid: z.strictObject({

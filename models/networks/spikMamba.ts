@@ -12,6 +12,7 @@ import {
 } from '../blocks/patchEmbedding.js';
 import { framePositions } from '../blocks/positions.js';
 import {
+  type FeedForwardKind,
   initialiseSpikMambaBlock,
   spikMambaBlock,
   type SpikMambaBlockConfig,
@@ -47,6 +48,7 @@ export interface SpikMambaConfig {
   readonly taps: number;
   readonly scanOrder: 'frame' | 'tube';
   readonly feedForward: number;
+  readonly feedForwardKind?: FeedForwardKind;
   readonly classToken: boolean;
   /** A mixer of the registry in place of the attention. */
   readonly mixer?: MixerConfig | undefined;
@@ -121,6 +123,7 @@ export function createSpikMamba(
       neuron,
     },
     feedForward: { width: config.embedding, hidden: config.feedForward, neuron },
+    feedForwardKind: config.feedForwardKind,
   };
   const mixers = placedMixers(config, rows, columns);
   const blockConfigs = Array.from({ length: config.depth }, (_, i): SpikMambaBlockConfig => ({

@@ -8,6 +8,7 @@ import { head } from '../../models/blocks/head.js';
 import { layerNorm } from '../../models/blocks/layerNorm.js';
 import { initialisePatchEmbedding, patchEmbedding } from '../../models/blocks/patchEmbedding.js';
 import { framePositions } from '../../models/blocks/positions.js';
+import { simpleGatedUnit } from '../../models/blocks/simpleGatedUnit.js';
 import { inference } from '../../models/context.js';
 import { spiking } from '../../models/neurons/spiking.js';
 import { Initialiser } from '../../models/parameters.js';
@@ -120,6 +121,21 @@ describe('gelu', () => {
       expect(Array.from(slope.dataSync())).toEqual(
         closeTo([-0.0852318, -0.0833155, 0.5, 1.0833155, 1.0852318]),
       );
+    });
+  });
+});
+
+describe('simpleGatedUnit', () => {
+  it('multiplies two projections and projects the product', () => {
+    tf.tidy(() => {
+      const parameters = {
+        gate: tf.tensor2d([2, 0, 0, 1], [2, 2]),
+        value: tf.tensor2d([1, 1, 1, -1], [2, 2]),
+        output: tf.tensor2d([1, 10, 100, 1000], [2, 2]),
+      };
+      // x W_g = [6, 5], x W_v = [8, -2], their product [48, -10].
+      const y = simpleGatedUnit(parameters, tf.tensor2d([3, 5], [1, 2]));
+      expect(Array.from(y.dataSync())).toEqual([48 - 1000, 480 - 10_000]);
     });
   });
 });

@@ -4,8 +4,10 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { selectBackend } from '../../engine/backend.js';
 import { selectiveScan } from '../../engine/ops/selectiveScan.js';
 import { inference } from '../../models/context.js';
+import { joinHeads, splitHeads } from '../../models/mixers/heads.js';
 import { decays } from '../../models/mixers/linear/decays/index.js';
 import { featureMaps } from '../../models/mixers/linear/featureMaps/index.js';
+import { locals } from '../../models/mixers/linear/locals/index.js';
 import { memories } from '../../models/mixers/linear/memories/index.js';
 import { inverseOfUnitLower } from '../../models/mixers/linear/memories/triangular.js';
 import { conservedFlows } from '../../models/mixers/linear/normalisers/flow.js';
@@ -515,6 +517,39 @@ describe('linear mixers: what their papers state', () => {
       expect(relativeDifference(compute(inputs, state).y, expected)).toBeLessThan(1e-5);
     }
   });
+
+  identity(
+    'dynamic convolutions are depthwise ones, by the weights that the mean token gives',
+    () => {
+      const [rows, columns] = [2, 3];
+      const here: Sizes = { ...sizes, rows, columns };
+      const branch = locals.dynamic(here);
+      const parameters = branch.initialise!(new Initialiser(1));
+      const x = normal([1, 2 * rows * columns, 8], 1);
+      const { out } = branch.beside!(
+        parameters,
+        { q: x, k: x, v: splitHeads(x, heads) },
+        undefined,
+        segment(x),
+      );
+      const [down, up, bias] = ['down', 'up', 'bias'].map((name) => parameters[name] as tf.Tensor);
+      [0, 1].forEach((frame) => {
+        const tokensHere = tf.slice(x, [0, frame * 6, 0], [1, 6, 8]);
+        const hidden = tf.matMul(tf.mean(tokensHere, 1), down);
+        const weights = tf.add(tf.matMul(tf.mul(hidden, tf.sigmoid(hidden)), up), bias);
+        // Weights come channel by channel; the filter has channels last.
+        const filter = tf.transpose(tf.reshape(weights, [8, 3, 3, 1]), [1, 2, 0, 3]);
+        const expected = tf.depthwiseConv2d(
+          tf.reshape(tokensHere, [1, rows, columns, 8]) as tf.Tensor4D,
+          filter as tf.Tensor4D,
+          1,
+          'same',
+        );
+        const actual = tf.slice(joinHeads(out), [0, frame * 6, 0], [1, 6, 8]);
+        expect(relativeDifference(actual, tf.reshape(expected, actual.shape))).toBeLessThan(1e-5);
+      });
+    },
+  );
 
   identity('a gated output is half of it at W = 0, and 0 where the gate shuts', () => {
     for (const outputGate of ['head', 'element'] as const) {

@@ -33,6 +33,10 @@ for (const name of ['nalaFormer', 'flowformer', 'inLine', 'lightNet', 'hedgehog'
   });
 }
 
+describeMixer('inLine with dynamic convolutions', {
+  config: { name: 'inLine', local: 'dynamic' },
+  shape: frames,
+});
 describeMixer('selectiveStateSpace', {
   config: { name: 'selectiveStateSpace', states: 3, deltaRank: 2 },
 });

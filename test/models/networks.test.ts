@@ -84,6 +84,11 @@ describeConformance('spikmamba: a hybrid of two mixers', {
   mixer: { name: 'lightning2' },
   hybrid: { ratio: 1 },
 });
+describeConformance('spikmamba: TransNormer with its gated unit', {
+  ...spikMamba,
+  mixer: { name: 'transNormer' },
+  feedForwardKind: 'gated',
+});
 describeConformance('spikmamba: flows over the whole clip, both ways', {
   ...spikMamba,
   mode: 'bidirectional',

@@ -8,3 +8,7 @@ describeMixer('softmax attention over frames of 2 × 3 patches', {
 describeMixer('softmax attention, both ways', {
   config: { name: 'softmaxAttention', causal: false },
 });
+describeMixer('gated attention', { config: { name: 'gatedAttention' } });
+describeMixer('softmax attention, gated by head', {
+  config: { name: 'softmaxAttention', outputGate: 'head' },
+});

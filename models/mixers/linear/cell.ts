@@ -205,7 +205,7 @@ export function createCell(name: string, settings: CellSettings, shape: MixerSha
     if (decay !== undefined && settings.decay !== 'additive') {
       throw wrong('causal', `is false; decay ${settings.decay} needs an order`);
     }
-    if (!['none', 'positional'].includes(settings.local)) {
+    if (!['none', 'positional', 'dynamic'].includes(settings.local)) {
       throw wrong('causal', `is false; local ${settings.local} is causal`);
     }
   }
@@ -333,7 +333,7 @@ export function createCell(name: string, settings: CellSettings, shape: MixerSha
     name,
     shape,
     causal,
-    tokenCausal: causal && (tokens === 1 || settings.local !== 'positional') && !map.spikes,
+    tokenCausal: causal && (tokens === 1 || !['positional', 'dynamic'].includes(settings.local)),
     streaming: causal,
     mixesTokens: true,
     forms: causal ? ['chunked', 'parallel', 'step'] : ['parallel'],

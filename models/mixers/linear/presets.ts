@@ -43,7 +43,10 @@ export const linearPresets: readonly MixerDefinition[] = [
     position: 'rotary',
   }),
   // The same operator: the first computes all scores of a block, the second splits it into chunks.
-  preset('lightning1', 'Qin et al., TransNormerLLM / Lightning Attention, 2023', transNormer),
+  preset('lightning1', 'Qin et al., TransNormerLLM / Lightning Attention, 2023', {
+    ...transNormer,
+    outputGate: 'element',
+  }),
   preset('lightning2', 'Qin et al., Lightning Attention-2, 2024', {
     ...transNormer,
     valueMap: 'none',

@@ -1,5 +1,6 @@
 import type { LocalBranch, Sizes } from '../slots.js';
 import { convolution } from './convolution.js';
+import { dynamicConvolution } from './dynamicConvolution.js';
 import { positional } from './positional.js';
 import { shift } from './shift.js';
 import { window } from './window.js';
@@ -11,6 +12,7 @@ export const locals = {
   shift,
   positional,
   window,
+  dynamic: dynamicConvolution,
 } satisfies Record<
   string,
   ((sizes: Sizes, settings: { taps: number; window: number }) => LocalBranch) | undefined
