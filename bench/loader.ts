@@ -25,7 +25,7 @@ import { parseRepresentation } from '../preprocess/representations/index.js';
 
 const epochs = 2;
 /** Clips that are listed several times make epochs as long as those of real data sets. */
-const repeats = 5;
+const repeats = 10;
 const recordings = 8;
 const windowsPerRecording = 8;
 const eventsPerWindow = 40_000;
@@ -63,7 +63,24 @@ function nextMessage(worker: Worker): Promise<unknown> {
   });
 }
 
-async function sumOfThreads(options: EpochOptions, workers: number): Promise<number> {
+/** What all threads together did. */
+interface Measured {
+  /** Clips per second. */
+  readonly rate: number;
+  /** Time of processors for a clip, ms: on a busy machine it tells more than the clock. */
+  readonly cpuMs: number;
+}
+
+/** Measures the processors from now on. */
+function startCpu(): (clips: number) => number {
+  const before = process.cpuUsage();
+  return (clips) => {
+    const { user, system } = process.cpuUsage(before);
+    return (user + system) / 1000 / clips;
+  };
+}
+
+async function sumOfThreads(options: EpochOptions, workers: number): Promise<Measured> {
   const batches = shuffledIndices(options, 1);
   const threads = Array.from({ length: workers }, (_, i) => {
     const own = batches.filter((_, batch) => batch % workers === i);
@@ -72,24 +89,28 @@ async function sumOfThreads(options: EpochOptions, workers: number): Promise<num
   });
   await Promise.all(threads.map(nextMessage));
   const rates = threads.map(nextMessage);
+  const cpu = startCpu();
   for (const thread of threads) thread.postMessage('go');
-  const sum = ((await Promise.all(rates)) as number[]).reduce((a, b) => a + b);
+  const rate = ((await Promise.all(rates)) as number[]).reduce((a, b) => a + b);
+  const cpuMs = cpu(epochs * options.clips.length);
   await Promise.all(threads.map((thread) => thread.terminate()));
-  return sum;
+  return { rate, cpuMs };
 }
 
-async function loaderRate(options: EpochOptions, workers: number): Promise<number> {
+async function loaderRate(options: EpochOptions, workers: number): Promise<Measured> {
   const loader = openLoader({ ...options, workers, prefetch: 2, reuse: true });
   if (loader.workers !== workers) throw new Error('the thread was not compiled');
   for await (const batch of loader.epoch(0)) if (batch.shape[0] === 0) throw new Error('no clips');
   const start = performance.now();
+  const cpu = startCpu();
   let clips = 0;
   for (let epoch = 1; epoch <= epochs; epoch++) {
     for await (const { shape } of loader.epoch(epoch)) clips += shape[0];
   }
   const rate = (1000 * clips) / (performance.now() - start);
+  const cpuMs = cpu(clips);
   await loader.close();
-  return rate;
+  return { rate, cpuMs };
 }
 
 async function* recordingOf(seed: number): AsyncGenerator<EventBatch> {
@@ -139,13 +160,15 @@ async function main(counts: readonly number[]): Promise<void> {
     ['events, not augmented', { ...augmented, augmentations: [] }],
     ['tensors', { ...augmented, clips: kept, augmentations: [] }],
   ];
-  console.log('clips per second: threads alone, loader, share');
+  console.log('clips per second and ms of processors per clip: threads alone, loader, share');
   for (const [name, options] of works) {
     for (const workers of counts) {
-      const sum = await sumOfThreads(options, workers);
-      const rate = await loaderRate(options, workers);
-      const share = `${((100 * rate) / sum).toFixed(0)} %`;
-      console.log(`${name}, ${workers}: ${sum.toFixed(0)}, ${rate.toFixed(0)}, ${share}`);
+      const alone = await sumOfThreads(options, workers);
+      const loaded = await loaderRate(options, workers);
+      const text = ({ rate, cpuMs }: Measured): string =>
+        `${rate.toFixed(0)} (${cpuMs.toFixed(2)} ms)`;
+      const share = `${((100 * loaded.rate) / alone.rate).toFixed(0)} %`;
+      console.log(`${name}, ${workers}: ${text(alone)}, ${text(loaded)}, ${share}`);
     }
   }
   await rm(folder, { recursive: true });

@@ -53,6 +53,7 @@ describe('saccade', () => {
     'view',
     'convert',
     'represent',
+    'fit-hots',
     'simulate',
     'dataset list',
     'dataset check',
@@ -60,6 +61,7 @@ describe('saccade', () => {
     'cache list',
     'cache clear',
     'cache limit',
+    'cache sheet',
     'train',
     'eval',
     'compare',
@@ -431,6 +433,19 @@ describe('saccade represent', () => {
       expect(value, index.join()).toBeCloseTo(expected.get(index.join()) ?? 0, 4);
     });
   }
+
+  it('counts the prototypes of a dictionary that was fitted', async () => {
+    const args = ['events.csv', '--sensor', sensor, '--out', 'hots.json', '--prototypes', '3'];
+    expect(await place.json('fit-hots', ...args)).toEqual({
+      ...{ file: 'hots.json', recordings: 1, events: events.length, prototypes: 3 },
+    });
+    const { shape, values } = await represent('hotsFitted:dictionary=@hots.json');
+    expect(shape).toEqual([bins, 3, height, width]);
+    expect(Array.from(values).reduce((a, b) => a + b)).toBe(events.length);
+    await writeFile(place.path('wrong.json'), '{"radius": 2}');
+    const tail = ['--as', 'hotsFitted:dictionary=@wrong.json', '--bins', '1', '--sensor', sensor];
+    await place.fails('config', ['represent', 'events.csv', 'x.npy', ...tail], [/--as/, /tauUs/]);
+  });
 
   const represent = async (
     kind: string,
