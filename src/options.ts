@@ -179,6 +179,7 @@ export function layoutInput(
 export const addressHelp = `
 Sources and sinks, besides files and - (standard input or output):
   tcp://HOST:PORT    ws://HOST:PORT/PATH    udp://HOST:PORT    file:PATH
+  tls://HOST:PORT    wss://HOST:PORT/PATH   (encrypted; only to connect)
 with options behind a ?, as in tcp://127.0.0.1:7777?format=es&sensor=346x260
   format   of the stream: a format of files (es by TCP), dv (AEDAT4 as DV sends it), spif (words of AEStream)
   sensor   WIDTHxHEIGHT, where the stream does not state it

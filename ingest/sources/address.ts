@@ -6,8 +6,11 @@ import type { EventFormat } from '../format.js';
 import { type DropPolicy, dropPolicies } from './boundedQueue.js';
 import { spif } from './spif.js';
 
-export type Scheme = 'file' | 'stdio' | 'tcp' | 'udp' | 'ws';
-export const schemes: readonly Scheme[] = ['file', 'stdio', 'tcp', 'udp', 'ws'];
+export const schemes = ['file', 'stdio', 'tcp', 'tls', 'udp', 'ws', 'wss'] as const;
+export type Scheme = (typeof schemes)[number];
+const networkSchemes: readonly Scheme[] = ['tcp', 'tls', 'udp', 'ws', 'wss'];
+/** By TLS, which connects and does not listen: that would take a certificate. */
+const encryptedSchemes: readonly Scheme[] = ['tls', 'wss'];
 
 /** Where events come from or go to, taken apart. */
 export interface Address {
@@ -36,7 +39,8 @@ const options = ['format', 'sensor', 'listen', 'drop', 'queue', 'speed'];
 /**
  * Takes apart an address such as `tcp://127.0.0.1:7777?format=es&sensor=128x128`:
  * - `-` is standard input or output; a plain path or `file:PATH` is a file;
- * - `tcp://HOST:PORT`, `udp://HOST:PORT`, `ws://HOST:PORT/PATH`.
+ * - `tcp://HOST:PORT`, `udp://HOST:PORT`, `ws://HOST:PORT/PATH`; by TLS `tls://HOST:PORT`, `wss://HOST:PORT/PATH`, whose
+ *   certificate must be one that Node.js trusts (`NODE_EXTRA_CA_CERTS`).
  *
  * Options: `format` (a format of files, `spif`, or `dv` for the AEDAT4 stream of DV 1.6 and later), `sensor` (`WIDTHxHEIGHT`),
  * `listen`, `drop` (`wait`, `oldest`, `newest`), `queue` (events), `speed` (1 = real time).
@@ -59,7 +63,7 @@ export function parseAddress(uri: string): Address {
       throw fail(`unknown option, known are ${options.join(', ')}`, name);
     }
   }
-  const isNetwork = scheme === 'tcp' || scheme === 'udp' || scheme === 'ws';
+  const isNetwork = networkSchemes.includes(scheme);
   const [, host = '', port = '', path = ''] =
     /^\/\/([^/:]*|\[[^\]]*\]):(\d+)(\/.*)?$/.exec(place) ?? [];
   if (isNetwork && (port === '' || Number(port) > 65_535)) {
@@ -79,6 +83,10 @@ export function parseAddress(uri: string): Address {
   if (scheme === 'udp' && policy === 'wait') {
     throw fail('UDP cannot wait, expected oldest or newest', 'drop');
   }
+  const listen = given.has('listen') && given.get('listen') !== 'false';
+  if (listen && encryptedSchemes.includes(scheme)) {
+    throw fail(`${scheme} only connects, expected tcp or ws to listen`, 'listen');
+  }
   const format = given.get('format');
   if (isNetwork && format === null) {
     throw fail('expected the format of the stream, for instance format=es', 'format');
@@ -91,7 +99,7 @@ export function parseAddress(uri: string): Address {
     path: isNetwork ? path : place.replace(/^\/\/(?=\/)/, ''),
     ...wireFormat(format),
     sensor: parseSensor(given.get('sensor'), fail),
-    listen: given.has('listen') && given.get('listen') !== 'false',
+    listen,
     drop: policy,
     queue: number('queue', 1) ?? defaultQueue,
     speed: number('speed', 1e-6),

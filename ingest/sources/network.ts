@@ -1,7 +1,8 @@
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { connect, createServer, type Socket } from 'node:net';
+import { connect, createServer, isIP, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { connect as connectEncrypted } from 'node:tls';
 import { createWebSocketStream, WebSocket, WebSocketServer } from 'ws';
 import { SaccadeError } from '../../engine/support/errors.js';
 import { throwIfAborted } from '../bytes.js';
@@ -37,14 +38,14 @@ async function event(
   return (await once(emitter, name, { signal })) as unknown[];
 }
 
-/** A connection by TCP or WebSocket. With `listen`, the first one that comes; no second one is taken. */
+/** A connection by TCP or WebSocket, also by TLS. With `listen`, the first one that comes; no second one is taken. */
 export async function openConnection(
   address: Address,
   { signal, onListening }: NetworkOptions,
 ): Promise<Duplex> {
   throwIfAborted(signal, address.uri);
   try {
-    return address.scheme === 'tcp'
+    return address.scheme === 'tcp' || address.scheme === 'tls'
       ? await openTcp(address, signal, onListening)
       : await openWebSocket(address, signal, onListening);
   } catch (error) {
@@ -54,13 +55,17 @@ export async function openConnection(
 }
 
 async function openTcp(
-  { host, port, listen }: Address,
+  { scheme, host, port, listen }: Address,
   signal: AbortSignal | undefined,
   onListening: NetworkOptions['onListening'],
 ): Promise<Socket> {
   if (!listen) {
-    const socket = connect({ host, port });
-    await event(socket, 'connect', signal).catch((error: unknown) => {
+    const encrypted = scheme === 'tls';
+    // Certificates are for names, not for numbers.
+    const socket = encrypted
+      ? connectEncrypted({ host, port, servername: isIP(host) === 0 ? host : '' })
+      : connect({ host, port });
+    await event(socket, encrypted ? 'secureConnect' : 'connect', signal).catch((error: unknown) => {
       socket.destroy();
       throw error;
     });
@@ -81,13 +86,13 @@ async function openTcp(
 }
 
 async function openWebSocket(
-  { host, port, path, listen }: Address,
+  { scheme, host, port, path, listen }: Address,
   signal: AbortSignal | undefined,
   onListening: NetworkOptions['onListening'],
 ): Promise<Duplex> {
   if (!listen) {
     const name = host.includes(':') ? `[${host}]` : host;
-    const socket = new WebSocket(`ws://${name}:${port}${path || '/'}`);
+    const socket = new WebSocket(`${scheme}://${name}:${port}${path || '/'}`);
     const stream = createWebSocketStream(socket);
     // Until it is open, errors come twice: this one has been heard.
     stream.on('error', () => undefined);

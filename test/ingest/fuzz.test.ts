@@ -1,7 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { SaccadeError } from '../../engine/support/errors.js';
 import { createRandom, type Random } from '../../engine/support/random.js';
-import { createReport, type EventFormat, maxDamages } from '../../ingest/format.js';
+import {
+  createReport,
+  type EventFormat,
+  maxDamages,
+  rosMessageTypes,
+  writtenCompressions,
+} from '../../ingest/format.js';
 import { formats } from '../../ingest/formats/index.js';
 import { chunksOf, encodeRows, type EventRow, streamOf } from './streams.js';
 
@@ -37,7 +43,13 @@ async function makeFixtures(format: EventFormat): Promise<Uint8Array[]> {
           random.integer(2),
         ];
       });
-      return encodeRows(format, sensor, rows);
+      const options = {
+        compression: writtenCompressions[fixture % writtenCompressions.length],
+        rosMessage: rosMessageTypes[fixture % rosMessageTypes.length],
+      };
+      const encode: EventFormat['encode'] = (batches, given) =>
+        format.encode(batches, { ...given, ...options });
+      return encodeRows({ ...format, encode }, sensor, rows);
     }),
   );
 }

@@ -1,6 +1,7 @@
 import { chmod, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { ByteBuffer } from 'flatbuffers';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createRandom } from '../../engine/support/random.js';
 import { concatBatches } from '../../ingest/eventBatch.js';
@@ -156,6 +157,39 @@ describe('summarise', () => {
 });
 
 describe('writeRecording', () => {
+  it('states the table of packets at the front of AEDAT 4.0 files, and compresses them', async () => {
+    const path = join(folder, 'out.aedat4');
+    const lengths: number[] = [];
+    for (const compression of ['none', 'lz4', 'zstd'] as const) {
+      const many = Array.from({ length: 20_000 }, (_, i): EventRow => [i, i % 30, i % 20, i & 1]);
+      const batches = streamOf([batchOf(sensor, many)]);
+      const { bytes } = await writeRecording(path, batches, { sensor, compression });
+      const content = await readFile(path);
+      expect(content.length).toBe(bytes);
+      lengths.push(bytes);
+      // Behind the line, the header states how long it is, and where the table begins.
+      const header = new ByteBuffer(content);
+      const root = 18 + content.readInt32LE(18);
+      const table = Number(content.readBigInt64LE(root + header.__offset(root, 6)));
+      expect(table).toBeGreaterThan(18);
+      expect(table).toBeLessThan(bytes);
+      const recording = await openRecording(path);
+      expect(await readRows(recording)).toEqual(many);
+      expect(recording.report.damages).toEqual([]);
+    }
+    expect(lengths[1]).toBeLessThan(lengths[0]);
+    expect(lengths[2]).toBeLessThan(lengths[0]);
+  });
+
+  it('writes ROS bags with either message', async () => {
+    for (const rosMessage of ['EventArray', 'EventPacket'] as const) {
+      const path = join(folder, 'out.bag');
+      await writeRecording(path, streamOf([batchOf(sensor, rows)]), { sensor, rosMessage });
+      expect((await readFile(path)).includes(`/${rosMessage}`)).toBe(true);
+      expect(await readRows(await openRecording(path))).toEqual(rows);
+    }
+  });
+
   it('leaves nothing behind where an event does not fit, and keeps the old file', async () => {
     await writeFile(join(folder, 'a.es'), 'old');
     await expect(write('a.es')).rejects.toThrow(/a\.es: cannot write event 2 .*cannot go back/);

@@ -1,9 +1,14 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { createServer as createHttpsServer, type Server as HttpsServer } from 'node:https';
 import { connect, createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Writable } from 'node:stream';
+import { createServer as createTlsServer } from 'node:tls';
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { createWebSocketStream, WebSocketServer } from 'ws';
 import { concatBatches, type EventBatch } from '../../ingest/eventBatch.js';
 import { aedat4 } from '../../ingest/formats/aedat4.js';
 import { eventStream } from '../../ingest/formats/eventStream.js';
@@ -187,6 +192,56 @@ describe('connections', () => {
     await expect(source.opened).rejects.toMatchObject({ kind: 'interrupted' });
   });
 });
+
+describe.skipIf(!hasOpenssl())('connections by TLS (need openssl for a certificate)', () => {
+  let key = '';
+  let cert = '';
+  beforeEach(async () => {
+    const names = ['key.pem', 'cert.pem'].map((name) => join(folder, name));
+    const args = 'req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost'.split(' ');
+    execFileSync('openssl', [...args, '-keyout', names[0], '-out', names[1]], { stdio: 'ignore' });
+    [key, cert] = await Promise.all(names.map((name) => readFile(name, 'utf8')));
+  });
+  afterEach(() => {
+    vi.unstubAllEnvs();
+  });
+
+  const send = async (stream: Writable): Promise<void> => {
+    const bytes = await encodeRows(eventStream, sensor, rows);
+    stream.on('error', () => undefined);
+    stream.end(bytes);
+  };
+
+  it.each(['tls', 'wss'])('%s: gives the events, and refuses a stranger', async (scheme) => {
+    const server =
+      scheme === 'tls'
+        ? createTlsServer({ key, cert }, (socket) => void send(socket))
+        : createHttpsServer({ key, cert });
+    if (scheme === 'wss') {
+      const sockets = new WebSocketServer({ server: server as HttpsServer });
+      sockets.on('connection', (socket) => void send(createWebSocketStream(socket)));
+    }
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const uri = `${scheme}://localhost:${(server.address() as AddressInfo).port}?format=es`;
+    try {
+      await expect(openSource(uri)).rejects.toMatchObject({
+        kind: 'environment',
+        message: expect.stringMatching(/certificate/),
+      });
+      vi.stubEnv('NODE_TLS_REJECT_UNAUTHORIZED', '0');
+      const recording = await openSource(uri);
+      expect((await collect(recording.batches())).flatMap(rowsOf)).toEqual(rows);
+    } finally {
+      server.close();
+    }
+    const listen = () => parseAddress(`${uri}&listen`);
+    expect(listen).toThrow(/only connects, expected tcp or ws/);
+  });
+});
+
+function hasOpenssl(): boolean {
+  return spawnSync('openssl', ['version']).status === 0;
+}
 
 describe('SPIF words', () => {
   it('come back as they were, over the wrap of their times', async () => {

@@ -378,6 +378,44 @@ inline uint8_t* writeDecimal(uint8_t* to, uint64_t value) {
   return to + length;
 }
 
+/// The same for numbers that mostly have up to three digits.
+inline uint8_t* writeCoordinate(uint8_t* to, uint32_t value) {
+  if (value >= 1000) return writeDecimal(to, value);
+  if (value >= 100) {
+    *to++ = static_cast<uint8_t>('0' + value / 100);
+    value %= 100;
+  } else if (value < 10) {
+    *to = static_cast<uint8_t>('0' + value);
+    return to + 1;
+  }
+  memcpy(to, digitPairs.text + 2 * value, 2);
+  return to + 2;
+}
+
+/// Writes times, of which most have the same digits as the last one but for two.
+class TimeText {
+ public:
+  inline uint8_t* write(uint8_t* to, int64_t us) {
+    if (us < 100) {
+      if (us < 0) *to++ = '-';
+      return writeDecimal(to, static_cast<uint64_t>(us < 0 ? -us : us));
+    }
+    const int64_t hundreds = us / 100;
+    if (hundreds != hundreds_) {
+      hundreds_ = hundreds;
+      length_ = writeDecimal(text_, static_cast<uint64_t>(hundreds)) - text_;
+    }
+    memcpy(to, text_, sizeof text_);
+    memcpy(to + length_, digitPairs.text + 2 * (us - 100 * hundreds), 2);
+    return to + length_ + 2;
+  }
+
+ private:
+  int64_t hundreds_ = 0;
+  int64_t length_ = 0;
+  uint8_t text_[16] = {};
+};
+
 }  // namespace
 
 /// Events as lines "t,x,y,p" (csv.ts), at most 40 bytes each; stops where those may not fit.
@@ -392,14 +430,13 @@ SACCADE_KERNEL(encodeCsv) {
   const int64_t end = std::min({arguments.integer(7), arguments.length(2), arguments.length(3),
                                 arguments.length(4), arguments.length(5)});
   const uint8_t* last = bytes + arguments.length(0) - 40;
+  TimeText time;
   for (int64_t i = std::max<int64_t>(0, arguments.integer(6)); i < end && to <= last; i++) {
-    const int64_t us = static_cast<int64_t>(tUs[i]);
-    if (us < 0) *to++ = '-';
-    to = writeDecimal(to, static_cast<uint64_t>(us < 0 ? -us : us));
+    to = time.write(to, static_cast<int64_t>(tUs[i]));
     *to++ = ',';
-    to = writeDecimal(to, x[i]);
+    to = writeCoordinate(to, x[i]);
     *to++ = ',';
-    to = writeDecimal(to, y[i]);
+    to = writeCoordinate(to, y[i]);
     *to++ = ',';
     *to++ = polarity[i] == 0 ? '0' : '1';
     *to++ = '\n';
