@@ -216,9 +216,5 @@ export { type LoadedModel, loadModel } from '../workers/runs.js';
 export { ModelThread } from '../workers/modelThread.js';
 export type { ModelDescription, ModelSetup } from '../workers/modelTasks.js';
 export { runJobInThread } from '../workers/jobThread.js';
-export {
-  type BinPrediction,
-  type StreamOptions,
-  streamPredictions,
-} from '../workers/stream.js';
+export { type BinPrediction, type StreamOptions, streamPredictions } from '../workers/stream.js';
 export type { StreamReport } from '../workers/binning.js';
