@@ -12,14 +12,15 @@ import { WebSocket } from 'ws';
 import { selectBackend } from '../engine/backend.js';
 import { openRecording } from '../ingest/recording.js';
 import { writeCheckpoint } from '../models/checkpoints/checkpoint.js';
-import { createModel } from '../models/networks/index.js';
+import { createModel, modelSchema } from '../models/networks/index.js';
 import { Initialiser } from '../models/parameters.js';
 import { readExperiment } from '../workers/experiment.js';
 import { inputShape } from '../workers/runs.js';
 
 // Streams at real time against `saccade serve` in a process of its own, over WebSockets on loopback. Prints the latency from the
 // last event of a bin to its prediction, as the client sees it, what was dropped, and the server's memory and CPU:
-// `npm run bench:serve -- [--minutes 2] [--streams 64] [--config configs/demo.yaml] [--recording FILE] [--batch-wait 2]`.
+// `npm run bench:serve -- [--minutes 2] [--streams 64] [--config configs/demo.yaml] [--preset small]
+// [--recording FILE] [--rate 20000] [--batch-wait 2]`.
 // The model has first weights: what it costs does not depend on what it has learned.
 
 const { values: options } = parseArgs({
@@ -27,6 +28,8 @@ const { values: options } = parseArgs({
     minutes: { type: 'string', default: '2' },
     streams: { type: 'string', default: '64' },
     config: { type: 'string', default: 'configs/demo.yaml' },
+    /** In place of the configuration's. */
+    preset: { type: 'string' },
     /** Synthetic events where not given. */
     recording: { type: 'string' },
     /** Of the synthetic events, per second and stream. */
@@ -160,7 +163,12 @@ const quantile = (sorted: Float64Array, share: number): string =>
   sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))].toFixed(1);
 
 await selectBackend('cpu');
-const experiment = await readExperiment(options.config);
+const read = await readExperiment(options.config);
+const { preset } = options;
+const experiment = {
+  ...read,
+  ...(preset !== undefined && { model: modelSchema.parse({ ...read.model, preset }) }),
+};
 const { window, bins } = experiment.preprocess;
 if (window.kind !== 'time') throw new Error('expected windows of time');
 const binUs = window.windowUs / bins;
@@ -227,7 +235,7 @@ try {
     );
   };
   console.log(
-    `${streamCount} streams of ${options.recording ?? 'synthetic events'}, ${options.config}, bins of ${(binUs / 1e3).toFixed(1)} ms, ${options.minutes} min`,
+    `${streamCount} streams of ${options.recording ?? 'synthetic events'}, ${options.config}${preset === undefined ? '' : ` with ${preset}`}, bins of ${(binUs / 1e3).toFixed(1)} ms, ${options.minutes} min`,
   );
   console.log(
     `${(sent / seconds).toFixed(0)} events/s sent, ${sent - taken} not taken, ${losses} lost; ${(sum(streams.map((stream) => stream.bins)) / seconds).toFixed(0)} predictions/s`,

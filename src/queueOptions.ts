@@ -27,13 +27,20 @@ export function workspaceFolders(
   return { database: join(folder, 'queue'), locks: join(folder, 'locks') };
 }
 
-/** Opens the queues' store; errors of its connection, which heals itself, are told once each. */
+/**
+ * Opens the queues' store, with traces of jobs where the environment asks for traces (`startTracing` sends them); errors of its connection, which heals itself, are
+ * told once each.
+ */
 export async function openStore(io: CommandIo, workspace?: string): Promise<Datastore> {
-  const { openDatastore } = await import('../workers/queue/datastore.js');
+  const [{ openDatastore }, { queueTelemetry }] = await Promise.all([
+    import('../workers/queue/datastore.js'),
+    import('../workers/tracing.js'),
+  ]);
   let told: string | undefined;
   return openDatastore({
     env: io.env,
     folder: workspaceFolders(io, workspace).database,
+    telemetry: await queueTelemetry(io.env),
     onError: ({ message }) => {
       if (message === told) return;
       told = message;
@@ -48,7 +55,11 @@ export async function withClient<T>(
   workspace: string | undefined,
   use: (client: JobClient, store: Datastore) => Promise<T>,
 ): Promise<T> {
-  const { createJobClient } = await import('../workers/queue/client.js');
+  const [{ createJobClient }, { startTracing }] = await Promise.all([
+    import('../workers/queue/client.js'),
+    import('../workers/tracing.js'),
+  ]);
+  const stopTracing = await startTracing(io.env, 'saccade');
   const store = await openStore(io, workspace);
   const client = createJobClient(store);
   try {
@@ -56,6 +67,7 @@ export async function withClient<T>(
   } finally {
     await client.close();
     await store.close();
+    await stopTracing?.();
   }
 }
 

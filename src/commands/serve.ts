@@ -2,7 +2,7 @@ import { access, readFile } from 'node:fs/promises';
 import { once } from 'node:events';
 import { resolve } from 'node:path';
 
-import { InvalidArgumentError, Option } from 'commander';
+import { Option } from 'commander';
 
 import { SaccadeError } from '../../engine/support/errors.js';
 import type { Listener } from '../../workers/service/tcp.js';
@@ -117,7 +117,7 @@ async function serve(io: CommandIo, checkpoint: string, options: Options): Promi
       import('../../workers/service/server.js'),
       import('../../workers/service/batchThread.js'),
       import('../../workers/service/wire.js'),
-      import('../../workers/service/tracing.js'),
+      import('../../workers/tracing.js'),
     ]);
   const listener = (text: string | undefined, usual: string): Listener | undefined => {
     if (text === undefined) return undefined;
@@ -180,7 +180,8 @@ function parseListener(text: string): {
   const given = new URLSearchParams(query);
   const unknown = [...given.keys()].find((name) => name !== 'format' && name !== 'sensor');
   if (port === undefined || Number(port) > 65_535 || unknown !== undefined) {
-    throw new InvalidArgumentError(`Expected [HOST:]PORT[?format=…&sensor=…], got "${text}".`);
+    const message = `expected [HOST:]PORT[?format=…&sensor=…], got "${text}"`;
+    throw new SaccadeError('usage', message);
   }
   return {
     host: host.replace(/^\[|\]$/g, ''),

@@ -61,10 +61,12 @@ export const registerWorker: RegisterCommand = (program, io) => {
     )
     .action(async (options: Options) => {
       const { roles, drain, lock, jobsPerProcess, untilEmpty, workspace, json } = options;
-      const [{ startQueueWorker }, { createJobClient }] = await Promise.all([
+      const [{ startQueueWorker }, { createJobClient }, { startTracing }] = await Promise.all([
         import('../../workers/queue/worker.js'),
         import('../../workers/queue/client.js'),
+        import('../../workers/tracing.js'),
       ]);
+      const stopTracing = await startTracing(io.env, 'saccade-worker');
       const store = await openStore(io, workspace);
       const client = createJobClient(store);
       const worker = await startQueueWorker({
@@ -100,6 +102,7 @@ export const registerWorker: RegisterCommand = (program, io) => {
         await worker.close(1000 * drain);
         await client.close();
         await store.close();
+        await stopTracing?.();
       }
     });
 };

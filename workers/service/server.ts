@@ -31,7 +31,7 @@ import { addSecurity, checkExposure, isLoopback, webSocketProtocol } from './sec
 import type { StreamContext } from './session.js';
 import { Streams } from './streams.js';
 import { type Listener, listenTcp } from './tcp.js';
-import { tracer } from './tracing.js';
+import { tracer } from '../tracing.js';
 import { listenUdp } from './udp.js';
 
 /** How long WebSockets have to answer a goodbye. */

@@ -1,4 +1,5 @@
 import { trace, type Tracer } from '@opentelemetry/api';
+import type { Telemetry } from 'bullmq';
 
 /** The variable that asks for traces, as OpenTelemetry has it. */
 export const tracesVariable = 'OTEL_EXPORTER_OTLP_ENDPOINT';
@@ -32,6 +33,15 @@ export async function startTracing(
   });
   provider.register();
   return () => provider.shutdown();
+}
+
+/** What makes spans of jobs, where traces are asked for: from who submits them to who does them. */
+export async function queueTelemetry(
+  env: Readonly<Record<string, string | undefined>>,
+): Promise<Telemetry | undefined> {
+  if (!env[tracesVariable]) return undefined;
+  const { BullMQOtel } = await import('bullmq-otel');
+  return new BullMQOtel({ tracerName });
 }
 
 /** Records spans where tracing was started, and does nothing otherwise. */
