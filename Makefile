@@ -18,7 +18,7 @@ test: dist/.built check
 check: $(installed)
 	npx eslint .
 	npx prettier --check .
-	npx tsc -p tsconfig.json
+	npm run --silent typecheck
 
 build: dist/.built
 
