@@ -1,8 +1,6 @@
-import { access } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import fastifyRateLimit from '@fastify/rate-limit';
-import fastifyStatic from '@fastify/static';
 import fastifySwagger from '@fastify/swagger';
 import fastifyWebsocket from '@fastify/websocket';
 import { SpanStatusCode } from '@opentelemetry/api';
@@ -24,6 +22,7 @@ import { defaultLimits, type ServiceLimits } from './limits.js';
 import { addGauges, createMetrics, type ServiceMetrics } from './metrics.js';
 import type { ServedQueues, ServiceApp, ServiceParts } from './parts.js';
 import { addAboutRoutes } from './routes/about.js';
+import { addPageRoutes } from './routes/page.js';
 import { addQueueRoutes } from './routes/queues.js';
 import { addRunRoutes } from './routes/runs.js';
 import { addSocketRoutes } from './routes/sockets.js';
@@ -52,7 +51,7 @@ export interface ServiceOptions {
   readonly udp?: Listener;
   readonly replayFolder?: string;
   readonly runsFolder?: string;
-  /** Static files of the page. */
+  /** Files of the page. */
   readonly pageFolder?: string;
   readonly queues?: ServedQueues;
   readonly limits?: Partial<ServiceLimits>;
@@ -265,13 +264,7 @@ async function createApp(
   addSocketRoutes(typed, parts);
   addRunRoutes(typed, parts);
   addQueueRoutes(typed, parts);
-  if (pageFolder !== undefined && (await isThere(pageFolder))) {
-    await app.register(fastifyStatic, {
-      root: pageFolder,
-      cacheControl: false,
-      dotfiles: 'ignore',
-    });
-  }
+  if (pageFolder !== undefined) await addPageRoutes(typed, pageFolder);
   return typed;
 }
 
@@ -282,11 +275,4 @@ async function closeSockets({ websocketServer }: ServiceApp): Promise<void> {
   const untilMs = performance.now() + goodbyeMs;
   while (websocketServer.clients.size > 0 && performance.now() < untilMs) await sleep(5);
   for (const client of clients) client.terminate();
-}
-
-function isThere(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
 }

@@ -5,7 +5,7 @@ import { WebSocketServer } from 'ws';
 
 import { createRandom } from '../../../engine/support/random.js';
 import { classificationReport } from '../../../models/evaluation/report.js';
-import { loadPage, pageHeaders } from '../../../workers/dashboard/files.js';
+import { loadPage } from '../../../workers/dashboard/files.js';
 import {
   type BinMessage,
   type JobMessage,
@@ -14,6 +14,7 @@ import {
   type RunMessage,
   type StreamMessage,
 } from '../../../workers/service/messages.js';
+import { pageHeaders } from '../../../workers/service/security.js';
 
 export interface FakeOptions {
   readonly classes?: readonly string[];
@@ -65,7 +66,7 @@ export async function startFakeService({
   streaming = true,
   token,
 }: FakeOptions = {}): Promise<FakeService> {
-  const page = await loadPage();
+  const page = await loadPage('workers/dashboard/page');
   const requests: string[] = [];
   let failure: number | undefined;
   const streams: StreamMessage[] = streaming ? [exampleStream('s1', recordings[0] ?? '')] : [];
@@ -209,6 +210,7 @@ function exampleStream(
     losses: {
       lateEvents: 12,
       jumps: 0,
+      droppedEvents: 0,
       droppedDatagrams: 0,
       outsideSensor: 0,
       damages: 0,

@@ -441,6 +441,7 @@ function lossesSentence(losses) {
   const lost = /** @type {[number, string][]} */ ([
     [losses.lateEvents, 'events came too late'],
     [losses.jumps, 'jumps in time'],
+    [losses.droppedEvents, 'events dropped'],
     [losses.droppedDatagrams, 'datagrams dropped'],
     [losses.outsideSensor, 'events outside the sensor'],
     [losses.damages, 'damaged places'],
