@@ -250,6 +250,8 @@ export const jobMessage = z.object({
 });
 
 export const jobsMessage = z.object({ available: z.boolean(), jobs: z.array(jobMessage) });
+/** What a job said; the last 1,000 lines. */
+export const logsMessage = z.object({ lines: z.array(z.string()) });
 export const jobsQuery = z.object({
   state: z.enum(jobStateNames).optional(),
   limit: z.coerce.number().int().min(1).max(500).default(100),

@@ -92,6 +92,8 @@ describe.skipIf(!browserInstalled)('the page of the real service', () => {
 
     await page.getByRole('tab', { name: 'Queues' }).click();
     await page.getByText('train 3 of 9, epoch 1').waitFor();
+    await page.getByText('Details').click();
+    await page.getByText('a warning\n<b>another').waitFor();
     await page.getByRole('button', { name: 'Cancel train-1' }).click();
     await page.getByText('train-1: stopping').waitFor();
     await page.getByRole('button', { name: 'Retry train-1' }).click();
@@ -174,7 +176,7 @@ function jobsInMemory(): JobClient {
         evaluate: none,
         infer: none,
       }),
-    logs: () => Promise.resolve([]),
+    logs: () => Promise.resolve(['a warning', '<b>another']),
     cancel() {
       job = { ...job, state: 'dead', cancelled: true };
       return Promise.resolve('stopping');

@@ -46,7 +46,7 @@ export function lineChart(place, { title, series, x, y, range, span, whole, read
     {
       width: Math.max(place.clientWidth, 120),
       height: Math.max(place.clientHeight, 80),
-      padding: [6, 8, 0, 0],
+      padding: [6, 14, 0, 0],
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
       scales: {

@@ -139,7 +139,24 @@ function createJobRow(id, act) {
   const since = element('p', { class: 'muted' });
   const reason = element('p', { class: 'failure' });
   const data = element('pre');
+  const logs = element('pre', { hidden: true });
   const summary = element('summary', {}, 'Details');
+  const showLogs = async () => {
+    try {
+      const { lines } = await get(`/api/jobs/${encodeURIComponent(id)}/logs`);
+      setText(logs, lines.join('\n'));
+      logs.hidden = lines.length === 0;
+    } catch {
+      // The job may be gone; the list of jobs tells errors.
+    }
+  };
+  const details = element(
+    'details',
+    { toggle: () => void (details.open && showLogs()) },
+    summary,
+    data,
+    logs,
+  );
   /** @param {'cancel' | 'retry'} action @param {string} label */
   const button = (action, label) => {
     const made = element(
@@ -174,7 +191,7 @@ function createJobRow(id, act) {
       element('div', { class: 'acts' }, cancel, retry),
     ),
     reason,
-    element('details', {}, summary, data),
+    details,
   );
   return {
     row,
@@ -203,6 +220,7 @@ function createJobRow(id, act) {
           2,
         ),
       );
+      if (details.open && job.state === 'active') void showLogs();
       cancel.hidden = job.state === 'done' || job.state === 'dead' || stopping;
       retry.hidden = job.state !== 'dead';
     },

@@ -182,7 +182,9 @@ function fill(place, run, other, others, compare) {
               element(
                 'p',
                 { class: 'muted' },
-                'Not evaluated yet: `saccade eval` makes the confusion matrix.',
+                'Not evaluated yet: ',
+                element('code', {}, 'saccade eval'),
+                ' makes the confusion matrix.',
               ),
             ),
           ]

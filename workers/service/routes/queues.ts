@@ -9,6 +9,7 @@ import {
   type JobMessage,
   jobsMessage,
   jobsQuery,
+  logsMessage,
   queuesMessage,
   retryAnswer,
 } from '../messages.js';
@@ -45,6 +46,21 @@ export function addQueueRoutes(app: ServiceApp, { queues }: ServiceParts): void 
       const jobs = await queues.client.list({ states: state && [state], limit });
       return { available: true, jobs: jobs.map(jobOf) };
     },
+  );
+
+  app.get(
+    '/api/jobs/:id/logs',
+    {
+      schema: {
+        tags,
+        summary: 'what a job said',
+        params,
+        response: { 200: logsMessage, 404: errorMessage },
+      },
+    },
+    async ({ params: { id } }) => ({
+      lines: [...(await clientOf(queues, id, (client) => client.logs(id)))],
+    }),
   );
 
   app.post(
