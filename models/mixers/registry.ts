@@ -1,6 +1,7 @@
 import { z } from 'zod';
 
 import { SaccadeError } from '../../engine/support/errors.js';
+import { depthwiseMixer } from './depthwiseMixer.js';
 import { linearPresets } from './linear/presets.js';
 import { selectiveStateSpace } from './linear/selectiveStateSpace.js';
 import { spikMambaAttention } from './linear/spikMambaAttention.js';
@@ -11,6 +12,7 @@ import type { MixerDefinition, MixerShape, TokenMixer } from './tokenMixer.js';
 /** Every mixer that a configuration can name: one line each. */
 export const mixers: readonly MixerDefinition[] = [
   softmaxAttention,
+  depthwiseMixer,
   ...linearPresets,
   selectiveStateSpace,
   spikMambaAttention,

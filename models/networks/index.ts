@@ -69,6 +69,12 @@ const creators: { readonly [K in ModelConfig['kind']]: Creator<K> } = {
     const base = baselines.spikformer;
     const config = { ...changed(base, changes), neuron: changedNeuron(base.neuron, neuron) };
     requirePatches(input, config.patch);
+    if (
+      config.stem !== 'patch' &&
+      (config.patch < 2 || !Number.isInteger(Math.log2(config.patch)))
+    ) {
+      throw wrong('patch', `is ${config.patch}, expected 2, 4, 8, … for a ${config.stem} stem`);
+    }
     requireMultiple('embedding', config.embedding, 'heads', config.heads);
     return createSpikformer(config, input, classes);
   },

@@ -91,6 +91,7 @@ export const baselines: {
 } = {
   spikingConvNet: { patch: 4, channels: [64, 128, 256], neuron: common.neuron },
   spikformer: {
+    stem: 'patch',
     patch: 8,
     embedding: 64,
     depth: 1,

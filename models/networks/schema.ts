@@ -1,6 +1,7 @@
 import { z } from 'zod';
 
 import { mixerExtents } from '../blocks/placedMixer.js';
+import { stemKinds } from '../blocks/stem.js';
 import { hybridPlacements } from '../mixers/hybridSchedule.js';
 import { mixerSchema } from '../mixers/registry.js';
 import type { NeuronConfig } from '../neurons/neuron.js';
@@ -88,6 +89,7 @@ const spikingConvNetFields = {
 } satisfies Fields<SpikingConvNetConfig>;
 
 const spikformerFields = {
+  stem: z.enum(stemKinds),
   ...publishedFields,
   attentionScale: positive,
 } satisfies Fields<SpikformerConfig>;

@@ -2,13 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 
 import { depthwise, initialiseDepthwise, type DepthwiseParameters } from '../blocks/depthwise.js';
 import { head, initialiseHead, type HeadParameters, type HeadState } from '../blocks/head.js';
-import {
-  initialisePatchEmbedding,
-  patchEmbedding,
-  type PatchEmbeddingConfig,
-  type PatchEmbeddingParameters,
-  type PatchEmbeddingState,
-} from '../blocks/patchEmbedding.js';
+import type { PatchEmbeddingConfig } from '../blocks/patchEmbedding.js';
 import {
   initialiseSpikformerBlock,
   spikformerBlock,
@@ -16,14 +10,23 @@ import {
   type SpikformerBlockParameters,
   type SpikformerBlockState,
 } from '../blocks/spikformerBlock.js';
-import { within } from '../context.js';
+import {
+  initialiseStem,
+  stem,
+  type StemKind,
+  type StemParameters,
+  type StemState,
+} from '../blocks/stem.js';
+import { within, type Context } from '../context.js';
 import { framesAfter } from '../frames.js';
 import type { InputShape, Model, StateTree } from '../model.js';
 import type { NeuronConfig } from '../neurons/neuron.js';
 import { initialiseSpiking, spiking, type SpikingParameters } from '../neurons/spiking.js';
-import type { ParameterTree } from '../parameters.js';
+import type { Initialiser, ParameterTree } from '../parameters.js';
 
 export interface SpikformerConfig {
+  /** What makes tokens of pixels; those that convolve need a `patch` that is a power of two, at least 2. */
+  readonly stem: StemKind;
   readonly patch: number;
   /** Width of the tokens. */
   readonly embedding: number;
@@ -36,33 +39,40 @@ export interface SpikformerConfig {
   readonly neuron: NeuronConfig;
 }
 
-interface SpikformerParameters {
-  readonly embedding: PatchEmbeddingParameters;
+/** Without the head. */
+export interface SpikformerEncoderParameters {
+  readonly embedding: StemParameters;
   readonly position: DepthwiseParameters;
   readonly positionNeurons: SpikingParameters;
   readonly blocks: Readonly<Record<string, SpikformerBlockParameters>>;
-  readonly head: HeadParameters;
 }
 
-interface SpikformerState {
-  readonly embedding: PatchEmbeddingState;
+export interface SpikformerEncoderState {
+  readonly embedding: StemState;
   /** `[batch, tokens, embedding]`. */
   readonly positionMembrane: tf.Tensor;
   readonly blocks: Readonly<Record<string, SpikformerBlockState>>;
-  readonly head: HeadState;
 }
 
-/**
- * A Spikformer-style network (Zhou et al., ICLR 2023): spiking patch embedding, relative position from a
- * 3 × 3 convolution with neurons, L blocks of spiking self-attention and MLP, mean over tokens, one linear
- * layer. Unlike there, the embedding is one layer of patches, and the convolution is depthwise. Attention
- * stays inside a frame: time passes through the neurons' membranes alone.
- */
-export function createSpikformer(
+type SpikformerParameters = SpikformerEncoderParameters & { readonly head: HeadParameters };
+type SpikformerState = SpikformerEncoderState & { readonly head: HeadState };
+
+/** Frames to tokens: the network up to its head, which pretraining shares with it. */
+export interface SpikformerEncoder {
+  initialise(initialiser: Initialiser): SpikformerEncoderParameters;
+  /** @returns tokens, `[batch, time, tokens, embedding]`. */
+  apply(
+    parameters: SpikformerEncoderParameters,
+    x: tf.Tensor,
+    state: SpikformerEncoderState | undefined,
+    context: Context,
+  ): { output: tf.Tensor; state: SpikformerEncoderState };
+}
+
+export function createSpikformerEncoder(
   config: SpikformerConfig,
   input: InputShape,
-  classes: number,
-): Model {
+): SpikformerEncoder {
   const rows = input.height / config.patch;
   const columns = input.width / config.patch;
   const { embedding: width, neuron } = config;
@@ -80,38 +90,25 @@ export function createSpikformer(
     hidden: config.feedForward,
   };
   const blockNames = Array.from({ length: config.depth }, (_, i) => String(i));
-
   return {
-    kind: 'spikformer',
-    classes,
-    input,
-    streaming: true,
-    initialise(initialiser) {
-      const parameters: SpikformerParameters = {
-        embedding: initialisePatchEmbedding(initialiser.within('embedding'), embeddingConfig),
-        position: initialiseDepthwise(initialiser.within('position'), width, { bias: false }),
-        positionNeurons: initialiseSpiking(initialiser, width, neuron),
-        blocks: Object.fromEntries(
-          blockNames.map((name) => [
-            name,
-            initialiseSpikformerBlock(initialiser.within(`blocks.${name}`), blockConfig),
-          ]),
-        ),
-        head: initialiseHead(initialiser.within('head'), width, classes),
-      };
-      return parameters as unknown as ParameterTree;
-    },
-    apply(tree, x, state, context) {
-      const parameters = tree as unknown as SpikformerParameters;
-      const before = state?.layers as unknown as SpikformerState | undefined;
-      const frame = state?.frame ?? 0;
-      const time = x.shape[1]!;
-
-      const embedded = patchEmbedding(
+    initialise: (initialiser) => ({
+      embedding: initialiseStem(initialiser.within('embedding'), embeddingConfig, config.stem),
+      position: initialiseDepthwise(initialiser.within('position'), width, { bias: false }),
+      positionNeurons: initialiseSpiking(initialiser, width, neuron),
+      blocks: Object.fromEntries(
+        blockNames.map((name) => [
+          name,
+          initialiseSpikformerBlock(initialiser.within(`blocks.${name}`), blockConfig),
+        ]),
+      ),
+    }),
+    apply(parameters, x, before, context) {
+      const embedded = stem(
         parameters.embedding,
         x,
         before?.embedding,
         embeddingConfig,
+        config.stem,
         within(context, 'embedding'),
       );
       const placed = spiking(
@@ -134,16 +131,52 @@ export function createSpikformer(
         output = result.output;
         blocks[name] = result.state;
       }
-      const predicted = head(parameters.head, tf.mean(output, 2), before?.head, frame);
-      const layers: SpikformerState = {
-        embedding: embedded.state,
-        positionMembrane: placed.membrane,
-        blocks,
-        head: predicted.state,
+      return {
+        output,
+        state: { embedding: embedded.state, positionMembrane: placed.membrane, blocks },
       };
+    },
+  };
+}
+
+/**
+ * A Spikformer-style network (Zhou et al., ICLR 2023): spiking patch embedding, relative position from a
+ * 3 × 3 convolution with neurons, L blocks of spiking self-attention and MLP, mean over tokens, one linear
+ * layer. Unlike there, the convolution is depthwise, and the
+ * embedding is one layer of patches unless `stem` says otherwise. Attention
+ * stays inside a frame: time passes through the neurons' membranes alone.
+ */
+export function createSpikformer(
+  config: SpikformerConfig,
+  input: InputShape,
+  classes: number,
+): Model {
+  const encoder = createSpikformerEncoder(config, input);
+  return {
+    kind: 'spikformer',
+    classes,
+    input,
+    streaming: true,
+    initialise(initialiser) {
+      const parameters: SpikformerParameters = {
+        ...encoder.initialise(initialiser),
+        head: initialiseHead(initialiser.within('head'), config.embedding, classes),
+      };
+      return parameters as unknown as ParameterTree;
+    },
+    apply(tree, x, state, context) {
+      const parameters = tree as unknown as SpikformerParameters;
+      const before = state?.layers as unknown as SpikformerState | undefined;
+      const frame = state?.frame ?? 0;
+      const encoded = encoder.apply(parameters, x, before, context);
+      const predicted = head(parameters.head, tf.mean(encoded.output, 2), before?.head, frame);
+      const layers: SpikformerState = { ...encoded.state, head: predicted.state };
       return {
         logits: predicted.logits,
-        state: { frame: framesAfter(state?.frame, time), layers: layers as unknown as StateTree },
+        state: {
+          frame: framesAfter(state?.frame, x.shape[1]!),
+          layers: layers as unknown as StateTree,
+        },
       };
     },
   };

@@ -55,7 +55,22 @@ const models: readonly [string, Model][] = [
     ),
   ],
   ['published', createPublished(small, inputShape, classes)],
-  ['spikformer', createSpikformer({ ...small, attentionScale: 0.25 }, inputShape, classes)],
+  [
+    'spikformer',
+    createSpikformer({ ...small, stem: 'patch', attentionScale: 0.25 }, inputShape, classes),
+  ],
+  [
+    'spikformer with the stem of Max-Former',
+    createSpikformer({ ...small, stem: 'max', attentionScale: 0.25 }, inputShape, classes),
+  ],
+  [
+    'spikformer with a convolutional stem',
+    createSpikformer(
+      { ...small, stem: 'convolutional', attentionScale: 0.25 },
+      inputShape,
+      classes,
+    ),
+  ],
   [
     'spikingConvNet',
     createSpikingConvNet({ patch: 2, channels: [6, 8, 10], neuron }, inputShape, classes),

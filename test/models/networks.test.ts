@@ -94,6 +94,12 @@ describeConformance('published', published);
 describeConformance('spikingConvNet', spikingConvNet);
 describeConformance('spikingConvNet: the stem alone', { ...spikingConvNet, channels: [6] });
 describeConformance('spikformer', spikformer);
+describeConformance('spikformer: convolutional stem', {
+  ...spikformer,
+  stem: 'convolutional',
+  patch: 4,
+});
+describeConformance('spikformer: stem of Max-Former', { ...spikformer, stem: 'max', patch: 4 });
 describeConformance('spikformer: adapting thresholds', { ...spikformer, neuron: { kind: 'alif' } });
 describeConformance('spikingConvNet: learned time constants', {
   ...spikingConvNet,
@@ -156,6 +162,7 @@ describe('createModel', () => {
     [{ ...published, heads: 8 }, 'model.heads', 'even width'],
     [{ ...published, heads: 3 }, 'model.heads', 'model.embedding, 8'],
     [{ ...spikformer, heads: 5 }, 'model.heads', 'model.embedding, 8'],
+    [{ ...spikformer, stem: 'max', patch: 1 }, 'model.patch', '2, 4, 8'],
     [{ ...spikformer, patch: 16 }, 'model.patch', '8 × 8'],
     [{ ...spikingConvNet, patch: 7 }, 'model.patch', '8 × 8'],
     [{ ...spikingConvNet, channels: [4, 4, 4, 4, 4] }, 'model.channels', '4 × 4'],

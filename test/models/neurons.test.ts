@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 
 import { selectBackend } from '../../engine/backend.js';
 import { createRandom, permutation } from '../../engine/support/random.js';
@@ -160,7 +160,7 @@ describe('spike codes', () => {
         },
       ),
     );
-    expect(() => tf.tidy(() => encodeSpikes(tf.tensor([9]), code, 2))).toThrow(/2 steps/);
+    expect(() => tf.tidy(() => void encodeSpikes(tf.tensor([9]), code, 2))).toThrow(/2 steps/);
   });
 
   tidily('give the product of the counts, whatever the code', () => {

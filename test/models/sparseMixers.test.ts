@@ -100,3 +100,9 @@ describeMixer('hyper attention', {
   config: { name: 'hyperAttention', block: 4, samples: 5, bits: 3 },
   smooth: everything.hyperAttention,
 });
+
+describeMixer('depthwise mixer', {
+  config: { name: 'depthwise', size: 3 },
+  smooth: { name: 'depthwise', size: 3, smooth: true },
+  shape: grid,
+});
