@@ -77,21 +77,55 @@ export function delaySynapse(
   parameters: DelaySynapseParameters,
   x: tf.Tensor,
   state: DelaySynapseState | undefined,
-  { inputs, outputs, maxDelay }: DelaySynapseConfig,
+  { outputs, maxDelay }: DelaySynapseConfig,
   width: number,
 ): { output: tf.Tensor; state: DelaySynapseState } {
-  const [batch, time, tokens] = x.shape as [number, number, number];
   const kernel = delayKernel(parameters, maxDelay, width);
-  if (maxDelay === 0)
-    return { output: linear(x, tf.reshape(kernel, [inputs, outputs])), state: {} };
-  const before = state?.tail ?? tf.zeros([batch, maxDelay, tokens, inputs]);
-  const padded = tf.concat([before, x], 1);
-  const shifted = Array.from({ length: maxDelay + 1 }, (_, back) =>
-    tf.slice(padded, [0, maxDelay - back, 0, 0], [batch, time, tokens, inputs]),
-  );
+  const { shifted, tail } = lookBack(x, state, maxDelay);
   return {
     output: linear(tf.concat(shifted, 3), tf.reshape(kernel, [-1, outputs])),
-    state: { tail: tf.slice(padded, [0, time, 0, 0], [batch, maxDelay, tokens, inputs]) },
+    state: tail,
+  };
+}
+
+/**
+ * `delaySynapse` from each feature to itself alone: y[t, f] = Σ_n K[n, f] x[t - n, f].
+ *
+ * @param parameters weight and delay, `[features]`.
+ * @param x `[batch, time, tokens, features]`.
+ * @returns the same shape, and the state for the next chunk, `[batch, maxDelay, tokens, features]`.
+ */
+export function depthwiseDelay(
+  { weight, delay }: DelaySynapseParameters,
+  x: tf.Tensor,
+  state: DelaySynapseState | undefined,
+  maxDelay: number,
+  width: number,
+): { output: tf.Tensor; state: DelaySynapseState } {
+  const row = (y: tf.Tensor): tf.Tensor => tf.expandDims(y, 0);
+  const kernel = delayKernel({ weight: row(weight), delay: row(delay) }, maxDelay, width);
+  const { shifted, tail } = lookBack(x, state, maxDelay);
+  const parts = shifted.map((frames, back) =>
+    tf.mul(frames, tf.reshape(tf.slice(kernel, [back], [1]), [x.shape[3]!])),
+  );
+  return { output: tf.addN(parts), state: tail };
+}
+
+/** The input as it was 0, 1, … frames back, and what the next chunk needs. */
+function lookBack(
+  x: tf.Tensor,
+  state: DelaySynapseState | undefined,
+  maxDelay: number,
+): { shifted: tf.Tensor[]; tail: DelaySynapseState } {
+  if (maxDelay === 0) return { shifted: [x], tail: {} };
+  const [batch, time, tokens, features] = x.shape as [number, number, number, number];
+  const before = state?.tail ?? tf.zeros([batch, maxDelay, tokens, features]);
+  const padded = tf.concat([before, x], 1);
+  return {
+    shifted: Array.from({ length: maxDelay + 1 }, (_, back) =>
+      tf.slice(padded, [0, maxDelay - back, 0, 0], x.shape),
+    ),
+    tail: { tail: tf.slice(padded, [0, time, 0, 0], [batch, maxDelay, tokens, features]) },
   };
 }
 

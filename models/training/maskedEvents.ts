@@ -3,7 +3,9 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { Random } from '../../engine/support/random.js';
 import { patches } from '../../engine/ops/patches.js';
 import { dense, initialiseDense, type DenseParameters } from '../blocks/dense.js';
-import type { Initialiser } from '../parameters.js';
+import { within, type Context } from '../context.js';
+import type { Initialiser, ParameterTree } from '../parameters.js';
+import { gradientStep, type StepConfig, type StepResult, type TrainingState } from './step.js';
 
 /** Which tokens are hidden: 1 for those, `[clips, time, tokens]`; in each clip the same number. */
 export function drawTokenMask(
@@ -76,4 +78,55 @@ export function maskedEventLoss(
 ): tf.Tensor {
   const error = tf.mean(tf.square(tf.sub(dense(parameters, tokens), targets)), 3);
   return tf.div(tf.sum(tf.mul(error, mask)), tf.maximum(tf.sum(mask), 1));
+}
+
+/** What pretraining needs of a network: frames to tokens. Its parameters are those of the network without the head. */
+export interface TokenEncoder {
+  apply(
+    parameters: ParameterTree,
+    x: tf.Tensor,
+    state: undefined,
+    context: Context,
+  ): { output: tf.Tensor };
+}
+
+/**
+ * One step of pretraining. The leaves of `state` are `encoder.…` and `reconstruction.…`; without those prefixes, the encoder's
+ * take the place of a fresh network's own, and fine-tuning goes on from there.
+ *
+ * @param x whole frames, `[batch, time, channels, height, width]`.
+ * @param mask of `drawTokenMask`.
+ */
+export function pretrainingStep(
+  encoder: TokenEncoder,
+  state: TrainingState,
+  x: tf.Tensor,
+  mask: tf.Tensor,
+  patch: number,
+  config: Omit<StepConfig, 'perStepLoss'>,
+): StepResult {
+  return gradientStep(
+    state,
+    (parameters, context) => {
+      const { output } = encoder.apply(
+        parameters.encoder as ParameterTree,
+        hideTokens(x, mask, patch),
+        undefined,
+        within(context, 'encoder'),
+      );
+      const layer = parameters.reconstruction as unknown as DenseParameters;
+      return maskedEventLoss(layer, output, eventTargets(x, patch), mask);
+    },
+    config,
+  );
+}
+
+/** A fresh network's leaves with those that pretraining found in place of its own. */
+export function pretrainedLeaves(
+  fresh: ReadonlyMap<string, tf.Tensor>,
+  pretrained: ReadonlyMap<string, tf.Tensor>,
+): Map<string, tf.Tensor> {
+  return new Map(
+    [...fresh].map(([path, value]) => [path, pretrained.get(`encoder.${path}`) ?? value]),
+  );
 }

@@ -2,10 +2,10 @@ import * as tf from '@tensorflow/tfjs-core';
 
 import { adamw } from '../../engine/ops/adamw.js';
 import { euclideanNorm } from '../../engine/ops/norm.js';
-import { Recorder } from '../context.js';
+import { Recorder, type Context } from '../context.js';
 import type { OptimiserState } from '../checkpoints/checkpoint.js';
 import type { Model } from '../model.js';
-import { isTrainable, unflatten } from '../parameters.js';
+import { isTrainable, unflatten, type ParameterTree } from '../parameters.js';
 import { clipLoss } from './loss.js';
 
 /** Everything that a training step changes. */
@@ -65,18 +65,35 @@ export function trainingStep(
   targets: tf.Tensor,
   config: StepConfig,
 ): StepResult {
+  return gradientStep(
+    state,
+    (parameters, context) =>
+      clipLoss(
+        model.apply(parameters, input, undefined, context).logits,
+        targets,
+        config.perStepLoss,
+      ),
+    config,
+  );
+}
+
+/**
+ * `trainingStep` for any loss.
+ *
+ * @param lossOf a scalar of the parameters; its layers record their statistics in the context.
+ */
+export function gradientStep(
+  state: TrainingState,
+  lossOf: (parameters: ParameterTree, context: Context) => tf.Tensor,
+  config: Omit<StepConfig, 'perStepLoss'>,
+): StepResult {
   const recorder = new Recorder();
   const trained = [...state.leaves.keys()].filter(isTrainable);
   const { value, grads } = tf.tidy(() => {
     const loss = (...values: tf.Tensor[]): tf.Scalar => {
       const leaves = new Map(state.leaves);
       trained.forEach((path, i) => leaves.set(path, values[i]));
-      const { logits } = model.apply(unflatten(leaves), input, undefined, {
-        training: true,
-        recorder,
-        path: '',
-      });
-      return clipLoss(logits, targets, config.perStepLoss) as tf.Scalar;
+      return lossOf(unflatten(leaves), { training: true, recorder, path: '' }) as tf.Scalar;
     };
     return tf.valueAndGrads(loss)(trained.map((path) => state.leaves.get(path)!));
   });
@@ -105,7 +122,7 @@ function updated(
   gradients: readonly tf.Tensor[],
   gradientNorm: number,
   recorder: Recorder,
-  config: StepConfig,
+  config: Omit<StepConfig, 'perStepLoss'>,
 ): TrainingState {
   const { learningRate, weightDecay, gradientClip, statisticsMomentum } = config;
   const step = state.step + 1;

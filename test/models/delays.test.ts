@@ -9,6 +9,7 @@ import {
   delayKernel,
   delaySynapse,
   delayWidth,
+  depthwiseDelay,
   initialiseDelaySynapse,
   roundDelays,
   toDelayLines,
@@ -143,6 +144,24 @@ describe('synapses with delays', () => {
       ),
     );
     first.forEach((value, o) => expect(Math.abs(last[o] - value)).toBeLessThan(0.02));
+  });
+
+  tidily('from each feature to itself are those of a diagonal matrix', () => {
+    const own = { weight: tf.tensor1d([0.5, -2, 1]), delay: tf.tensor1d([0, 2.3, 5]) };
+    const square = { inputs: 3, outputs: 3, maxDelay: 5 };
+    const matrix = {
+      weight: tf.mul(tf.eye(3), own.weight),
+      delay: tf.tile(tf.expandDims(own.delay, 0), [3, 1]),
+    };
+    const x = randomSpikes([2, 9, 2, 3], 8);
+    const full = delaySynapse(matrix, x, undefined, square, 0.3);
+    const first = depthwiseDelay(own, tf.slice(x, [0, 0], [-1, 4]), undefined, 5, 0.3);
+    const second = depthwiseDelay(own, tf.slice(x, [0, 4], [-1, 5]), first.state, 5, 0.3);
+    const output = tf.concat([first.output, second.output], 1);
+    expect(relativeDifference(output, full.output)).toBeLessThan(1e-6);
+    expect(relativeDifference(second.state.tail!, full.state.tail!)).toBe(0);
+    const none = depthwiseDelay(own, x, undefined, 0, 0.3).output;
+    expect(relativeDifference(none, tf.mul(x, own.weight))).toBeLessThan(1e-6);
   });
 
   tidily('have the gradients of their delays and weights, by finite differences', () => {
