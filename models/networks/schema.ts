@@ -2,11 +2,11 @@ import { z } from 'zod';
 
 import { mixerExtents } from '../blocks/placedMixer.js';
 import { feedForwardKinds } from '../blocks/spikMambaBlock.js';
+import { stemKinds } from '../blocks/stem.js';
 import { hybridPlacements } from '../mixers/hybridSchedule.js';
 import { mixerSchema } from '../mixers/registry.js';
 import { stemKinds } from '../blocks/stem.js';
 import type { NeuronConfig } from '../neurons/neuron.js';
-import { neurons } from '../neurons/registry.js';
 import type { LinearConfig } from './linear.js';
 import type { PublishedConfig } from './published.js';
 import type { SpikformerConfig } from './spikformer.js';
