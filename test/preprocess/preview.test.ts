@@ -12,6 +12,7 @@ import {
   type PreviewOptions,
 } from '../../preprocess/preview/index.js';
 import { parseRepresentation, representations } from '../../preprocess/representations/index.js';
+import { fittedCalls } from './representationDefinitions.js';
 
 const pixel = ({ width, pixels }: Canvas, x: number, y: number): number[] =>
   Array.from(pixels.subarray((y * width + x) * 3, (y * width + x) * 3 + 3));
@@ -141,10 +142,13 @@ describe('previewRecording', () => {
     expect([frames.length, cut]).toEqual([5, true]);
   });
 
-  it.each(representations.map(({ name }) => name))('represents bins as %s does', async (name) => {
+  const calls = representations.map(
+    ({ name }) => Object.values(fittedCalls).find((call) => call.startsWith(name)) ?? name,
+  );
+  it.each(calls)('represents bins as %.20s does', async (call) => {
     // Every pixel fires again within a window, which some representations need.
     const rows = Array.from({ length: 60 }, (_, i) => [i, i % 4, (i % 4) % 3, i % 2]);
-    const representation = parseRepresentation(name);
+    const representation = parseRepresentation(call);
     const { frames, shape } = await previewRecording(await recordingOf(rows), {
       ...options,
       representation,
