@@ -28,7 +28,11 @@ const transposeMatrix = defineFusedOp<Attributes>({
 const transposed = (x: tf.Tensor): tf.Tensor2D => transposeMatrix([x], {})[0] as tf.Tensor2D;
 
 /** dy · weightᵀ and xᵀ · dy. */
-function productGradients(x: tf.Tensor2D, weight: tf.Tensor2D, dy: tf.Tensor2D): tf.Tensor[] {
+export function productGradients(
+  x: tf.Tensor2D,
+  weight: tf.Tensor2D,
+  dy: tf.Tensor2D,
+): tf.Tensor[] {
   // The WebAssembly backend's product with a transposed operand runs ten times slower than the plain
   // one: it transposes first.
   if (tf.getBackend() === 'wasm') {

@@ -1,12 +1,23 @@
 import * as tf from '@tensorflow/tfjs-core';
 
 import { defineFusedOp, type Attributes, type HostKernel } from '../fused.js';
+import { productGradients } from './linear.js';
 
 /**
  * Share of values that are not zero below which adding up weight rows beats the
  * dense product (docs/benchmarks.md says how it was found).
  */
-export const sparseBelowDensity = 0.4;
+export const sparseBelowDensity = 0.2;
+
+/** Where that holds: elsewhere, loops do not beat vectors, or counting would wait for another device. */
+const sparseBackends: readonly string[] = ['native', 'cpu'];
+
+/** Whether the sparse kernel is to be taken, and how; measures the density. */
+function sparseConfig(x: tf.Tensor): SparseConfig | undefined {
+  if (!sparseBackends.includes(tf.getBackend())) return undefined;
+  const { density, binary } = spikeDensity(x);
+  return density < sparseBelowDensity ? { binary } : undefined;
+}
 
 const countKernel: HostKernel<Attributes> = {
   outputShapes: () => [[2]],
@@ -69,7 +80,8 @@ const product = defineFusedOp<SparseConfig>({
 
 /**
  * x · weight where most of x is zero, as spikes are: only the weight rows of neurons that fired are added.
- * Forward, the density of x decides between this and the dense product; the gradient is dense.
+ * Forward, the density of x decides between this and the dense product, on `native` and `cpu`; the gradient is
+ * dense. On `native` both give the same to the last bit.
  *
  * @param x `[…, inputs]`; spikes are 0 and 1, other values are right as well.
  * @param weight `[inputs, outputs]`.
@@ -80,13 +92,11 @@ export function spikeMatMul(x: tf.Tensor, weight: tf.Tensor): tf.Tensor {
   const multiply = tf.customGrad((spikes, weights, save) => {
     const [X, W] = [spikes, weights] as tf.Tensor2D[];
     (save as tf.GradSaveFunc)([X, W]);
-    const { density, binary } = spikeDensity(X);
+    const sparse = sparseConfig(X);
     return {
-      value: density < sparseBelowDensity ? product([X, W], { binary })[0] : tf.matMul(X, W),
-      gradFunc: (dy: tf.Tensor, [savedX, savedW]: tf.Tensor[]) => [
-        tf.matMul(dy as tf.Tensor2D, savedW as tf.Tensor2D, false, true),
-        tf.matMul(savedX as tf.Tensor2D, dy as tf.Tensor2D, true, false),
-      ],
+      value: sparse === undefined ? tf.matMul(X, W) : product([X, W], sparse)[0],
+      gradFunc: (dy: tf.Tensor, [savedX, savedW]: tf.Tensor[]) =>
+        productGradients(savedX as tf.Tensor2D, savedW as tf.Tensor2D, dy as tf.Tensor2D),
     };
   });
   const y = multiply(tf.reshape(x, [-1, inputs]), weight);
@@ -168,8 +178,8 @@ export function spikeConv2d(
   weight: tf.Tensor,
   config: SpikeConvConfig = { stride: 1, padding: 'same' },
 ): tf.Tensor {
-  const { density, binary } = spikeDensity(x);
-  if (density < sparseBelowDensity) return convolution([x, weight], { ...config, binary })[0];
+  const sparse = sparseConfig(x);
+  if (sparse !== undefined) return convolution([x, weight], { ...config, ...sparse })[0];
   return tf.conv2d(x as tf.Tensor4D, weight as tf.Tensor4D, config.stride, config.padding);
 }
 

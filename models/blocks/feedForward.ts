@@ -1,6 +1,7 @@
 import type * as tf from '@tensorflow/tfjs-core';
 
 import { linear } from '../../engine/ops/linear.js';
+import { spikeMatMul } from '../../engine/ops/spikes.js';
 import { within, type Context } from '../context.js';
 import type { NeuronConfig } from '../neurons/neuron.js';
 import { initialiseSpiking, spiking, type SpikingParameters } from '../neurons/spiking.js';
@@ -53,5 +54,5 @@ export function feedForward(
     neuron,
     within(context, 'neurons'),
   );
-  return { output: linear(spikes, parameters.output), state: { membrane } };
+  return { output: spikeMatMul(spikes, parameters.output), state: { membrane } };
 }

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 
 import { linear } from '../../engine/ops/linear.js';
 import { siluGate } from '../../engine/ops/silu.js';
+import { spikeMatMul } from '../../engine/ops/spikes.js';
 import { within, type Context } from '../context.js';
 import type { NeuronConfig } from '../neurons/neuron.js';
 import { initialiseSpiking, spiking, type SpikingParameters } from '../neurons/spiking.js';
@@ -109,7 +110,7 @@ export function spikeMamba(
   );
   const gated = siluGate(left.spikes, linear(x, parameters.gate));
   return {
-    output: linear(gated, parameters.output),
+    output: spikeMatMul(gated, parameters.output),
     state: {
       inputMembrane: entered.membrane,
       outputMembrane: left.membrane,

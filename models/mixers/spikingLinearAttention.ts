@@ -4,6 +4,7 @@ import { depthwiseConv2d } from '../../engine/ops/depthwiseConv2d.js';
 import { linear } from '../../engine/ops/linear.js';
 import { linearAttention, type LinearAttentionState } from '../../engine/ops/linearAttention.js';
 import { silu, siluGate } from '../../engine/ops/silu.js';
+import { spikeMatMul } from '../../engine/ops/spikes.js';
 import { within, type Context } from '../context.js';
 import type { FrameCount } from '../frames.js';
 import type { NeuronConfig } from '../neurons/neuron.js';
@@ -130,7 +131,7 @@ export function spikingLinearAttention(
   );
   const gated = siluGate(out.spikes, linear(x, parameters.gate));
   return {
-    output: linear(gated, parameters.output),
+    output: spikeMatMul(gated, parameters.output),
     state: {
       queryMembrane: query.membrane,
       keyMembrane: key.membrane,

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 
 import { linear } from '../../engine/ops/linear.js';
 import { linearAttention } from '../../engine/ops/linearAttention.js';
+import { spikeMatMul } from '../../engine/ops/spikes.js';
 import { within, type Context } from '../context.js';
 import type { NeuronConfig } from '../neurons/neuron.js';
 import { initialiseSpiking, spiking, type SpikingParameters } from '../neurons/spiking.js';
@@ -80,7 +81,7 @@ export function spikingSelfAttention(
   const scores = { heads, causal: false, normalise: false, epsilon: 1 / scale };
   const mixed = linearAttention(q, k, v, empty, scores).out;
   const attended = fire('attended', tf.reshape(mixed, x.shape));
-  const output = fire('output', linear(attended.spikes, weights.output));
+  const output = fire('output', spikeMatMul(attended.spikes, weights.output));
   return {
     output: output.spikes,
     state: {

@@ -64,6 +64,26 @@ describe.each(testedBackends)('products with spikes on %s', (backend) => {
     );
   });
 
+  it.runIf(backend === 'native')('gives the dense product to the last bit', () => {
+    fc.assert(
+      fc.property(
+        fc.tuple(extent(70), extent(1400), extent(150)),
+        fc.constantFrom(0.002, 0.02, 0.15),
+        fc.boolean(),
+        fc.integer(),
+        ([rows, inputs, outputs], density, graded, seed) => {
+          tf.tidy(() => {
+            const x = draw([rows, inputs], density, graded, seed);
+            const weight = draw([inputs, outputs], 1, true, seed + 1);
+            const dense = tf.matMul(x as tf.Tensor2D, weight as tf.Tensor2D);
+            expect(spikeMatMul(x, weight).dataSync()).toEqual(dense.dataSync());
+          });
+        },
+      ),
+      { numRuns: 15 },
+    );
+  });
+
   it('convolves as the dense convolution does', () => {
     fc.assert(
       fc.property(

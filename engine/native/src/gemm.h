@@ -18,6 +18,9 @@ struct Factor {
   const void* context;
 };
 
+/// Terms of a sum that are added up on their own, before they are added to those before.
+constexpr int64_t gemmDepth = 512;
+
 /// A matrix in memory; the strides say whether it is transposed.
 Factor matrixFactor(const float* data, int64_t lineStride, int64_t elementStride);
 

@@ -1,6 +1,5 @@
 constexpr int64_t tileRows = SIMD_WIDTH == 16 ? 14 : 6;
 constexpr int64_t tileColumns = 2 * width;
-constexpr int64_t depthBlock = 512;
 constexpr int64_t blockTiles = 16;
 constexpr int64_t blockPanels = 4096 / tileColumns;
 constexpr int64_t directTiles = 72 / tileRows;
@@ -107,8 +106,8 @@ static void gemmRange(int64_t m, int64_t n, int64_t k, const Factor& a, const Fa
                       range.lastTile - range.firstTile <= directTiles;
   for (int64_t panel = range.firstPanel; panel < range.lastPanel; panel += blockPanels) {
     const int64_t lastPanel = std::min(range.lastPanel, panel + blockPanels);
-    for (int64_t pc = 0; pc < k || pc == 0; pc += depthBlock) {
-      const int64_t kc = std::min(depthBlock, k - pc);
+    for (int64_t pc = 0; pc < k || pc == 0; pc += gemmDepth) {
+      const int64_t kc = std::min(gemmDepth, k - pc);
       const bool more = add || pc > 0;
       float* packedB = memoryB.floats((lastPanel - panel) * kc * tileColumns);
       const auto inPlace = [&](int64_t p) { return direct && (p + 1) * tileColumns <= n; };

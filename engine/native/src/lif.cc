@@ -30,11 +30,11 @@ struct LifCall {
   float strength, keep;
 
   float gain() const { return decayInput && rate > 0 ? rate : 1; }
-  /// Neurons that are computed together: few enough for the second-level cache to hold their states of
+  /// Neurons that are computed together: few enough for the nearest cache to hold their states of
   /// all steps.
   int64_t tile() const {
-    const int64_t fit = 16384 / std::max<int64_t>(steps, 1) / 16 * 16;
-    return std::min<int64_t>(std::max<int64_t>(fit, 16), 1024);
+    const int64_t fit = 8192 / std::max<int64_t>(steps, 1) / 16 * 16;
+    return std::min<int64_t>(std::max<int64_t>(fit, 16), 512);
   }
   /// Whether an output is larger than what the next kernel could find in caches.
   bool streams() const { return batch * steps * features > (int64_t{1} << 20); }

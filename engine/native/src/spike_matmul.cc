@@ -1,4 +1,5 @@
 // Products with sparse spikes: only the weights of neurons that fired are added. engine/ops/spikes.ts.
+#include "gemm.h"
 #include "registry.h"
 #include "scratch.h"
 

@@ -71,7 +71,9 @@ static SACCADE_INLINE Vec addSpikesPart(Vec sum, const float* x, const int32_t* 
 }
 
 // A product goes block by block: a block of weights is copied together, so that it lies in the first-level
-// cache, and all rows of a chunk add theirs of it to their sums.
+// cache, and all rows of a chunk add theirs of it to their sums. Blocks of which few weights are needed are
+// read where they are. Sums have the order of the dense product: the same to the last bit, wherever weights
+// are finite.
 constexpr int64_t spikeInputs = 128;
 constexpr int64_t spikeOutputs = 4 * width;
 constexpr int64_t spikeRows = 512;
@@ -79,8 +81,8 @@ constexpr int64_t spikeRows = 512;
 /// Rows of a chunk as lists of what fired, cut by blocks of inputs.
 struct SpikeLists {
   int64_t blocks, room;
-  /// Offsets of weight rows in their block; the values beside them.
-  int32_t* offsets;
+  /// Weight rows in their block; the values beside them.
+  int32_t* places;
   float* values;
   /// Where block b of row r ends: ends[r · (blocks + 1) + b + 1]; it starts where the one before ended.
   int32_t* ends;
@@ -91,21 +93,22 @@ static inline SpikeLists listRows(const SpikeMatMulCall& call, int64_t start, in
   SpikeLists lists;
   lists.blocks = (call.inputs + spikeInputs - 1) / spikeInputs;
   lists.room = call.inputs + 16;
-  lists.offsets = reinterpret_cast<int32_t*>(scratch(0, spikeRows * lists.room));
+  lists.places = reinterpret_cast<int32_t*>(scratch(0, spikeRows * lists.room));
   lists.ends = reinterpret_cast<int32_t*>(scratch(1, spikeRows * (lists.blocks + 1)));
   lists.values = scratch(2, binary ? 0 : spikeRows * lists.room);
   for (int64_t r = 0; r < rows; r++) {
     const float* x = call.x + (start + r) * call.inputs;
-    int32_t* offsets = lists.offsets + r * lists.room;
+    int32_t* places = lists.places + r * lists.room;
     int32_t* ends = lists.ends + r * (lists.blocks + 1);
     int64_t count = ends[0] = 0;
     for (int64_t block = 0; block < lists.blocks; block++) {
       const int64_t from = block * spikeInputs;
       const int64_t more =
-          listSpikes(x + from, std::min(spikeInputs, call.inputs - from), offsets + count);
-      for (int64_t i = count; i < count + more; i++) {
-        if (!binary) lists.values[r * lists.room + i] = x[from + offsets[i]];
-        offsets[i] *= spikeOutputs;
+          listSpikes(x + from, std::min(spikeInputs, call.inputs - from), places + count);
+      if (!binary) {
+        for (int64_t i = count; i < count + more; i++) {
+          lists.values[r * lists.room + i] = x[from + places[i]];
+        }
       }
       count += more;
       ends[block + 1] = static_cast<int32_t>(count);
@@ -118,28 +121,47 @@ template <bool binary>
 static void spikeMatMulRows(const SpikeMatMulCall& call, int64_t begin, int64_t end) {
   float* weights = scratch(3, spikeInputs * spikeOutputs);
   float* sums = scratch(4, spikeRows * spikeOutputs);
+  float* before = scratch(5, call.inputs > gemmDepth ? spikeRows * spikeOutputs : 0);
   for (int64_t start = begin; start < end; start += spikeRows) {
     const int64_t rows = std::min(spikeRows, end - start);
     const SpikeLists lists = listRows<binary>(call, start, rows);
     for (int64_t o = 0; o < call.outputs; o += spikeOutputs) {
       const int64_t n = std::min(spikeOutputs, call.outputs - o);
-      memset(sums, 0, rows * spikeOutputs * sizeof(float));
+      const int64_t size = rows * spikeOutputs;
+      memset(sums, 0, size * sizeof(float));
       if (n < spikeOutputs) memset(weights, 0, spikeInputs * spikeOutputs * sizeof(float));
       for (int64_t block = 0; block < lists.blocks; block++) {
         const int64_t from = block * spikeInputs;
         const int64_t inputs = std::min(spikeInputs, call.inputs - from);
-        for (int64_t i = 0; i < inputs; i++) {
+        if (from > 0 && from % gemmDepth == 0) {
+          const bool first = from == gemmDepth;
+          for (int64_t i = 0; i < size; i += width) {
+            store(before + i, first ? load(sums + i) : load(before + i) + load(sums + i));
+            store(sums + i, Vec{});
+          }
+        }
+        int64_t fired = 0;
+        for (int64_t r = 0; r < rows; r++) {
+          const int32_t* ends = lists.ends + r * (lists.blocks + 1) + block;
+          fired += ends[1] - ends[0];
+        }
+        if (fired == 0) continue;
+        const bool inPlace = n == spikeOutputs && fired < 2 * inputs;
+        const float* blockWeights = inPlace ? call.weight + from * call.outputs + o : weights;
+        const int64_t stride = inPlace ? call.outputs : spikeOutputs;
+        for (int64_t i = 0; i < inputs && !inPlace; i++) {
           memcpy(weights + i * spikeOutputs, call.weight + (from + i) * call.outputs + o,
                  n * sizeof(float));
         }
         for (int64_t r = 0; r < rows; r++) {
           const int32_t* ends = lists.ends + r * (lists.blocks + 1) + block;
-          const int32_t* offsets = lists.offsets + r * lists.room;
+          if (ends[0] == ends[1]) continue;
+          const int32_t* places = lists.places + r * lists.room;
           const float* values = lists.values + r * lists.room;
           float* sum = sums + r * spikeOutputs;
           Vec part[4] = {load(sum), load(sum + width), load(sum + 2 * width), load(sum + 3 * width)};
           for (int64_t i = ends[0]; i < ends[1]; i++) {
-            const float* row = weights + offsets[i];
+            const float* row = blockWeights + places[i] * stride;
             const float factor = binary ? 1.0f : values[i];
 #pragma GCC unroll 4
             for (int64_t g = 0; g < 4; g++) {
@@ -150,6 +172,9 @@ static void spikeMatMulRows(const SpikeMatMulCall& call, int64_t begin, int64_t 
 #pragma GCC unroll 4
           for (int64_t g = 0; g < 4; g++) store(sum + g * width, part[g]);
         }
+      }
+      for (int64_t i = 0; i < size && call.inputs > gemmDepth; i += width) {
+        store(sums + i, load(before + i) + load(sums + i));
       }
       for (int64_t r = 0; r < rows; r++) {
         memcpy(call.y + (start + r) * call.outputs + o, sums + r * spikeOutputs, n * sizeof(float));
