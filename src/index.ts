@@ -152,6 +152,18 @@ export {
 /** Models: functions of parameters, frames and the state of the clip so far. */
 export { createModel, type ModelConfig, modelSchema } from '../models/networks/index.js';
 export type { ClipState, InputShape, Model } from '../models/model.js';
+
+/** Token mixers by name: one interface, with what each costs. */
+export { createMixer, type MixerConfig, mixers, mixerSchema } from '../models/mixers/registry.js';
+export type {
+  MixerCost,
+  MixerForm,
+  MixerOptions,
+  MixerShape,
+  TokenMixer,
+} from '../models/mixers/tokenMixer.js';
+export { type HybridPlan, hybridSchedule } from '../models/mixers/hybridSchedule.js';
+export { countOperations, type OperationCount } from '../models/analysis/operationCount.js';
 export { type Context, inference, Recorder } from '../models/context.js';
 export {
   countParameters,

@@ -83,7 +83,7 @@ const views = new Set(['Identity', 'Reshape', 'ExpandDims']);
  */
 export function countOperations<T>(run: () => T): { result: T; count: OperationCount } {
   const engine = tf.engine();
-  const original = engine.runKernel.bind(engine);
+  const { runKernel } = engine;
   const totals: Totals = { macs: 0, synapses: 0, additions: 0, elementwise: 0, trafficBytes: 0 };
   const spikes = new WeakSet<object>();
   const isSpikes = ({ dataId }: tf.TensorInfo): boolean => spikes.has(dataId);
@@ -121,7 +121,7 @@ export function countOperations<T>(run: () => T): { result: T; count: OperationC
   };
 
   engine.runKernel = ((name: string, inputs: tf.NamedTensorMap, attributes?: tf.NamedAttrMap) => {
-    const outputs = original(name, inputs, attributes);
+    const outputs = runKernel.call(engine, name, inputs, attributes);
     note(
       name,
       inputs,
@@ -133,7 +133,7 @@ export function countOperations<T>(run: () => T): { result: T; count: OperationC
   try {
     return { result: run(), count: totals };
   } finally {
-    engine.runKernel = original;
+    engine.runKernel = runKernel;
   }
 }
 

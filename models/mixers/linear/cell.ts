@@ -30,6 +30,7 @@ import { positions } from './positions/index.js';
 import {
   split,
   type MemoryInput,
+  type MemorySizes,
   type Mix,
   type Products,
   type Segment,
@@ -144,6 +145,8 @@ export function createCell(name: string, settings: CellSettings, shape: MixerSha
     { ...sizes, keyWidth: map.features },
     { ...settings, rank: settings.gateRank },
   );
+  const decaying: MemorySizes['decays'] =
+    decay === undefined ? 'none' : decay.perChannel ? 'perChannel' : 'perHead';
   const update = memories[settings.update](sizes, settings);
   const normaliser = normalisers[settings.normaliser]({
     ...sizes,
@@ -181,8 +184,11 @@ export function createCell(name: string, settings: CellSettings, shape: MixerSha
 
   function checkSlots(): void {
     const { decay: needed, noNormaliser } = update.requires ?? {};
-    const given = decay === undefined ? 'none' : decay.perChannel ? 'perChannel' : 'perHead';
-    if (needed !== undefined && needed !== given && !(needed === 'perHead' && given === 'none')) {
+    if (
+      needed !== undefined &&
+      needed !== decaying &&
+      !(needed === 'perHead' && decaying === 'none')
+    ) {
       throw wrong('decay', `is ${settings.decay}; ${settings.update} goes with decay ${needed}`);
     }
     if (noNormaliser === true && !/none|scaled/.test(settings.normaliser)) {
@@ -383,7 +389,7 @@ export function createCell(name: string, settings: CellSettings, shape: MixerSha
         for (const { of, ...memory } of normaliser.memories) {
           const spikes =
             map.spikes === true && (of === 'plain' || (of === 'placed' && position === undefined));
-          const kind = { ...memory, spikes, decays: decay !== undefined };
+          const kind = { ...memory, spikes, decays: decaying };
           add(
             causal
               ? update.products(here, before, kind, form)

@@ -103,7 +103,7 @@ export interface MemoryInput extends QueryKey {
 export interface MemorySizes {
   readonly features: number;
   readonly values: number;
-  readonly decays: boolean;
+  readonly decays: 'none' | 'perHead' | 'perChannel';
   /** Whether its queries and keys are spikes. */
   readonly spikes: boolean;
 }

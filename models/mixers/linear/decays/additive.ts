@@ -1,10 +1,33 @@
 import * as tf from '@tensorflow/tfjs-core';
 
-import { causalMask } from '../memories/masks.js';
 import { noProducts, type DecayGate, type Sizes } from '../slots.js';
 
 /** Stands for the logarithm of 0. */
 const never = -1e9;
+
+/**
+ * log Σ exp over the tokens up to each and what was before them: spans twice as long in each round, so that
+ * no exponential is of more than 0.
+ *
+ * @param x `[batch, heads, tokens, features]`; `before` the same with one token.
+ */
+function cumulatedLogSumExp(x: tf.Tensor, before: tf.Tensor): tf.Tensor {
+  const [batch, heads, tokens, features] = x.shape as [number, number, number, number];
+  let z = tf.concat([before, x], 2);
+  for (let span = 1; span <= tokens; span *= 2) {
+    const earlier = tf.concat(
+      [
+        tf.fill([batch, heads, span, features], never),
+        tf.slice(z, [0, 0, 0, 0], [batch, heads, tokens + 1 - span, features]),
+      ],
+      2,
+    );
+    const top = tf.maximum(z, earlier);
+    const total = tf.add(tf.exp(tf.sub(z, top)), tf.exp(tf.sub(earlier, top)));
+    z = tf.add(top, tf.log(total));
+  }
+  return tf.slice(z, [0, 0, 1, 0], [batch, heads, tokens, features]);
+}
 
 /**
  * LightNet's additive decay (Qin et al. 2024): with z[t] = log Σ_{s ≤ t} exp k[s] per channel,
@@ -21,30 +44,23 @@ export function additive({ heads, keyWidth, causal }: Sizes): DecayGate {
     apply(_, k, state, { mask }) {
       const logits = mask === undefined ? k : tf.add(k, tf.mul(tf.sub(1, mask), never));
       const [batch, , tokens, features] = k.shape as [number, number, number, number];
-      const byChannel = tf.transpose(logits, [0, 1, 3, 2]);
-      if (!causal) return { k: tf.transpose(tf.softmax(byChannel), [0, 1, 3, 2]) };
-      // Sums over time of each channel, by the pairs (t, s): stable whatever the range of k.
-      const pairs = tf.add(
-        tf.expandDims(byChannel, 3),
-        tf.mul(tf.sub(1, causalMask(tokens)), never),
-      );
+      if (!causal) {
+        const byChannel = tf.transpose(logits, [0, 1, 3, 2]);
+        return { k: tf.transpose(tf.softmax(byChannel), [0, 1, 3, 2]) };
+      }
       const before =
-        (state?.z as tf.Tensor | undefined) ?? tf.fill([batch, heads, features, 1], never);
-      const known = tf.add(tf.expandDims(before, 3), tf.zeros([batch, heads, features, tokens, 1]));
-      const z = tf.transpose(tf.logSumExp(tf.concat([known, pairs], 4), 4), [0, 1, 3, 2]);
-      const last = tf.slice(z, [0, 0, tokens - 1, 0], [batch, heads, 1, features]);
-      const first = tf.slice(z, [0, 0, 0, 0], [batch, heads, 1, features]);
+        (state?.z as tf.Tensor | undefined) ?? tf.fill([batch, heads, 1, features], never);
+      const z = cumulatedLogSumExp(logits, before);
+      const from = (t: number, length: number): tf.Tensor =>
+        tf.slice(z, [0, 0, t, 0], [batch, heads, length, features]);
       // The first token of a sequence has nothing to scale down.
-      const start = state === undefined ? first : tf.transpose(before, [0, 1, 3, 2]);
-      const previous = tf.concat(
-        [start, tf.slice(z, [0, 0, 0, 0], [batch, heads, tokens - 1, features])],
-        2,
-      );
+      const start = state === undefined ? from(0, 1) : before;
+      const previous = tf.concat([start, from(0, tokens - 1)], 2);
       return {
         k: tf.exp(tf.sub(logits, z)),
         // Below exp(-60), what is left of the past is nothing.
         logDecay: tf.clipByValue(tf.sub(previous, z), -60, 0),
-        state: { z: tf.transpose(last, [0, 1, 3, 2]) },
+        state: { z: from(tokens - 1, 1) },
       };
     },
     products: () => noProducts,

@@ -1,6 +1,9 @@
 import * as tf from '@tensorflow/tfjs-core';
 
+import { linearAttention } from '../../../../engine/ops/linearAttention.js';
 import type { StateTree } from '../../../model.js';
+import { joinHeads, splitHeads } from '../../heads.js';
+import type { MixerForm } from '../../tokenMixer.js';
 import { split, type MemoryInput, type MemoryUpdate } from '../slots.js';
 import { causalMask, cumulated, decayBetween, tokensOf } from './masks.js';
 
@@ -71,6 +74,36 @@ function segment(
   };
 }
 
+/** Whether the engine's scan computes such a memory: it has square ones, and factors per channel. */
+const isScanned = (
+  form: MixerForm,
+  features: number,
+  values: number,
+  perChannel: boolean,
+): boolean => form === 'chunked' && perChannel && features === values && features > 1;
+
+/** The recurrence as one fused op: where each channel decays, a matrix of scores costs more. */
+function scan(
+  { q, k, v, logDecay }: MemoryInput,
+  memory: tf.Tensor,
+): { out: tf.Tensor; memory: tf.Tensor } {
+  const [batch, heads, tokens, width] = q.shape as [number, number, number, number];
+  const [Q, K, V, decay] = [q, k, v, tf.exp(logDecay!)].map(joinHeads);
+  const frames = (x: tf.Tensor): tf.Tensor => tf.expandDims(x, 2);
+  const { out, state } = linearAttention(
+    frames(Q),
+    frames(K),
+    frames(V),
+    { memory, keySum: tf.zeros([batch, heads, width]) },
+    { heads, causal: true, epsilon: 1, normalise: false },
+    decay,
+  );
+  return {
+    out: splitHeads(tf.reshape(out, [batch, tokens, heads * width]), heads),
+    memory: state.memory,
+  };
+}
+
 /** What every query of a sequence reads, if all see all: q (Σ k vᵀ). */
 export function hebbBothWays({ q, k, v }: Pick<MemoryInput, 'q' | 'k' | 'v'>): tf.Tensor {
   return tf.matMul(q, outer(k, v));
@@ -83,16 +116,20 @@ export function hebbBothWays({ q, k, v }: Pick<MemoryInput, 'q' | 'k' | 'v'>): t
 export const hebb: MemoryUpdate = {
   apply(_, input, state, form) {
     const before = (state?.memory as tf.Tensor | undefined) ?? emptyMemory(input);
-    const { out, memory } = (form === 'step' ? step : segment)(input, before);
+    const perChannel = (input.logDecay?.shape[3] ?? 1) > 1;
+    const [features, values] = [input.k.shape[3]!, input.v.shape[3]!];
+    const compute = isScanned(form, features, values, perChannel) ? scan : segment;
+    const { out, memory } = (form === 'step' ? step : compute)(input, before);
     return { out, state: { memory } satisfies StateTree };
   },
   products(tokens, _, { features, values, decays, spikes }, form) {
     const accesses = 2 * tokens * features * values;
-    if (form === 'step') return split(spikes, accesses, 0);
+    const scanned = isScanned(form, features, values, decays === 'perChannel');
+    if (form === 'step' || scanned) return split(spikes, accesses, 0);
     const pairs = tokens * tokens;
     // Where it decays, queries and keys meet the memory with factors on them.
     const reads = pairs * values;
-    return decays
+    return decays !== 'none'
       ? split(spikes, pairs * features, reads + accesses)
       : split(spikes, pairs * features + accesses, reads);
   },
