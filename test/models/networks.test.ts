@@ -95,6 +95,18 @@ describeConformance('spikmamba: flows over the whole clip, both ways', {
   mixer: { name: 'flowformer', causal: false },
   mixerOver: 'clip',
 });
+describeConformance('spikmamba: neighbourhoods of the clip', {
+  ...spikMamba,
+  mixer: { name: 'neighbourhood', frames: { window: 3 }, rows: { window: 3 } },
+  mixerOver: 'clip',
+});
+describeConformance('spikmamba: routing through the clip, depthwise mixer first', {
+  ...spikMamba,
+  depth: 2,
+  mixer: { name: 'depthwise', size: 3 },
+  hybrid: { ratio: 1, full: { name: 'routingAttention', clusters: 3, members: 9, reach: 3 } },
+  mixerOver: 'clip',
+});
 describeConformance('published', published);
 describeConformance('spikingConvNet', spikingConvNet);
 describeConformance('spikingConvNet: the stem alone', { ...spikingConvNet, channels: [6] });

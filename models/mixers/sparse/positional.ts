@@ -9,6 +9,7 @@ import { joinHeads, splitHeads } from '../heads.js';
 import { inSegments, segmentLengths } from '../segments.js';
 import { defineMixer, trafficBytes, type MixerShape } from '../tokenMixer.js';
 import { leftOut } from './blockMask.js';
+import { keepLatest, withLatest } from './cache.js';
 
 interface Parameters extends ParameterTree {
   /** A position's features: of each patch as a query, `[patches, positions]`. */
@@ -43,7 +44,7 @@ export function positionalScores(parameters: ParameterTree, heads: number): tf.T
 
 /** For each pair of query and key: where its score stands in a head's table, or -1. */
 function tableIndex(
-  piece: { frame: number; length: number; past: number },
+  piece: { readonly length: number; readonly past: number },
   { rows, columns }: MixerShape,
   reachFrames: number,
 ): Int32Array {
@@ -99,13 +100,13 @@ export const positionalAttention = defineMixer({
           const [batch, tokens] = segment.x.shape as [number, number];
           const now = splitHeads(linear(segment.x, parameters.value), heads);
           const real = segment.mask ?? tf.ones([batch, tokens]);
-          const values = before === undefined ? now : tf.concat([before.values, now], 2);
-          const present = before === undefined ? real : tf.concat([before.mask, real], 1);
+          const past = Math.min(segment.frame, frames - 1) * patches;
+          const values = withLatest(before?.values, now, 2, past);
+          const present = withLatest(before?.mask, real, 1, past);
           const keys = values.shape[2]!;
           const piece = {
-            frame: segment.frame,
             length: tokens / patches,
-            past: (keys - tokens) / patches,
+            past: past / patches,
           };
           const index = tableIndex(piece, shape, frames);
           const table = tf.reshape(gatherRows(scores, index), [1, heads, tokens, keys]);
@@ -116,12 +117,12 @@ export const positionalAttention = defineMixer({
             tf.reshape(padding, [batch, 1, 1, keys]),
           );
           const mixed = joinHeads(tf.matMul(tf.softmax(masked), values));
-          const kept = Math.min(keys, (frames - 1) * patches);
           const output = linear(mixed, parameters.output);
+          const kept = (frames - 1) * patches;
           if (kept === 0) return { output, state: undefined };
           const after: State = {
-            values: tf.slice(values, [0, 0, keys - kept, 0], [-1, -1, kept, -1]),
-            mask: tf.slice(present, [0, keys - kept], [-1, kept]),
+            values: keepLatest(values, 2, kept),
+            mask: keepLatest(present, 1, kept),
           };
           return { output, state: after as unknown as StateTree };
         });
@@ -135,7 +136,7 @@ export const positionalAttention = defineMixer({
         }
         const places = patches * (frames + 1) * positions;
         const parameters = places + 2 * positions * width + 2 * width * width;
-        const stateBytes = 4 * Math.min(count, (frames - 1) * patches) * (width + 1);
+        const stateBytes = 4 * (frames - 1) * patches * (width + 1);
         return {
           parameters,
           macs:

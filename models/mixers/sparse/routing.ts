@@ -79,7 +79,6 @@ function latest(
   const patches = patchesOf(piece);
   const queryBlocks: Int32Array[] = [];
   const keyBlocks: Int32Array[] = [];
-  const visits: number[][] = [];
   /** Keys of each cluster so far, in order of their frames. */
   const known: number[][] = centroids.map(() => []);
   for (let frame = piece.keyFrom; frame < piece.frames; frame++) {
@@ -87,25 +86,15 @@ function latest(
     for (const token of tokens) known[nearest(key(token), centroids)].push(token);
     if (frame < piece.queryFrom) continue;
     const oldest = (frame - reach) * patches;
-    centroids.forEach((_, cluster) => {
-      const asking = tokens.filter((token) => nearest(query(token), centroids) === cluster);
-      if (asking.length === 0) return;
-      const keys = known[cluster].filter((token) => token >= oldest).slice(-members);
-      queryBlocks.push(Int32Array.from(asking));
-      keyBlocks.push(Int32Array.from(keys), Int32Array.from(asking));
-      visits.push([keyBlocks.length - 2, keyBlocks.length - 1]);
-    });
+    for (const token of tokens) {
+      const cluster = known[nearest(query(token), centroids)];
+      const keys = cluster.filter((other) => other >= oldest).slice(-members);
+      if (!keys.includes(token)) keys.push(token);
+      queryBlocks.push(Int32Array.of(token));
+      keyBlocks.push(Int32Array.from(keys));
+    }
   }
-  return {
-    queryBlocks,
-    keyBlocks,
-    visits,
-    // Of the second block, each query sees itself, unless the first one shows it.
-    logWeight: (token, keyToken, block) =>
-      block % 2 === 0 || (token === keyToken && !keyBlocks[block - 1].includes(token))
-        ? 0
-        : -Infinity,
-  };
+  return { queryBlocks, keyBlocks, visits: queryBlocks.map((_, block) => [block]) };
 }
 
 function routingSizes({ clusters, members, reach }: RoutingConfig, piece: Piece): BlockSizes {
@@ -117,9 +106,9 @@ function routingSizes({ clusters, members, reach }: RoutingConfig, piece: Piece)
   }
   const visible = patches * Math.min(piece.frames, reach + 1);
   return {
-    blocks: (piece.frames - piece.queryFrom) * Math.min(clusters, patches),
-    blockQueries: patches,
-    blockKeys: Math.min(members, visible) + patches,
+    blocks: (piece.frames - piece.queryFrom) * patches,
+    blockQueries: 1,
+    blockKeys: Math.min(members + 1, visible),
   };
 }
 

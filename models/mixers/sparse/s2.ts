@@ -5,7 +5,7 @@ import { defineMixer } from '../tokenMixer.js';
 import type { StaticMask } from './blockMask.js';
 import { patchesOf, type Grid } from './grid.js';
 import { sparseMixer, tiled } from './sparseMixer.js';
-import { tileFields } from './tileFields.js';
+import { tileField } from './tileFields.js';
 
 export interface S2Config {
   /** Frames of a block. */
@@ -64,11 +64,13 @@ export const s2Attention = defineMixer({
     stride: positive.default(2),
     step: positive.default(1),
     furthest: z.number().int().min(0).default(63),
-    ...tileFields,
+    queryTile: tileField(4, 4, 4),
   },
-  create({ queryTile, keyTile, ...config }, shape) {
+  create({ queryTile, ...config }, shape) {
     requireCovered(config, shape.heads);
-    const mask = tiled(s2Mask(config), shape.heads, { query: queryTile, key: keyTile });
+    // Keys in the blocks that heads choose between.
+    const key = { frames: config.blockFrames, rows: shape.rows, columns: shape.columns };
+    const mask = tiled(s2Mask(config), shape.heads, { query: queryTile, key });
     return sparseMixer('s2Attention', mask, shape);
   },
 });

@@ -17,6 +17,7 @@ import {
   type StaticMask,
   type Tiles,
 } from './blockMask.js';
+import { keepLatest, withLatest } from './cache.js';
 import { contentOf, type Content } from './content.js';
 import { patchesOf, type Piece } from './grid.js';
 
@@ -82,7 +83,10 @@ interface Parameters extends ParameterTree {
   readonly output: tf.Tensor;
 }
 
-/** Of the latest frames: keys and values `[batch, heads, tokens, width / heads]`, mask `[batch, tokens]`. */
+/**
+ * Of as many frames as the mask reaches back: keys and values `[batch, heads, tokens, width / heads]`, mask `[batch, tokens]`, 0
+ * before the clip's start.
+ */
 type State = Readonly<Record<'keys' | 'values' | 'mask', tf.Tensor>>;
 
 /**
@@ -115,12 +119,11 @@ export function sparseMixer(name: string, mask: SparseMask, shape: MixerShape): 
   ): { output: tf.Tensor; state?: State } => {
     const [batch, tokens] = x.shape as [number, number];
     const project = (weight: tf.Tensor): tf.Tensor => splitHeads(linear(x, weight), heads);
-    const extended = (past: tf.Tensor | undefined, now: tf.Tensor, axis: number): tf.Tensor =>
-      past === undefined ? now : tf.concat([past, now], axis);
+    const past = (piece.queryFrom - piece.keyFrom) * patches;
     const q = project(parameters.query);
-    const keys = extended(before?.keys, project(parameters.key), 2);
-    const values = extended(before?.values, project(parameters.value), 2);
-    const present = extended(before?.mask, given ?? tf.ones([batch, tokens]), 1);
+    const keys = withLatest(before?.keys, project(parameters.key), 2, past);
+    const values = withLatest(before?.values, project(parameters.value), 2, past);
+    const present = withLatest(before?.mask, given ?? tf.ones([batch, tokens]), 1, past);
     const known = keys.shape[2]!;
     const grouped = (y: tf.Tensor): tf.Tensor =>
       tf.reshape(y, [batch * heads, y.shape[2]!, headWidth]);
@@ -137,16 +140,14 @@ export function sparseMixer(name: string, mask: SparseMask, shape: MixerShape): 
     const joined = joinHeads(tf.reshape(output, [batch, heads, tokens, headWidth]));
     const mixed = linear(joined, parameters.output);
     if (reach === undefined || reach === 0) return { output: mixed };
-    const kept = Math.min(known, reach * patches);
-    const latest = (y: tf.Tensor, axis: number): tf.Tensor =>
-      tf.slice(
-        y,
-        y.shape.map((extent, i) => (i === axis ? extent - kept : 0)),
-        y.shape.map((extent, i) => (i === axis ? kept : extent)),
-      );
+    const kept = reach * patches;
     return {
       output: mixed,
-      state: { keys: latest(keys, 2), values: latest(values, 2), mask: latest(present, 1) },
+      state: {
+        keys: keepLatest(keys, 2, kept),
+        values: keepLatest(values, 2, kept),
+        mask: keepLatest(present, 1, kept),
+      },
     };
   };
 
@@ -194,7 +195,7 @@ export function sparseMixer(name: string, mask: SparseMask, shape: MixerShape): 
         frame += length;
       }
       const parameters = 4 * width * width;
-      const kept = streaming ? Math.min(count, reach * patches) : 0;
+      const kept = (reach ?? 0) * patches;
       const stateBytes = 4 * kept * (2 * width + 1);
       return {
         parameters,

@@ -21,4 +21,4 @@ export const frameTileField = z
   .prefault({});
 
 /** Frames before its own that a query of a causal mask chooses from. */
-export const reachField = z.number().int().min(0).default(4095);
+export const reachField = z.number().int().min(0).default(255);
