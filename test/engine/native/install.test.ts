@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 
-import { transform } from 'esbuild';
+import { build } from 'esbuild';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
 import { loadAddon } from '../../../engine/native/addon.js';
@@ -28,10 +28,13 @@ describe('installing where no compiler is', () => {
       await copyFile(join(source, name), join(target, name));
     }
     await writeFile(join(folder, 'package.json'), '{ "name": "saccade", "type": "module" }');
-    const { code } = await transform(await readFile(join(source, 'addon.ts'), 'utf8'), {
-      loader: 'ts',
+    await build({
+      entryPoints: [join(source, 'addon.ts')],
+      outfile: join(target, 'addon.js'),
+      bundle: true,
+      format: 'esm',
+      platform: 'node',
     });
-    await writeFile(join(target, 'addon.js'), code);
   });
   afterEach(() => rm(folder, { recursive: true, force: true }));
 
