@@ -59,6 +59,8 @@ export function createLive(model) {
   /** Added to the times of a replay that has begun anew, so that time goes on in the charts. */
   let offsetUs = 0;
   let visible = false;
+  /** Whether the service has said which streams there are. */
+  let known = false;
 
   const classRows = createClassRows(classes);
   const strips = createStrips(layers);
@@ -124,6 +126,7 @@ export function createLive(model) {
 
   /** @param {readonly StreamMessage[]} found */
   function showStreams(found) {
+    known = true;
     setChoices(
       streamSelect,
       found.map(({ id, from, state }) => ({
@@ -224,7 +227,7 @@ export function createLive(model) {
   function drawFrame() {
     waiting = false;
     drawnMs = performance.now();
-    byId('live-empty').hidden = newest !== undefined;
+    byId('live-empty').hidden = newest !== undefined || !known;
     byId('no-stream').hidden = watched !== undefined;
     byId('no-events').hidden = watched === undefined;
     byId('instruments').hidden = newest === undefined;
