@@ -112,7 +112,7 @@ async function serve(io: CommandIo, checkpoint: string, options: Options): Promi
   const { host, port, replay, runs, batch, batchWait, streams, idle, backend, json } = options;
   for (const folder of [replay, runs]) if (folder !== undefined) await requireFolder(folder);
   const token = await readToken(io, options);
-  const [{ startService }, { openBatchThread }, { parseWire }, { startTracing }] =
+  const [{ checkAddresses, startService }, { openBatchThread }, { parseWire }, { startTracing }] =
     await Promise.all([
       import('../../workers/service/server.js'),
       import('../../workers/service/batchThread.js'),
@@ -124,6 +124,13 @@ async function serve(io: CommandIo, checkpoint: string, options: Options): Promi
     const { format = usual, sensor, ...place } = parseListener(text);
     return { ...place, wire: parseWire(format, sensor) };
   };
+  const addresses = {
+    host,
+    token,
+    tcp: listener(options.tcp, 'es'),
+    udp: listener(options.udp, 'spif'),
+  };
+  checkAddresses(addresses);
   const stopTracing = await startTracing(io.env, 'saccade-serve');
   const model = await openBatchThread({ path: checkpoint, backend });
   const queues = await openQueues(io, options);
@@ -131,13 +138,10 @@ async function serve(io: CommandIo, checkpoint: string, options: Options): Promi
     const service = await startService({
       model,
       version: packageVersion(),
-      host,
+      ...addresses,
       port,
-      token,
       allowHosts: options.allowHost,
       allowOrigins: options.allowOrigin,
-      tcp: listener(options.tcp, 'es'),
-      udp: listener(options.udp, 'spif'),
       replayFolder: replay && resolve(replay),
       runsFolder: runs && resolve(runs),
       pageFolder: packageFile('workers/dashboard/page'),

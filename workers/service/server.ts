@@ -75,14 +75,13 @@ export interface Service {
   close(): Promise<void>;
 }
 
-/**
- * Starts the inference service: streams of events in, predictions out, one model for all.
- *
- * @throws SaccadeError of kind `usage` where the model cannot be streamed or others could come without a token,
- *   `environment` where an address cannot be listened on.
- */
-export async function startService(options: ServiceOptions): Promise<Service> {
-  const { host = '127.0.0.1', port, token, tcp, udp, queues } = options;
+/** @throws SaccadeError of kind `usage` where others than this machine could come without a token. */
+export function checkAddresses({
+  host = '127.0.0.1',
+  token,
+  tcp,
+  udp,
+}: Pick<ServiceOptions, 'host' | 'token' | 'tcp' | 'udp'>): void {
   checkExposure({ host, token });
   if (tcp !== undefined) checkExposure({ host: tcp.host, token });
   if (udp !== undefined && !isLoopback(udp.host)) {
@@ -90,6 +89,17 @@ export async function startService(options: ServiceOptions): Promise<Service> {
       field: udp.host,
     });
   }
+}
+
+/**
+ * Starts the inference service: streams of events in, predictions out, one model for all.
+ *
+ * @throws SaccadeError of kind `usage` where the model cannot be streamed or others could come without a token,
+ *   `environment` where an address cannot be listened on.
+ */
+export async function startService(options: ServiceOptions): Promise<Service> {
+  checkAddresses(options);
+  const { host = '127.0.0.1', port, token, tcp, udp, queues } = options;
   const limits = { ...defaultLimits, ...options.limits };
   const onProblem = options.onProblem ?? (() => undefined);
   const metrics = createMetrics();
@@ -215,6 +225,11 @@ async function createApp(
     forceCloseConnections: true,
     routerOptions: { maxParamLength: 256 },
     return503OnClosing: true,
+    // Requests that are wrong before there is a route for them.
+    frameworkErrors: (error, _, reply) => {
+      const { status, body } = describeError(error);
+      void reply.code(status).send(body as never);
+    },
   }).withTypeProvider<ZodTypeProvider>();
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);

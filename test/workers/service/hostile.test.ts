@@ -548,6 +548,7 @@ describe('the description of the interface', () => {
       'get /api/runs/{id}',
       'get /api/queues',
       'get /api/jobs',
+      'get /api/jobs/{id}/logs',
       'post /api/jobs/{id}/cancel',
       'post /api/jobs/{id}/retry',
     ];
