@@ -228,7 +228,7 @@ async function createApp(
     // Requests that are wrong before there is a route for them.
     frameworkErrors: (error, _, reply) => {
       const { status, body } = describeError(error);
-      void reply.code(status).send(body as never);
+      void reply.code(status as never).send(body as never);
     },
   }).withTypeProvider<ZodTypeProvider>();
   app.setValidatorCompiler(validatorCompiler);
