@@ -205,6 +205,7 @@ try {
   const { streams } = (await (await fetch(`${url}/api/streams`)).json()) as {
     streams: { events: number; bins: number; losses: Record<string, number> }[];
   };
+  const { backend } = (await (await fetch(`${url}/api/model`)).json()) as { backend: string };
   const metrics = await (await fetch(`${url}/metrics`)).text();
   const metric = (name: string): number =>
     Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(metrics)?.[1] ?? NaN);
@@ -220,7 +221,7 @@ try {
     );
   };
   console.log(
-    `${streamCount} streams of ${options.recording ?? 'synthetic events'}, ${options.config}${preset === undefined ? '' : ` with ${preset}`}, bins of ${(binUs / 1e3).toFixed(1)} ms, ${options.minutes} min`,
+    `${streamCount} streams of ${options.recording ?? 'synthetic events'}, ${options.config}${preset === undefined ? '' : ` with ${preset}`}, bins of ${(binUs / 1e3).toFixed(1)} ms, ${options.minutes} min, backend ${backend}`,
   );
   console.log(
     `${(sent / seconds).toFixed(0)} events/s sent, ${sent - taken} not taken, ${losses} lost; ${(sum(streams.map((stream) => stream.bins)) / seconds).toFixed(0)} predictions/s`,

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { selectBackend } from '../engine/backend.js';
 import batchTasks from '../workers/service/batchTasks.js';
 import { writeFirstWeights } from './firstWeights.js';
-import { medianMs } from './timing.js';
+import { durationsMs, median } from './timing.js';
 
 // One batch of a service's model, states in and out included: `npm run bench:batches`.
 
@@ -31,7 +31,7 @@ for (const [config, preset] of cases) {
     );
     const none = streams.map(() => false);
     const work = () => void tasks.step({ streams, fresh: none, watched: none, values });
-    console.log(`  ${count} streams: ${medianMs(work, 15).toFixed(1)} ms`);
+    console.log(`  ${count} streams: ${median(durationsMs(work, 15, 2)).toFixed(1)} ms`);
   }
 }
 await rm(folder, { recursive: true });
