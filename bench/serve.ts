@@ -11,17 +11,12 @@ import { WebSocket } from 'ws';
 
 import { selectBackend } from '../engine/backend.js';
 import { openRecording } from '../ingest/recording.js';
-import { writeCheckpoint } from '../models/checkpoints/checkpoint.js';
-import { createModel, modelSchema } from '../models/networks/index.js';
-import { Initialiser } from '../models/parameters.js';
-import { readExperiment } from '../workers/experiment.js';
-import { inputShape } from '../workers/runs.js';
+import { writeFirstWeights } from './firstWeights.js';
 
 // Streams at real time against `saccade serve` in a process of its own, over WebSockets on loopback. Prints the latency from the
 // last event of a bin to its prediction, as the client sees it, what was dropped, and the server's memory and CPU:
 // `npm run bench:serve -- [--minutes 2] [--streams 64] [--config configs/demo.yaml] [--preset small]
 // [--recording FILE] [--rate 20000] [--batch-wait 2]`.
-// The model has first weights: what it costs does not depend on what it has learned.
 
 const { values: options } = parseArgs({
   options: {
@@ -163,23 +158,13 @@ const quantile = (sorted: Float64Array, share: number): string =>
   sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))].toFixed(1);
 
 await selectBackend('cpu');
-const read = await readExperiment(options.config);
+const folder = await mkdtemp(join(tmpdir(), 'saccade-'));
+const checkpoint = join(folder, 'first.safetensors');
 const { preset } = options;
-const experiment = {
-  ...read,
-  ...(preset !== undefined && { model: modelSchema.parse({ ...read.model, preset }) }),
-};
+const experiment = await writeFirstWeights(checkpoint, options.config, preset);
 const { window, bins } = experiment.preprocess;
 if (window.kind !== 'time') throw new Error('expected windows of time');
 const binUs = window.windowUs / bins;
-const folder = await mkdtemp(join(tmpdir(), 'saccade-'));
-const checkpoint = join(folder, 'first.safetensors');
-const names = Array.from({ length: 11 }, (_, i) => `class ${i}`);
-const model = createModel(experiment.model, inputShape(experiment), names.length);
-await writeCheckpoint(checkpoint, {
-  parameters: model.initialise(new Initialiser(1)),
-  metadata: { experiment: { experiment, classes: names, synthetic: true } },
-});
 const events =
   options.recording === undefined
     ? synthetic(Number(options.rate))
@@ -220,6 +205,7 @@ try {
   const { streams } = (await (await fetch(`${url}/api/streams`)).json()) as {
     streams: { events: number; bins: number; losses: Record<string, number> }[];
   };
+  const { backend } = (await (await fetch(`${url}/api/model`)).json()) as { backend: string };
   const metrics = await (await fetch(`${url}/metrics`)).text();
   const metric = (name: string): number =>
     Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(metrics)?.[1] ?? NaN);
@@ -235,7 +221,7 @@ try {
     );
   };
   console.log(
-    `${streamCount} streams of ${options.recording ?? 'synthetic events'}, ${options.config}${preset === undefined ? '' : ` with ${preset}`}, bins of ${(binUs / 1e3).toFixed(1)} ms, ${options.minutes} min`,
+    `${streamCount} streams of ${options.recording ?? 'synthetic events'}, ${options.config}${preset === undefined ? '' : ` with ${preset}`}, bins of ${(binUs / 1e3).toFixed(1)} ms, ${options.minutes} min, backend ${backend}`,
   );
   console.log(
     `${(sent / seconds).toFixed(0)} events/s sent, ${sent - taken} not taken, ${losses} lost; ${(sum(streams.map((stream) => stream.bins)) / seconds).toFixed(0)} predictions/s`,
