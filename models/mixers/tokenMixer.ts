@@ -28,8 +28,8 @@ export interface MixerOptions {
   /** Frames of a chunk, 16 by default. */
   readonly chunk?: number;
   /**
-   * 1 for tokens, 0 for padding, `[batch, tokens]`. Padding is neither read nor remembered, it makes
-   * nothing decay, and gives output 0. It still takes its place in time.
+   * 1 for tokens, 0 for the padding after a sequence's last token, `[batch, tokens]`. Padding is not read, it
+   * makes nothing decay, and gives output 0. It still takes its place in time.
    */
   readonly mask?: tf.Tensor;
 }

@@ -33,6 +33,15 @@ describe('mixers as linear systems', () => {
     });
   });
 
+  it('spikeGpt without neurons that could hide a difference', () => {
+    tf.tidy(() => {
+      const subject = createMixerSubject({ name: 'spikeGpt', outputSpikes: 'none' });
+      const x = randomTokens(2, 19, subject.mixer.shape, 3);
+      const exported = bySystems(subject.mixer as LinearMixer, subject.parameters, x)!;
+      expect(relativeDifference(exported.output, run(subject, x).output)).toBeLessThan(1e-5);
+    });
+  });
+
   it('has none where weights are no system of the values', () => {
     for (const name of ['rat', 'localLinearAttention']) {
       const subject = createMixerSubject({ name });

@@ -31,7 +31,7 @@ export interface MixerCase {
 }
 
 /** Frames of the sequences. */
-const length = 19;
+const length = 17;
 
 export interface MixerSubject {
   readonly mixer: TokenMixer;
@@ -138,6 +138,9 @@ export function describeMixer(
       subject.mixer.forms.flatMap((form): MixerOptions[] =>
         form === 'chunked' ? [1, 3, 16, count].map((chunk) => ({ form, chunk })) : [{ form }],
       );
+    /** Each form once, chunks with a rest at the end. */
+    const eachForm = (): MixerOptions[] =>
+      subject.mixer.forms.map((form) => ({ form, ...(form === 'chunked' && { chunk: 5 }) }));
     const expectSameState = (actual: ClipState, expected: ClipState, what: string): void => {
       expect(actual.frame).toBe(expected.frame);
       const [a, b] = [actual, expected].map(({ layers }) => flatten(layers as ParameterTree));
@@ -204,13 +207,13 @@ export function describeMixer(
             });
           },
         ),
-        { numRuns: 6 },
+        { numRuns: 4 },
       );
     });
 
     tidily('sees the past and present; the future only where it is not causal', () => {
       const x = randomTokens(1, length, shape, 4);
-      for (const options of allForms(length)) {
+      for (const options of eachForm()) {
         const { output } = run(subject, x, options);
         let past = 0;
         let later = Infinity;
@@ -244,7 +247,7 @@ export function describeMixer(
 
     tidily("doesn't let a sequence see its batch-mates", () => {
       const [own, mates] = [1, 3].map((batch) => randomTokens(batch, length, shape, batch));
-      for (const options of allForms(length)) {
+      for (const options of eachForm()) {
         const alone = run(subject, own, options).output;
         const together = run(subject, tf.concat([mates, own], 0), options).output;
         expect(relativeDifference(tf.slice(together, [3], [1]), alone)).toBeLessThan(1e-5);
@@ -280,7 +283,7 @@ export function describeMixer(
     tidily('neither reads nor remembers padding', () => {
       const count = 7;
       const own = randomTokens(1, count, shape, 8);
-      for (const options of allForms(length)) {
+      for (const options of eachForm()) {
         const alone = run(subject, own, options);
         const paddings = [0, 50].map((scale, i) =>
           tf.mul(randomTokens(1, length - count, shape, 9 + i), scale),

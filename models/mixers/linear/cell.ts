@@ -183,7 +183,7 @@ export function createCell(name: string, settings: CellSettings, shape: MixerSha
   }
 
   function checkSlots(): void {
-    const { decay: needed, noNormaliser } = update.requires ?? {};
+    const { decay: needed, noNormaliser, square } = update.requires ?? {};
     if (
       needed !== undefined &&
       needed !== decaying &&
@@ -193,6 +193,18 @@ export function createCell(name: string, settings: CellSettings, shape: MixerSha
     }
     if (noNormaliser === true && !/none|scaled/.test(settings.normaliser)) {
       throw wrong('normaliser', `is ${settings.normaliser}; ${settings.update} needs none`);
+    }
+    if (square === true && (features !== valueWidth || keyWidth !== valueWidth)) {
+      throw wrong(
+        'update',
+        `is ${settings.update}, for as many features as values; here are ${features} and ${valueWidth}`,
+      );
+    }
+    if (settings.decay === 'additive' && map.spikes === true) {
+      throw wrong('decay', 'is additive, for keys that are logarithms of weights, no spikes');
+    }
+    if (settings.normaliser === 'flow' && (map.positive !== true || position !== undefined)) {
+      throw wrong('featureMap', `is ${settings.featureMap}; flows need capacities above 0`);
     }
     if (settings.normaliser === 'flow' && decay !== undefined) {
       throw wrong('decay', `is ${settings.decay}; flows go without decay`);

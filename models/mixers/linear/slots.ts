@@ -62,6 +62,8 @@ export interface FeatureMap extends Slot {
   readonly features: number;
   /** Whether they are spikes. */
   readonly spikes?: boolean;
+  /** Whether they are all above 0. */
+  readonly positive?: boolean;
   apply(
     parameters: ParameterTree,
     qk: QueryKey,
@@ -119,6 +121,8 @@ export interface MemoryUpdate extends Slot {
     readonly decay?: 'none' | 'perHead' | 'perChannel';
     /** Weights that are sums to 1 already. */
     readonly noNormaliser?: boolean;
+    /** As many features of keys as of values. */
+    readonly square?: boolean;
   };
   apply(
     parameters: ParameterTree,

@@ -25,6 +25,7 @@ const hedgehogMap =
     };
     return {
       features: 2 * width,
+      positive: true,
       parameters: 2 * heads * width * width,
       initialise: (initialiser) => {
         const identity = (): tf.Tensor =>

@@ -18,7 +18,7 @@ type State = Readonly<
  * an exponential average. Sequences need not be whole chunks, and a chunk may stay open between parts.
  */
 export const chunkAverage = (size: number): MemoryUpdate => ({
-  requires: { decay: 'perChannel', noNormaliser: true },
+  requires: { decay: 'perChannel', noNormaliser: true, square: true },
   apply(_, input, state) {
     const { q, v, position } = input;
     const [batch, heads, tokens, width] = q.shape as [number, number, number, number];

@@ -125,7 +125,7 @@ export function weightedKeyValue({ heads, keyWidth }: Sizes): MemoryUpdate {
   return {
     parameters: 2 * channels,
     withoutQueries: true,
-    requires: { decay: 'none', noNormaliser: true },
+    requires: { decay: 'none', noNormaliser: true, square: true },
     initialise: (initialiser) => ({
       // Channels forget within 1 … 100 tokens.
       logDecay: initialiser.fill([channels], (i) => -4.6 * (i / Math.max(1, channels - 1))),
