@@ -1,3 +1,5 @@
+import type * as tf from '@tensorflow/tfjs-core';
+
 import { SaccadeError } from '../../engine/support/errors.js';
 
 /** When a clip is decided. */
@@ -22,6 +24,25 @@ export interface ExitPoint {
   readonly accuracy: number;
   /** Mean share of the steps that ran, 0 … 1. */
   readonly steps: number;
+}
+
+/**
+ * A model's logits as traces. They are those of the mean over the frames so far (`blocks/head.ts`); times the number of
+ * frames, they are the sum that Dynamic Confidence gathers.
+ *
+ * @param logits `[batch, time, classes]` of whole clips.
+ */
+export function logitTraces(
+  logits: tf.Tensor,
+  clips: readonly string[],
+  labels: ArrayLike<number>,
+): LogitTrace[] {
+  const values = logits.arraySync() as number[][][];
+  return values.map((steps, i) => ({
+    clip: clips[i],
+    label: labels[i],
+    logits: steps.map((step, t) => step.map((logit) => logit * (t + 1))),
+  }));
 }
 
 /** The largest probability of softmax(logits / α). */

@@ -3,7 +3,9 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 import { selectBackend } from '../../engine/backend.js';
+import { linear } from '../../engine/ops/linear.js';
 import { createRandom } from '../../engine/support/random.js';
+import { head } from '../../models/blocks/head.js';
 import {
   deltaLinear,
   deltaLoss,
@@ -23,6 +25,7 @@ import {
   confidence,
   decide,
   evaluateExit,
+  logitTraces,
   oracleExit,
   requireDisjoint,
   type LogitTrace,
@@ -93,6 +96,25 @@ describe('early exit', () => {
     expect(oracle.accuracy).toBeGreaterThan(early.accuracy);
     expect(oracle.steps).toBeLessThan(early.steps);
     expect(curve.map(({ steps }) => steps)).toEqual([...curve.map(({ steps }) => steps)].sort((a, b) => a - b)); // prettier-ignore
+  });
+
+  it("gathers what a model's head says of each frame", () => {
+    tf.tidy(() => {
+      const weight = tf.randomNormal([3, 4], 0, 1, 'float32', 1);
+      const bias = tf.randomNormal([4], 0, 1, 'float32', 2);
+      const x = tf.randomNormal([2, 5, 3], 0, 1, 'float32', 3);
+      const { logits } = head({ weight, bias }, x, undefined, 0);
+      const traces = logitTraces(logits, ['a', 'b'], [1, 3]);
+      expect(traces.map(({ clip, label }) => [clip, label])).toEqual([['a', 1], ['b', 3]]); // prettier-ignore
+      const perFrame = linear(x, weight, bias).arraySync() as number[][][];
+      perFrame.forEach((frames, clip) => {
+        const sum = [0, 0, 0, 0];
+        frames.forEach((frame, t) => {
+          frame.forEach((value, c) => (sum[c] += value));
+          expect(traces[clip].logits[t]).toEqual(sum.map((value) => expect.closeTo(value, 4)));
+        });
+      });
+    });
   });
 
   it('refuses clips that calibrate and are tested, and sets without clips', () => {
