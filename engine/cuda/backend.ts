@@ -35,6 +35,8 @@ export class CudaBackend extends tf.KernelBackend {
   readonly host = new MathBackendCPU();
   /** How often each kernel ran on the host. */
   readonly fallbacks = new Map<string, number>();
+  /** Where kernels are to be timed, one by one: what each took so far, in milliseconds, by name. */
+  timings: Map<string, { calls: number; milliseconds: number }> | undefined;
   /** The kernel that runs, for messages. */
   running = 'a tensor';
   private readonly tensors = new Map<object, TensorData>();
@@ -176,6 +178,22 @@ export class CudaBackend extends tf.KernelBackend {
 
   partsOf(info: tf.TensorInfo): { real: tf.TensorInfo; imag: tf.TensorInfo } {
     return this.tensors.get(info.dataId)!.complex!;
+  }
+
+  /** Runs a kernel, waits for it, and adds its time on the device to `timings`. */
+  timed<T>(
+    name: string,
+    run: () => T,
+    timings: Map<string, { calls: number; milliseconds: number }>,
+  ): T {
+    let result: T | undefined;
+    const milliseconds = this.driver.time(() => (result = run()));
+    const before = timings.get(name) ?? { calls: 0, milliseconds: 0 };
+    timings.set(name, {
+      calls: before.calls + 1,
+      milliseconds: before.milliseconds + milliseconds,
+    });
+    return result as T;
   }
 
   /** Runs a kernel of the `cpu` backend on copies of the inputs, and counts it. */
