@@ -3,6 +3,7 @@ import { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
 
 import { sizeOf } from '../fused.js';
 import type { Driver } from './driver.js';
+import { allZero } from './libraries.js';
 import { type DeviceArray, DeviceMemory, type DeviceType, type MemoryUse } from './memory.js';
 
 type HostValues = tf.backend_util.BackendValues;
@@ -99,7 +100,9 @@ export class CudaBackend extends tf.KernelBackend {
     // A float32 tensor may have been given another type's array.
     const values = given instanceof Type ? given : Type.from(given);
     const device = this.allocate([values.length], dtype as DeviceType);
-    this.driver.upload(device.pointer, values);
+    // TensorFlow.js makes zeros on the host, for states and for gradients that nothing asked for.
+    if (allZero(values)) device.clear();
+    else this.driver.upload(device.pointer, values);
     return device;
   }
 
