@@ -11,7 +11,7 @@ import { build } from 'esbuild';
 
 const folder = process.argv[2] ?? '.cache/gpu';
 mkdirSync(folder, { recursive: true });
-for (const name of ['check']) {
+for (const name of ['check', 'bench']) {
   await build({
     entryPoints: [`bench/gpu/${name}.ts`],
     outfile: join(folder, `${name}.mjs`),

@@ -3,6 +3,7 @@ import { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
 
 import { sizeOf } from '../fused.js';
 import type { Driver } from './driver.js';
+import { allZero } from './libraries.js';
 import { type DeviceArray, DeviceMemory, type DeviceType, type MemoryUse } from './memory.js';
 
 type HostValues = tf.backend_util.BackendValues;
@@ -35,6 +36,8 @@ export class CudaBackend extends tf.KernelBackend {
   readonly host = new MathBackendCPU();
   /** How often each kernel ran on the host. */
   readonly fallbacks = new Map<string, number>();
+  /** Where kernels are to be timed, one by one: what each took so far, in milliseconds, by name. */
+  timings: Map<string, { calls: number; milliseconds: number }> | undefined;
   /** The kernel that runs, for messages. */
   running = 'a tensor';
   private readonly tensors = new Map<object, TensorData>();
@@ -97,7 +100,9 @@ export class CudaBackend extends tf.KernelBackend {
     // A float32 tensor may have been given another type's array.
     const values = given instanceof Type ? given : Type.from(given);
     const device = this.allocate([values.length], dtype as DeviceType);
-    this.driver.upload(device.pointer, values);
+    // TensorFlow.js makes zeros on the host, for states and for gradients that nothing asked for.
+    if (allZero(values)) device.clear();
+    else this.driver.upload(device.pointer, values);
     return device;
   }
 
@@ -176,6 +181,22 @@ export class CudaBackend extends tf.KernelBackend {
 
   partsOf(info: tf.TensorInfo): { real: tf.TensorInfo; imag: tf.TensorInfo } {
     return this.tensors.get(info.dataId)!.complex!;
+  }
+
+  /** Runs a kernel, waits for it, and adds its time on the device to `timings`. */
+  timed<T>(
+    name: string,
+    run: () => T,
+    timings: Map<string, { calls: number; milliseconds: number }>,
+  ): T {
+    let result: T | undefined;
+    const milliseconds = this.driver.time(() => (result = run()));
+    const before = timings.get(name) ?? { calls: 0, milliseconds: 0 };
+    timings.set(name, {
+      calls: before.calls + 1,
+      milliseconds: before.milliseconds + milliseconds,
+    });
+    return result as T;
   }
 
   /** Runs a kernel of the `cpu` backend on copies of the inputs, and counts it. */

@@ -49,6 +49,14 @@ export function deviceKernels(device: Device, products: MatrixProducts): Kernels
       device.walk(device.kernel(file, name, `${'p'.repeat(arrays)}l`), n, [...values, n]);
     };
 
+  /** A unary kernel without settings. */
+  const activation =
+    (name: string) =>
+    (x: DeviceArray, y: DeviceArray): void => {
+      const kernel = device.kernel('elementwise', name, 'ppffl');
+      device.walk(kernel, y.length, [x, y, 0, 0, y.length]);
+    };
+
   /** Reduces the middle axis of [outer, reduced, inner]. */
   function reduce(
     name: string,
@@ -515,6 +523,15 @@ export function deviceKernels(device: Device, products: MatrixProducts): Kernels
     ): void {
       matMul(x, weight, y, 1, 0, 0, m, n, k, false, false);
     },
+    euclideanNorm(x: DeviceArray, result: DeviceArray): void {
+      const blocks = device.blocksFor(x.length, 4 * blockThreads);
+      backend.scratch(blocks, (partial) => {
+        const squares = device.kernel('reduce', 'squaresOf', 'ppl');
+        device.launch(squares, [blocks], [blockThreads], [x, partial, x.length]);
+        const root = device.kernel('reduce', 'rootOfSum', 'ppi');
+        device.launch(root, [1], [1], [partial, result, blocks]);
+      });
+    },
     countSpikes(x: DeviceArray, counts: DeviceArray): void {
       device.launch(
         device.kernel('reduce', 'countSpikes', 'ppl'),
@@ -556,10 +573,9 @@ export function deviceKernels(device: Device, products: MatrixProducts): Kernels
       const n = frames.length;
       device.walk(kernel, n, [from, to, channels, height, width, size, back ? 1 : 0, n]);
     },
-    siluForward(x: DeviceArray, y: DeviceArray): void {
-      const kernel = device.kernel('elementwise', 'siluForward', 'ppffl');
-      device.walk(kernel, y.length, [x, y, 0, 0, y.length]);
-    },
+    siluForward: activation('siluForward'),
+    geluForward: activation('geluForward'),
+    geluBackward: loop('geluBackward', 3),
     siluBackward: loop('siluBackward', 3),
     siluGateForward: loop('siluGateForward', 3),
     siluGateBackward: loop('siluGateBackward', 5),

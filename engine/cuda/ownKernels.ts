@@ -126,6 +126,14 @@ export function ownKernels(
       },
     },
     {
+      name: 'EuclideanNorm',
+      run({ inputs }) {
+        const y = cuda.output([]);
+        kernels.euclideanNorm(cuda.values(Object.values(inputs)[0]) as never, y.values as never);
+        return y;
+      },
+    },
+    {
       // Made on the host by nature: it has no input.
       name: 'Range',
       run({ attrs }) {

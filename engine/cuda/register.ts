@@ -66,8 +66,11 @@ export function registerCudaBackend(): Cuda {
         const outer = backend.running;
         backend.running = kernelName;
         try {
-          const result = run?.(call as unknown as KernelCall);
-          return result ?? backend.fallback(kernelName, config.kernelFunc, call);
+          const { timings } = backend;
+          const compute = () =>
+            run?.(call as unknown as KernelCall) ??
+            backend.fallback(kernelName, config.kernelFunc, call);
+          return timings === undefined ? compute() : backend.timed(kernelName, compute, timings);
         } finally {
           backend.running = outer;
         }

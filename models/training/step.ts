@@ -98,8 +98,10 @@ export function gradientStep(
     return tf.valueAndGrads(loss)(trained.map((path) => state.leaves.get(path)!));
   });
   try {
-    const loss = value.dataSync()[0];
-    const norms = grads.map(normOf);
+    // One read: a device has to be waited for at each.
+    const [loss, ...norms] = tf.tidy(() =>
+      Array.from(tf.stack([value, ...grads.map(euclideanNorm)]).dataSync()),
+    );
     const gradientNorm = Math.hypot(...norms);
     if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm)) {
       const notFinite = trained[norms.findIndex((norm) => !Number.isFinite(norm))] ?? 'loss';
@@ -162,8 +164,4 @@ function updated(
     blend(`${path}.runningVariance`, variance);
   }
   return { leaves, optimiser: { m, v }, step };
-}
-
-function normOf(gradient: tf.Tensor): number {
-  return tf.tidy(() => euclideanNorm(gradient).dataSync()[0]);
 }

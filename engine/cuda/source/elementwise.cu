@@ -41,6 +41,7 @@ UNARY(Square, v * v)
 UNARY(Step, isnan(v) ? v : v > 0.0f ? 1.0f : p)
 UNARY(Tanh, tanhf(v))
 UNARY(siluForward, silu(v))
+UNARY(geluForward, v * normcdff(v))
 
 #define BINARY(NAME, IN, OUT, EXPRESSION)                                                         \
   KERNEL NAME(const IN* a, const IN* b, OUT* y, int firstStride, int secondStride, int64 n) {     \
@@ -132,6 +133,12 @@ KERNEL siluBackward(const float* x, const float* dY, float* dX, int64 n) {
   for (int64 i = gridThread(); i < n; i += gridThreads()) {
     const float s = sigmoid(x[i]);
     dX[i] = dY[i] * s * (1.0f + x[i] * (1.0f - s));
+  }
+}
+KERNEL geluBackward(const float* x, const float* dY, float* dX, int64 n) {
+  for (int64 i = gridThread(); i < n; i += gridThreads()) {
+    const float v = x[i];
+    dX[i] = dY[i] * (normcdff(v) + v * 0.3989422804014327f * expf(-0.5f * v * v));
   }
 }
 KERNEL siluGateForward(const float* x, const float* gate, float* y, int64 n) {

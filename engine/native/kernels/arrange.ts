@@ -156,8 +156,9 @@ export function arrangements({ kernels }: Addon): NativeKernel[] {
           );
         }
         const axis = attrs.axis as number;
-        if (parts.length < 2 || axis < 0 || sizeOf(shape) === 0) return undefined;
+        if (axis < 0 || sizeOf(shape) === 0) return undefined;
         const stacked = [...shape.slice(0, axis), parts.length, ...shape.slice(axis)];
+        if (parts.length === 1) return backend.share(parts[0], stacked);
         return concat(parts, axis, stacked, backend);
       },
     },
