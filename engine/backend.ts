@@ -78,8 +78,8 @@ const starters: Readonly<Record<BackendName, () => Promise<string>>> = {
 
 const fixes: Readonly<Partial<Record<BackendName, string>>> = {
   cuda:
-    'needs an NVIDIA GPU with its driver, NVRTC and cuBLASLt of CUDA 12 or 13 (name their folders in SACCADE_CUDA_LIBRARIES), ' +
-    'and the package koffi',
+    'on a machine with an NVIDIA GPU, install its driver, NVRTC and cuBLASLt of CUDA 12 or 13 (their folders may be named in ' +
+    'SACCADE_CUDA_LIBRARIES), and the package koffi',
   native:
     'install a C++17 compiler, make and Python 3, then run `npm rebuild saccade` (in a clone: `npm run native:build`)',
   wasm: 'reinstall with `npm ci`',

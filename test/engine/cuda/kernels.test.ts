@@ -1,0 +1,86 @@
+import { readdirSync, readFileSync } from 'node:fs';
+
+import { describe, expect, it } from 'vitest';
+
+import type { Device } from '../../../engine/cuda/device.js';
+import { deviceKernels } from '../../../engine/cuda/kernels.js';
+import type { MatrixProducts } from '../../../engine/cuda/matMul.js';
+import { ops } from '../../../engine/native/ops/index.js';
+import type { Kernels } from '../../../engine/native/addon.js';
+
+const folder = 'engine/cuda/source';
+const sources = new Map(
+  readdirSync(folder)
+    .filter((file) => file.endsWith('.cu'))
+    .map((file) => [file.slice(0, -3), readFileSync(`${folder}/${file}`, 'utf8')]),
+);
+
+/** Kernels of a device that only says which functions it is asked for. */
+function recorded() {
+  const asked: { file: string; name: string; types: string; given: number }[] = [];
+  const backend = {
+    driver: { multiprocessors: 4, copy: () => undefined, allowShared: () => undefined },
+    scratch: (length: number, use: (values: object) => unknown) => use(array(length)),
+  };
+  let current: (typeof asked)[number];
+  const launch = (_: unknown, ...rest: unknown[]): void => {
+    const values = rest.find((value) => Array.isArray(value) && value.length > 3) as unknown[];
+    current.given = values.length;
+  };
+  const device = {
+    backend,
+    kernel: (file: string, name: string, types: string) =>
+      asked.push((current = { file, name, types, given: 0 })),
+    launch,
+    walk: (kernel: unknown, _: number, values: unknown[]) => launch(kernel, values),
+    blocksFor: () => 1,
+  };
+  const kernels = deviceKernels(device as unknown as Device, {} as MatrixProducts);
+  return { kernels, asked };
+}
+
+const array = (length: number): object => ({
+  length,
+  pointer: 4096,
+  byteLength: 4 * length,
+  clear: () => undefined,
+});
+
+describe('kernels of the device', () => {
+  it('have all that the fused ops of the native backend call, but for loops over events', () => {
+    const wanted = new Set<string>();
+    ops(
+      new Proxy({}, { get: (_, name) => (wanted.add(String(name)), () => undefined) }) as Kernels,
+    );
+    const { kernels } = recorded();
+    const missing = [...wanted].filter((name) => !(name in kernels));
+    expect(missing.sort()).toEqual(['spikeConv2d', 'sumOfSquares']);
+  });
+
+  it.each([
+    ['siluGateBackward', [1, 2, 3, 4, 5].map(() => array(64))],
+    ['batchNormForward', [...[64, 8, 8, 64, 8, 8].map(array), 8, 8, 1e-5]],
+    ['layerNormBackward', [...[64, 8, 64, 64, 8, 8].map(array), 8, 8, 1e-5]],
+    [
+      'causalConv1dBackward',
+      [...[64, 16, 16, 64, 16, 64, 16, 8, 16].map(array), 2, 4, 8, 3, false],
+    ],
+    ['depthwiseSameBackward', [...[64, 72, 64, 64, 72, 8].map(array), 1, 2, 4, 8, 3]],
+    ['gather', [array(64), array(4), array(32), 1, 1, 8, 8]],
+    ['crossEntropyBackward', [...[64, 64, 8, 64, 64].map(array), 8, 8]],
+  ] as const)(
+    '%s launches functions that exist, with as many arguments as they take',
+    (name, values) => {
+      const { kernels, asked } = recorded();
+      (kernels[name] as unknown as (...values: unknown[]) => void)(...values);
+      expect(asked.length).toBeGreaterThan(0);
+      for (const { file, name: kernel, types, given } of asked) {
+        expect(given, `${file}/${kernel}`).toBe(types.length);
+        const [, parameters] =
+          new RegExp(`KERNEL ${kernel}\\(([^)]*)\\)`).exec(sources.get(file)!) ?? [];
+        if (parameters === undefined) continue; // Made by a macro.
+        expect(parameters.split(',').length, `${file}/${kernel}`).toBe(types.length);
+      }
+    },
+  );
+});
