@@ -47,19 +47,19 @@ export function staticBlocks(
 ): BlockMask {
   const queryBlocks = tilesOf(piece, tiles.query, piece.queryFrom);
   const keyBlocks = tilesOf(piece, tiles.key, piece.keyFrom);
-  const blockOf = new Map<number, number>();
-  keyBlocks.forEach((tokens, block) => tokens.forEach((token) => blockOf.set(token, block)));
+  const firstKey = piece.keyFrom * patchesOf(piece);
+  const blockOf = new Int32Array(piece.frames * patchesOf(piece) - firstKey);
+  keyBlocks.forEach((tokens, block) => tokens.forEach((key) => (blockOf[key - firstKey] = block)));
   return Array.from({ length: mask.perHead ? heads : 1 }, (_, head) => {
-    const seen = new Map<number, Set<number>>();
+    const seen = new Map<number, Int32Array>();
     const visits = queryBlocks.map((queries) => {
       const visited = new Set<number>();
       for (const query of queries) {
-        const keys = new Set(mask.keysOf(query, piece, head));
+        const keys = Int32Array.from(mask.keysOf(query, piece, head)).sort();
         seen.set(query, keys);
         for (const key of keys) {
-          const block = blockOf.get(key);
-          if (block === undefined) throw new RangeError(`key ${key} is not among the keys given`);
-          visited.add(block);
+          const index = within(key - firstKey, blockOf.length, 'key', key);
+          visited.add(blockOf[index]);
         }
       }
       return [...visited].sort((a, b) => a - b);
@@ -68,9 +68,21 @@ export function staticBlocks(
       queryBlocks,
       keyBlocks,
       visits,
-      logWeight: (query, key) => (seen.get(query)!.has(key) ? 0 : -Infinity),
+      logWeight: (query, key) => (includes(seen.get(query)!, key) ? 0 : -Infinity),
     };
   });
+}
+
+/** Whether a value is among sorted ones. */
+function includes(sorted: Int32Array, value: number): boolean {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (sorted[middle] < value) low = middle + 1;
+    else high = middle;
+  }
+  return sorted[low] === value;
 }
 
 /**
