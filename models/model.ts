@@ -36,6 +36,11 @@ export interface Model {
   readonly input: InputShape;
   /** Whether clips can be fed in chunks: whole = chunked = frame by frame. */
   readonly streaming: boolean;
+  /**
+   * Whether the state grows with the clip. Such states have as many shapes as clips have lengths: only clips that stand at
+   * the same frame can be one batch.
+   */
+  readonly growingState?: boolean;
   initialise(initialiser: Initialiser): ParameterTree;
   /**
    * @param input `[batch, time, channels, height, width]`; any time where the model streams.

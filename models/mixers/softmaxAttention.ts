@@ -107,6 +107,7 @@ function createAttention(
     causal,
     tokenCausal: causal && tokens === 1,
     streaming: causal,
+    growingState: causal,
     mixesTokens: true,
     forms: causal ? ['parallel', 'chunked', 'step'] : ['parallel'],
     initialise: (initialiser) => ({

@@ -74,6 +74,8 @@ export interface TokenMixer {
   readonly tokenCausal?: boolean;
   /** Whether sequences can be fed in parts of whole frames, with the state between. */
   readonly streaming: boolean;
+  /** Whether the state holds all tokens so far, so that it grows with the stream. */
+  readonly growingState?: boolean;
   /** Whether tokens see each other at all. */
   readonly mixesTokens: boolean;
   /** What it can run as; the first is the usual one. Without `streaming`, `parallel` alone. */

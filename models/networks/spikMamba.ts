@@ -136,6 +136,8 @@ export function createSpikMamba(
     classes,
     input,
     streaming: causal,
+    growingState:
+      mixers?.some((placed) => placed.mixer.growingState && placed.over !== 'frame') ?? false,
     initialise(initialiser) {
       const position = (name: string, count: number): tf.Tensor =>
         initialiser.normal(name, [count, config.embedding], 0.02);

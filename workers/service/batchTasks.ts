@@ -62,6 +62,13 @@ export default async function batchTasks({ path, backend }: ModelSetup) {
   const hash = createHash('sha256')
     .update(await readFile(loaded.path))
     .digest('hex');
+  if (model.growingState === true) {
+    throw new SaccadeError(
+      'usage',
+      'the state of its mixer grows with the stream: it cannot be served without end; train one whose state is bounded',
+      { file: path, field: 'model.mixer' },
+    );
+  }
   const frameLength = channels * height * width;
   const states = new Map<number, StoredClipState>();
 
