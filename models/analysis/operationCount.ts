@@ -53,6 +53,11 @@ const selectiveScan: Rule = ({ input00: u, input02: A }) => [
   { count: sizeOf(u) * (3 * A.shape[1] + 2), operands: [] },
 ];
 
+/** Fused products count as the dense ones: what of them is additions, the spikes say. */
+const spikeMatMul: Rule = ({ input00: x, input01: weight }, out) => [
+  { count: sizeOf(out) * weight.shape[0], operands: [x] },
+];
+
 const rules: Readonly<Record<string, Rule>> = {
   BatchMatMul: matMul,
   _FusedMatMul: matMul,
@@ -60,6 +65,12 @@ const rules: Readonly<Record<string, Rule>> = {
   DepthwiseConv2dNative: convolution('x', 'filter', ([height, width]) => height * width),
   DepthwiseConv2dSame: convolution('input00', 'input01', ([height, width]) => height * width),
   CausalConv1d: convolution('input00', 'input01', ([taps]) => taps),
+  SpikeMatMul: spikeMatMul,
+  SpikeConv2d: convolution(
+    'input00',
+    'input01',
+    ([height, width, channels]) => height * width * channels,
+  ),
   LinearAttention: linearAttention,
   DecayingLinearAttention: linearAttention,
   SelectiveScan: selectiveScan,

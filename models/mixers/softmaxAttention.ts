@@ -23,16 +23,20 @@ const fieldsOf = (
   outputGate: OutputGateName,
 ): {
   causal: z.ZodDefault<z.ZodBoolean>;
+  context: z.ZodDefault<z.ZodNumber>;
   outputGate: z.ZodDefault<z.ZodEnum<{ [name in OutputGateName]: name }>>;
 } => ({
   causal: z.boolean().default(true),
+  /** Frames that a causal one looks back to, its own included; 0 = all. */
+  context: z.number().int().min(0).default(0),
   outputGate: z.enum(outputGateNames).default(outputGate),
 });
 
 /**
  * Softmax attention (Vaswani et al. 2017, eq. 1), `softmax(q kᵀ / √d) v` in each head: the exact mixer that
  * linear and sparse ones are measured against, and the full layer of hybrid schedules. Its state holds all
- * keys and values so far. Causal, frame t sees frames 0 … t; inside a frame every token sees every other.
+ * keys and values so far, so that it grows; with a `context`, those of as many frames, so that clips of different age
+ * have states of one size. Causal, frame t sees frames 0 … t; inside a frame every token sees every other.
  */
 export const softmaxAttention = defineMixer({
   name: 'softmaxAttention',
@@ -51,17 +55,29 @@ export const gatedAttention = defineMixer({
 
 interface Settings {
   readonly causal: boolean;
+  readonly context: number;
   readonly outputGate: OutputGateName;
 }
 
 function createAttention(
   name: string,
-  { causal, outputGate }: Settings,
+  { causal, context, outputGate }: Settings,
   shape: MixerShape,
 ): TokenMixer {
   const { width, heads, rows, columns } = shape;
   const gate = outputGates[outputGate]?.(shape);
   const tokens = rows * columns;
+  /** Tokens that the state always holds, where it doesn't grow. */
+  const kept = causal && context > 0 ? (context - 1) * tokens : 0;
+  const latest = (x: tf.Tensor, axis: number): tf.Tensor => {
+    if (!causal || context === 0) return x;
+    const begin = x.shape.map((size, i) => (i === axis ? size - kept : 0));
+    return tf.slice(
+      x,
+      begin,
+      x.shape.map((size, i) => (i === axis ? kept : size)),
+    );
+  };
   const attend = (
     weights: Parameters,
     x: tf.Tensor,
@@ -74,22 +90,28 @@ function createAttention(
     const q = project('query');
     const present = mask ?? tf.ones([batch, length]);
     const extended = (past: tf.Tensor | undefined, now: tf.Tensor, axis: number): tf.Tensor =>
-      past === undefined ? now : tf.concat([past, now], axis);
-    const keys = extended(before?.keys, project('key'), 2);
-    const values = extended(before?.values, project('value'), 2);
-    const known = extended(before?.mask, present, 1);
+      tf.concat(past === undefined ? [now] : [past, now], axis);
+    const empty = (features: number): tf.Tensor | undefined =>
+      kept === 0 ? undefined : tf.zeros([batch, heads, kept, features]);
+    const keys = extended(before?.keys ?? empty(width / heads), project('key'), 2);
+    const values = extended(before?.values ?? empty(width / heads), project('value'), 2);
+    const known = extended(
+      before?.mask ?? (kept === 0 ? undefined : tf.zeros([batch, kept])),
+      present,
+      1,
+    );
     const all = keys.shape[2]!;
     const frameOf = (from: number, count: number): tf.Tensor =>
       tf.floorDiv(tf.range(from, from + count, 1, 'int32'), tf.scalar(tokens, 'int32'));
-    const visible = causal
-      ? tf.cast(
-          tf.greaterEqual(
-            tf.expandDims(frameOf(all - length, length), 1),
-            tf.expandDims(frameOf(0, all), 0),
-          ),
-          'float32',
-        )
-      : tf.ones([length, all]);
+    const age = tf.sub(
+      tf.expandDims(frameOf(all - length, length), 1),
+      tf.expandDims(frameOf(0, all), 0),
+    );
+    const inContext =
+      context === 0
+        ? tf.greaterEqual(age, 0)
+        : tf.logicalAnd(tf.greaterEqual(age, 0), tf.less(age, context));
+    const visible = causal ? tf.cast(inContext, 'float32') : tf.ones([length, all]);
     const admitted = tf.mul(visible, tf.reshape(known, [batch, 1, 1, all]));
     const scores = tf.add(
       tf.mul(tf.matMul(q, keys, false, true), (width / heads) ** -0.5),
@@ -98,7 +120,7 @@ function createAttention(
     const read = joinHeads(tf.matMul(tf.softmax(scores), values));
     return {
       output: linear(gate?.apply(weights.outputGate, x, read) ?? read, weights.output),
-      state: { keys, values, mask: known },
+      state: { keys: latest(keys, 2), values: latest(values, 2), mask: latest(known, 1) },
     };
   };
   return {
@@ -133,13 +155,14 @@ function createAttention(
     },
     cost(count, { form = 'parallel', chunk } = {}) {
       let pairs = 0;
-      let seen = 0;
+      let seen = kept;
       for (const frames of segmentLengths(count / tokens, form, chunk)) {
-        seen += frames * tokens;
+        seen = (context > 0 && causal ? kept : seen) + frames * tokens;
         pairs += frames * tokens * seen;
       }
       const parameters = 4 * width * width + (gate?.parameters ?? 0);
-      const stateBytes = causal ? 4 * count * (2 * width + 1) : 0;
+      const held = context > 0 ? kept : count;
+      const stateBytes = causal ? 4 * held * (2 * width + 1) : 0;
       return {
         parameters,
         macs: count * parameters + 2 * pairs * width,

@@ -31,7 +31,7 @@ export interface MixerCase {
 }
 
 /** Frames of the sequences. */
-const length = 17;
+const length = 19;
 
 export interface MixerSubject {
   readonly mixer: TokenMixer;

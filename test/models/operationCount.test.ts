@@ -5,6 +5,7 @@ import { selectBackend } from '../../engine/backend.js';
 import { causalConv1d } from '../../engine/ops/causalConv1d.js';
 import { defaultLif, lif } from '../../engine/ops/lif.js';
 import { linear } from '../../engine/ops/linear.js';
+import { spikeMatMul } from '../../engine/ops/spikes.js';
 import { countOperations } from '../../models/analysis/operationCount.js';
 import { bestBackend } from '../engine/backends.js';
 
@@ -45,9 +46,15 @@ describe('countOperations', () => {
         const { spikes } = lif(drive, tf.zeros([1, 6]), { ...defaultLif, decayInput: false });
         return linear(tf.reshape(tf.transpose(spikes, [1, 0, 2]), [4, 1, 6]), weight);
       });
-      expect(count.macs).toBe(0);
-      expect(count.synapses).toBe(4 * 6 * 5);
-      expect(count.additions).toBe((4 * 6 * 5) / 3);
+      const { count: fused } = countOperations(() => {
+        const { spikes } = lif(drive, tf.zeros([1, 6]), { ...defaultLif, decayInput: false });
+        return spikeMatMul(spikes, weight);
+      });
+      for (const { macs, synapses, additions } of [count, fused]) {
+        expect(macs).toBe(0);
+        expect(synapses).toBe(4 * 6 * 5);
+        expect(additions).toBe((4 * 6 * 5) / 3);
+      }
     });
   });
 

@@ -12,3 +12,11 @@ describeMixer('gated attention', { config: { name: 'gatedAttention' } });
 describeMixer('softmax attention, gated by head', {
   config: { name: 'softmaxAttention', outputGate: 'head' },
 });
+describeMixer('softmax attention in each frame', {
+  config: { name: 'softmaxAttention', context: 1 },
+  shape: { rows: 2, columns: 1 },
+});
+describeMixer('softmax attention to the last 4 frames', {
+  config: { name: 'softmaxAttention', context: 4 },
+  shape: { rows: 2, columns: 1 },
+});
