@@ -129,7 +129,7 @@ function createAttention(
     causal,
     tokenCausal: causal && tokens === 1,
     streaming: causal,
-    growingState: causal,
+    growingState: causal && context === 0,
     mixesTokens: true,
     forms: causal ? ['parallel', 'chunked', 'step'] : ['parallel'],
     initialise: (initialiser) => ({

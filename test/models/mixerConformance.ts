@@ -152,6 +152,13 @@ export function describeMixer(
       }
     };
 
+    it('says whether its state grows', () => {
+      const { mixer } = subject;
+      const tokens = shape.rows * shape.columns;
+      const [soon, late] = [64, 8192].map((count) => mixer.cost(count * tokens).stateBytes);
+      expect(mixer.growingState ?? false).toBe(mixer.streaming && late > soon);
+    });
+
     tidily('gives the same output and state in all its forms', () => {
       for (const count of [length, 1, 2]) {
         const x = randomTokens(2, count, shape, count);

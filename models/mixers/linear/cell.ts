@@ -353,6 +353,7 @@ export function createCell(name: string, settings: CellSettings, shape: MixerSha
     causal,
     tokenCausal: causal && (tokens === 1 || !['positional', 'dynamic'].includes(settings.local)),
     streaming: causal,
+    growingState: causal && update.memoryValues(1, 2, 2) !== update.memoryValues(4096, 2, 2),
     mixesTokens: true,
     forms: causal ? ['chunked', 'parallel', 'step'] : ['parallel'],
     initialise: (initialiser: Initialiser) => {
