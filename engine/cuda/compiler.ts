@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 
-import { openCompanions, openLibrary, type ForeignFunction, type Library } from './libraries.js';
+import { openCompanions, openLibrary, StatusCalls } from './libraries.js';
 
 /** The environment variable that says where compiled kernels are kept. */
 export const cacheVariable = 'SACCADE_CUDA_CACHE';
@@ -16,19 +16,23 @@ export class Compiler {
   readonly version: string;
   readonly path: string;
   private readonly folder: string;
-  private readonly library: Library;
+  private readonly calls: StatusCalls;
 
   /** @throws Error saying what is missing, where there is no NVRTC. */
   constructor(private readonly architecture: number) {
-    this.library = openLibrary(
+    const library = openLibrary(
       ['libnvrtc.so.13', 'libnvrtc.so.12', 'libnvrtc.so', 'nvrtc64_130_0.dll', 'nvrtc64_120_0.dll'],
       "NVRTC (CUDA's run-time compiler)",
     );
-    openCompanions(this.library, 'libnvrtc-builtins.so');
-    this.path = this.library.path;
+    openCompanions(library, 'libnvrtc-builtins.so');
+    this.path = library.path;
+    this.calls = new StatusCalls(
+      library,
+      (code, name) => new Error(`${name} failed (NVRTC error ${code})`),
+    );
     const major = new Int32Array(16);
     const minor = new Int32Array(16);
-    this.call('int nvrtcVersion(int *major, int *minor)', major, minor);
+    this.calls.call('int nvrtcVersion(int *major, int *minor)', major, minor);
     this.version = `${major[0]}.${minor[0]}`;
     this.folder =
       process.env[cacheVariable] ??
@@ -74,7 +78,7 @@ export class Compiler {
 
   private build(name: string, source: string, options: readonly string[]): Uint8Array {
     const out = new BigUint64Array(16);
-    this.call(
+    this.calls.call(
       'int nvrtcCreateProgram(uint64_t *program, const char *source, const char *name, int count, uint64_t headers, uint64_t names)',
       out,
       source,
@@ -85,46 +89,28 @@ export class Compiler {
     );
     const program = out[0];
     try {
-      const failed = this.raw(
+      const failed = this.calls.status(
         'int nvrtcCompileProgram(uint64_t program, int count, const char **options)',
         program,
         options.length,
         options,
       );
       if (failed !== 0) throw new Error(`${name}.cu does not compile:\n${this.log(program)}`);
-      this.call('int nvrtcGetCUBINSize(uint64_t program, uint64_t *bytes)', program, out);
+      this.calls.call('int nvrtcGetCUBINSize(uint64_t program, uint64_t *bytes)', program, out);
       const image = new Uint8Array(Number(out[0]));
-      this.call('int nvrtcGetCUBIN(uint64_t program, uint8_t *image)', program, image);
+      this.calls.call('int nvrtcGetCUBIN(uint64_t program, uint8_t *image)', program, image);
       return image;
     } finally {
       out[0] = program;
-      this.raw('int nvrtcDestroyProgram(uint64_t *program)', out);
+      this.calls.status('int nvrtcDestroyProgram(uint64_t *program)', out);
     }
   }
 
   private log(program: bigint): string {
     const size = new BigUint64Array(16);
-    this.call('int nvrtcGetProgramLogSize(uint64_t program, uint64_t *bytes)', program, size);
+    this.calls.call('int nvrtcGetProgramLogSize(uint64_t program, uint64_t *bytes)', program, size);
     const text = Buffer.alloc(Number(size[0]));
-    this.call('int nvrtcGetProgramLog(uint64_t program, uint8_t *text)', program, text);
+    this.calls.call('int nvrtcGetProgramLog(uint64_t program, uint8_t *text)', program, text);
     return text.toString('utf8').replace(/\0+$/, '');
-  }
-
-  private readonly calls = new Map<string, ForeignFunction>();
-
-  private raw(prototype: string, ...values: unknown[]): number {
-    let call = this.calls.get(prototype);
-    if (call === undefined) {
-      call = this.library.func(prototype);
-      this.calls.set(prototype, call);
-    }
-    return call(...values) as number;
-  }
-
-  private call(prototype: string, ...values: unknown[]): void {
-    const code = this.raw(prototype, ...values);
-    if (code !== 0) {
-      throw new Error(`${/(nvrtc\w+)\(/.exec(prototype)![1]} failed (NVRTC error ${code})`);
-    }
   }
 }

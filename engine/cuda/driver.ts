@@ -1,4 +1,4 @@
-import { addressOf, openLibrary, type ForeignFunction, type Library } from './libraries.js';
+import { addressOf, openLibrary, type Library, StatusCalls } from './libraries.js';
 
 /** An error that the CUDA driver reports. */
 export class CudaError extends Error {
@@ -49,34 +49,45 @@ export class Driver {
   readonly stream: unknown;
   /** Launches since the start, for reports. */
   launches = 0;
-  private readonly calls = new Map<string, ForeignFunction>();
+  private readonly calls: StatusCalls;
   // Arguments are packed into one block; the driver copies it during the launch.
   private readonly block = new DataView(new ArrayBuffer(4096));
   private readonly blockSize = new BigUint64Array(512);
   private readonly extra = new BigUint64Array(512);
 
-  private constructor(private readonly library: Library) {
+  private constructor(library: Library) {
+    this.calls = new StatusCalls(library, failureOf);
     const one = new Int32Array(16);
-    this.call('int cuInit(unsigned int flags)', 0);
-    this.call('int cuDriverGetVersion(int *version)', one);
+    this.calls.call('int cuInit(unsigned int flags)', 0);
+    this.calls.call('int cuDriverGetVersion(int *version)', one);
     this.version = one[0];
-    this.call('int cuDeviceGet(int *device, int ordinal)', one, 0);
+    this.calls.call('int cuDeviceGet(int *device, int ordinal)', one, 0);
     const device = one[0];
     const name = Buffer.alloc(256);
-    this.call('int cuDeviceGetName(uint8_t *name, int length, int device)', name, 255, device);
+    this.calls.call(
+      'int cuDeviceGetName(uint8_t *name, int length, int device)',
+      name,
+      255,
+      device,
+    );
     this.deviceName = name.subarray(0, name.indexOf(0)).toString();
     const attribute = (id: number): number => {
-      this.call('int cuDeviceGetAttribute(int *value, int attribute, int device)', one, id, device);
+      this.calls.call(
+        'int cuDeviceGetAttribute(int *value, int attribute, int device)',
+        one,
+        id,
+        device,
+      );
       return one[0];
     };
     this.architecture = 10 * attribute(75) + attribute(76);
     this.multiprocessors = attribute(16);
     const out = new BigUint64Array(16);
-    this.call('int cuDeviceTotalMem_v2(uint64_t *bytes, int device)', out, device);
+    this.calls.call('int cuDeviceTotalMem_v2(uint64_t *bytes, int device)', out, device);
     this.totalBytes = Number(out[0]);
-    this.call('int cuDevicePrimaryCtxRetain(uint64_t *context, int device)', out, device);
-    this.call('int cuCtxSetCurrent(uint64_t context)', out[0]);
-    this.call('int cuStreamCreate(uint64_t *stream, unsigned int flags)', out, 1);
+    this.calls.call('int cuDevicePrimaryCtxRetain(uint64_t *context, int device)', out, device);
+    this.calls.call('int cuCtxSetCurrent(uint64_t context)', out[0]);
+    this.calls.call('int cuStreamCreate(uint64_t *stream, unsigned int flags)', out, 1);
     this.stream = out[0];
     this.extra.set([1n, BigInt(addressOf(this.block)), 2n, BigInt(addressOf(this.blockSize)), 0n]);
   }
@@ -89,34 +100,38 @@ export class Driver {
   /** Allocates device memory; `undefined` where there is none left. */
   allocate(bytes: number): number | undefined {
     const out = new BigUint64Array(16);
-    const code = this.raw('int cuMemAlloc_v2(uint64_t *pointer, size_t bytes)', out, bytes);
+    const code = this.calls.status(
+      'int cuMemAlloc_v2(uint64_t *pointer, size_t bytes)',
+      out,
+      bytes,
+    );
     if (code === outOfMemory) return undefined;
-    this.check(code, 'cuMemAlloc');
+    if (code !== 0) throw failureOf(code, 'cuMemAlloc');
     return Number(out[0]);
   }
 
   free(pointer: number): void {
-    this.call('int cuMemFree_v2(uint64_t pointer)', pointer);
+    this.calls.call('int cuMemFree_v2(uint64_t pointer)', pointer);
   }
 
   /** Host memory that the device copies from and to without a detour. */
   allocatePinned(bytes: number): { readonly address: number; free(): void } {
     const out = new BigUint64Array(16);
-    this.call(
+    this.calls.call(
       'int cuMemHostAlloc(uint64_t *pointer, size_t bytes, unsigned int flags)',
       out,
       bytes,
       0,
     );
     const address = Number(out[0]);
-    return { address, free: () => this.call('int cuMemFreeHost(uint64_t pointer)', address) };
+    return { address, free: () => this.calls.call('int cuMemFreeHost(uint64_t pointer)', address) };
   }
 
   /** Host to device; the array may change once this returns. */
   upload(pointer: number, values: ArrayBufferView): void {
     if (values.byteLength === 0) return;
     const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-    this.call(
+    this.calls.call(
       'int cuMemcpyHtoDAsync_v2(uint64_t target, const uint8_t *source, size_t bytes, uint64_t stream)',
       pointer,
       bytes,
@@ -131,7 +146,7 @@ export class Driver {
   download(values: ArrayBufferView, pointer: number): void {
     if (values.byteLength === 0) return;
     const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-    this.call(
+    this.calls.call(
       'int cuMemcpyDtoHAsync_v2(uint8_t *target, uint64_t source, size_t bytes, uint64_t stream)',
       bytes,
       pointer,
@@ -143,7 +158,7 @@ export class Driver {
 
   copy(target: number, source: number, bytes: number): void {
     if (bytes === 0) return;
-    this.call(
+    this.calls.call(
       'int cuMemcpyDtoDAsync_v2(uint64_t target, uint64_t source, size_t bytes, uint64_t stream)',
       target,
       source,
@@ -155,7 +170,7 @@ export class Driver {
   /** Sets bytes to zero. */
   clear(pointer: number, bytes: number): void {
     if (bytes === 0) return;
-    this.call(
+    this.calls.call(
       'int cuMemsetD8Async(uint64_t pointer, uint8_t value, size_t bytes, uint64_t stream)',
       pointer,
       0,
@@ -165,25 +180,25 @@ export class Driver {
   }
 
   synchronise(): void {
-    this.call('int cuStreamSynchronize(uint64_t stream)', this.stream);
+    this.calls.call('int cuStreamSynchronize(uint64_t stream)', this.stream);
   }
 
   /** Bytes free and in all. */
   memory(): { free: number; total: number } {
     const free = new BigUint64Array(16);
     const total = new BigUint64Array(16);
-    this.call('int cuMemGetInfo_v2(uint64_t *free, uint64_t *total)', free, total);
+    this.calls.call('int cuMemGetInfo_v2(uint64_t *free, uint64_t *total)', free, total);
     return { free: Number(free[0]), total: Number(total[0]) };
   }
 
   loadModule(image: Uint8Array): DeviceModule {
     const out = new BigUint64Array(16);
-    this.call('int cuModuleLoadData(uint64_t *module, const uint8_t *image)', out, image);
+    this.calls.call('int cuModuleLoadData(uint64_t *module, const uint8_t *image)', out, image);
     const module = out[0];
     return {
       function: (name, types) => {
         const found = new BigUint64Array(16);
-        this.call(
+        this.calls.call(
           'int cuModuleGetFunction(uint64_t *function, uint64_t module, const char *name)',
           found,
           module,
@@ -196,7 +211,7 @@ export class Driver {
 
   /** Lets a kernel use more dynamic shared memory than the 48 KiB that it has by default. */
   allowShared(kernel: DeviceFunction, bytes: number): void {
-    this.call(
+    this.calls.call(
       'int cuFuncSetAttribute(uint64_t function, int attribute, int value)',
       kernel.handle,
       8,
@@ -230,7 +245,7 @@ export class Driver {
     });
     this.blockSize[0] = BigInt(at);
     this.launches++;
-    const code = this.raw(
+    const code = this.calls.status(
       'int cuLaunchKernel(uint64_t function, unsigned int gx, unsigned int gy, unsigned int gz, unsigned int bx, ' +
         'unsigned int by, unsigned int bz, unsigned int shared, uint64_t stream, uint64_t parameters, uint64_t *extra)',
       kernel.handle,
@@ -245,86 +260,71 @@ export class Driver {
       0,
       this.extra,
     );
-    if (code !== 0) this.check(code, `launch of ${kernel.name}`);
+    if (code !== 0) throw failureOf(code, `launch of ${kernel.name}`);
   }
 
   /** From here on launches are recorded, not run. */
   beginCapture(): void {
     // Thread-local: what other threads do meanwhile does not matter.
-    this.call('int cuStreamBeginCapture_v2(uint64_t stream, int mode)', this.stream, 1);
+    this.calls.call('int cuStreamBeginCapture_v2(uint64_t stream, int mode)', this.stream, 1);
   }
 
   endCapture(): ExecutableGraph {
     const out = new BigUint64Array(16);
-    this.call('int cuStreamEndCapture(uint64_t stream, uint64_t *graph)', this.stream, out);
+    this.calls.call('int cuStreamEndCapture(uint64_t stream, uint64_t *graph)', this.stream, out);
     const graph = out[0];
-    this.call(
+    this.calls.call(
       'int cuGraphInstantiateWithFlags(uint64_t *executable, uint64_t graph, uint64_t flags)',
       out,
       graph,
       0,
     );
     const handle = out[0];
-    this.call('int cuGraphDestroy(uint64_t graph)', graph);
+    this.calls.call('int cuGraphDestroy(uint64_t graph)', graph);
     return { handle };
   }
 
   /** Ends a recording that went wrong. */
   abandonCapture(): void {
     const out = new BigUint64Array(16);
-    this.raw('int cuStreamEndCapture(uint64_t stream, uint64_t *graph)', this.stream, out);
-    if (out[0] !== 0n) this.raw('int cuGraphDestroy(uint64_t graph)', out[0]);
+    this.calls.status('int cuStreamEndCapture(uint64_t stream, uint64_t *graph)', this.stream, out);
+    if (out[0] !== 0n) this.calls.status('int cuGraphDestroy(uint64_t graph)', out[0]);
   }
 
   replay({ handle }: ExecutableGraph): void {
-    this.call('int cuGraphLaunch(uint64_t graph, uint64_t stream)', handle, this.stream);
+    this.calls.call('int cuGraphLaunch(uint64_t graph, uint64_t stream)', handle, this.stream);
   }
 
   destroyGraph({ handle }: ExecutableGraph): void {
-    this.call('int cuGraphExecDestroy(uint64_t graph)', handle);
+    this.calls.call('int cuGraphExecDestroy(uint64_t graph)', handle);
   }
 
   /** Milliseconds on the device that everything takes which `run` launches. */
   time(run: () => void): number {
     const events = [0, 1].map(() => {
       const out = new BigUint64Array(16);
-      this.call('int cuEventCreate(uint64_t *event, unsigned int flags)', out, 0);
+      this.calls.call('int cuEventCreate(uint64_t *event, unsigned int flags)', out, 0);
       return out[0];
     });
     const record = (event: bigint): void =>
-      this.call('int cuEventRecord(uint64_t event, uint64_t stream)', event, this.stream);
+      this.calls.call('int cuEventRecord(uint64_t event, uint64_t stream)', event, this.stream);
     record(events[0]);
     run();
     record(events[1]);
     this.synchronise();
     const milliseconds = new Float32Array(16);
-    this.call(
+    this.calls.call(
       'int cuEventElapsedTime(float *milliseconds, uint64_t start, uint64_t end)',
       milliseconds,
       ...events,
     );
-    for (const event of events) this.call('int cuEventDestroy_v2(uint64_t event)', event);
+    for (const event of events) this.calls.call('int cuEventDestroy_v2(uint64_t event)', event);
     return milliseconds[0];
   }
+}
 
-  private raw(prototype: string, ...values: unknown[]): number {
-    let call = this.calls.get(prototype);
-    if (call === undefined) {
-      call = this.library.func(prototype);
-      this.calls.set(prototype, call);
-    }
-    return call(...values) as number;
-  }
-
-  private call(prototype: string, ...values: unknown[]): void {
-    const code = this.raw(prototype, ...values);
-    if (code !== 0) this.check(code, /(cu\w+)\(/.exec(prototype)![1]);
-  }
-
-  private check(code: number, call: string): void {
-    if (code === 0) return;
-    throw new CudaError(code, knownErrors[code] ?? 'see the driver API for its meaning', call);
-  }
+function failureOf(code: number, call: string): CudaError {
+  return new CudaError(code, knownErrors[code] ?? 'see the driver API for its meaning', call);
 }
 
 const knownErrors: Readonly<Record<number, string>> = {

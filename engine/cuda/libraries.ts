@@ -53,6 +53,40 @@ export function addressOf(bytes: ArrayBufferView): number {
   return Number(koffi().address(bytes));
 }
 
+/** Functions of a library that return a status, 0 where all is well; declared by their C prototypes. */
+export class StatusCalls {
+  private readonly functions = new Map<string, ForeignFunction>();
+
+  /** @param failure what is thrown for another status than 0. */
+  constructor(
+    private readonly library: Library,
+    private readonly failure: (status: number, name: string) => Error,
+  ) {}
+
+  /** The status, whatever it is. */
+  status(prototype: string, ...values: unknown[]): number {
+    let found = this.functions.get(prototype);
+    if (found === undefined) {
+      found = this.library.func(prototype);
+      this.functions.set(prototype, found);
+    }
+    return found(...values) as number;
+  }
+
+  /** @throws what `failure` makes, where the call fails. */
+  call(prototype: string, ...values: unknown[]): void {
+    const status = this.status(prototype, ...values);
+    if (status !== 0) throw this.failure(status, /(\w+)\(/.exec(prototype)![1]);
+  }
+
+  /** Calls a function that puts a handle or an address behind its first argument. */
+  make(prototype: string, ...values: unknown[]): bigint {
+    const out = new BigUint64Array(16);
+    this.call(prototype, out, ...values);
+    return out[0];
+  }
+}
+
 /**
  * Loads the first of `names` that is found.
  *

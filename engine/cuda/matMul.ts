@@ -1,6 +1,6 @@
 import { SaccadeError } from '../support/errors.js';
 import type { Driver } from './driver.js';
-import { type ForeignFunction, type Library, openLibrary } from './libraries.js';
+import { openLibrary, StatusCalls } from './libraries.js';
 
 /** How matrix products are computed; sums are float32 in all of them. */
 export const precisions = ['float32', 'tf32', 'bf16'] as const;
@@ -55,8 +55,7 @@ export class MatrixProducts {
   private readonly preference: bigint;
   private readonly workspace: number;
   private readonly plans = new Map<string, Plan>();
-  private readonly library: Library;
-  private readonly calls = new Map<string, ForeignFunction>();
+  private readonly calls: StatusCalls;
   private readonly one = Float32Array.of(1, ...new Array<number>(15).fill(0));
   private readonly zero = new Float32Array(16);
 
@@ -65,7 +64,7 @@ export class MatrixProducts {
     private readonly driver: Driver,
     readonly precision: Precision,
   ) {
-    this.library = openLibrary(
+    const library = openLibrary(
       [
         'libcublasLt.so.13',
         'libcublasLt.so.12',
@@ -75,10 +74,14 @@ export class MatrixProducts {
       ],
       'cuBLASLt',
     );
-    this.path = this.library.path;
-    this.handle = this.make('int cublasLtCreate(uint64_t *handle)');
-    this.preference = this.make('int cublasLtMatmulPreferenceCreate(uint64_t *preference)');
-    this.call(
+    this.path = library.path;
+    this.calls = new StatusCalls(
+      library,
+      (status, name) => new Error(`${name} failed (cuBLAS status ${status})`),
+    );
+    this.handle = this.calls.make('int cublasLtCreate(uint64_t *handle)');
+    this.preference = this.calls.make('int cublasLtMatmulPreferenceCreate(uint64_t *preference)');
+    this.calls.call(
       'int cublasLtMatmulPreferenceSetAttribute(uint64_t preference, int attribute, uint64_t *value, size_t bytes)',
       this.preference,
       1,
@@ -99,7 +102,7 @@ export class MatrixProducts {
     const [first, second, result] = plan.layouts;
     this.driver.launches++;
     // Row-major is column-major transposed: cᵀ = bᵀ aᵀ.
-    this.call(
+    this.calls.call(
       'int cublasLtMatmul(uint64_t handle, uint64_t description, float *alpha, uint64_t a, uint64_t aLayout, uint64_t b, ' +
         'uint64_t bLayout, float *beta, uint64_t c, uint64_t cLayout, uint64_t d, uint64_t dLayout, uint8_t *algorithm, ' +
         'uint64_t workspace, size_t bytes, uint64_t stream)',
@@ -123,13 +126,13 @@ export class MatrixProducts {
   }
 
   private plan({ batches, aStride, bStride, m, n, k, transposeA, transposeB }: Product): Plan {
-    const description = this.make(
+    const description = this.calls.make(
       'int cublasLtMatmulDescCreate(uint64_t *description, int compute, int scale)',
       computeTypes[this.precision],
       0,
     );
     const set = (attribute: number, value: number): void =>
-      this.call(
+      this.calls.call(
         'int cublasLtMatmulDescSetAttribute(uint64_t description, int attribute, int *value, size_t bytes)',
         description,
         attribute,
@@ -146,7 +149,7 @@ export class MatrixProducts {
     // cublasLtMatmulHeuristicResult_t: 64 bytes of algorithm, then what it needs.
     const found = new Uint8Array(256);
     const count = new Int32Array(16);
-    this.call(
+    this.calls.call(
       'int cublasLtMatmulAlgoGetHeuristic(uint64_t handle, uint64_t description, uint64_t a, uint64_t b, uint64_t c, ' +
         'uint64_t d, uint64_t preference, int requested, uint8_t *found, int *count)',
       this.handle,
@@ -165,7 +168,7 @@ export class MatrixProducts {
   }
 
   private layout(rows: number, columns: number, batches: number, stride: number): bigint {
-    const layout = this.make(
+    const layout = this.calls.make(
       'int cublasLtMatrixLayoutCreate(uint64_t *layout, int type, uint64_t rows, uint64_t columns, int64_t leading)',
       0,
       rows,
@@ -177,38 +180,20 @@ export class MatrixProducts {
         'int cublasLtMatrixLayoutSetAttribute(uint64_t layout, int attribute, int64_t *value, size_t bytes)';
       const value = new BigInt64Array(16);
       value[0] = BigInt(batches);
-      this.call(set, layout, 5, value, 4);
+      this.calls.call(set, layout, 5, value, 4);
       value[0] = BigInt(stride);
-      this.call(set, layout, 6, value, 8);
+      this.calls.call(set, layout, 6, value, 8);
     }
     return layout;
   }
 
   private forget(): void {
     for (const { description, layouts } of this.plans.values()) {
-      this.call('int cublasLtMatmulDescDestroy(uint64_t description)', description);
+      this.calls.call('int cublasLtMatmulDescDestroy(uint64_t description)', description);
       for (const layout of layouts) {
-        this.call('int cublasLtMatrixLayoutDestroy(uint64_t layout)', layout);
+        this.calls.call('int cublasLtMatrixLayoutDestroy(uint64_t layout)', layout);
       }
     }
     this.plans.clear();
-  }
-
-  private make(prototype: string, ...values: unknown[]): bigint {
-    const out = new BigUint64Array(16);
-    this.call(prototype, out, ...values);
-    return out[0];
-  }
-
-  private call(prototype: string, ...values: unknown[]): void {
-    let call = this.calls.get(prototype);
-    if (call === undefined) {
-      call = this.library.func(prototype);
-      this.calls.set(prototype, call);
-    }
-    const status = call(...values) as number;
-    if (status !== 0) {
-      throw new Error(`${/(cublasLt\w+)\(/.exec(prototype)![1]} failed (cuBLAS status ${status})`);
-    }
   }
 }

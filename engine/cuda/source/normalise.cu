@@ -1,29 +1,33 @@
 // Normalisation: engine/ops/normalise.ts says what is computed.
 
-/// Sums of x - x[0] and of its square, by feature and piece of rows: [pieces, 2, features]. Shifted by the
-/// first row, so that a large mean harms no digits.
-KERNEL batchNormSums(const float* x, float* partial, int64 rows, int features, int pieces) {
+/// Two sums by feature and piece of rows, [pieces, 2, features], by blocks of 32 features × 8 rows: `add` adds what
+/// a row gives.
+template <typename F>
+__device__ __forceinline__ void featureSums(float* partial, int64 rows, int features, int pieces, F add) {
   __shared__ float shared[2][8][32];
   const int f = blockIdx.x * 32 + threadIdx.x;
   const int64 length = (rows + pieces - 1) / pieces;
   const int64 from = blockIdx.y * length, to = min(rows, from + length);
-  float sum = 0.0f, squares = 0.0f;
-  if (f < features) {
-    const float shift = x[f];
-    for (int64 r = from + threadIdx.y; r < to; r += 8) {
-      const float value = x[r * features + f] - shift;
-      sum += value;
-      squares += value * value;
-    }
-  }
-  shared[0][threadIdx.y][threadIdx.x] = sum;
-  shared[1][threadIdx.y][threadIdx.x] = squares;
+  float first = 0.0f, second = 0.0f;
+  if (f < features)
+    for (int64 r = from + threadIdx.y; r < to; r += 8) add(r, f, first, second);
+  shared[0][threadIdx.y][threadIdx.x] = first;
+  shared[1][threadIdx.y][threadIdx.x] = second;
   __syncthreads();
   if (threadIdx.y == 0 && f < features) {
-    for (int i = 1; i < 8; i++) sum += shared[0][i][threadIdx.x], squares += shared[1][i][threadIdx.x];
-    partial[(blockIdx.y * 2) * features + f] = sum;
-    partial[(blockIdx.y * 2 + 1) * features + f] = squares;
+    for (int i = 1; i < 8; i++) first += shared[0][i][threadIdx.x], second += shared[1][i][threadIdx.x];
+    partial[(blockIdx.y * 2) * features + f] = first;
+    partial[(blockIdx.y * 2 + 1) * features + f] = second;
   }
+}
+
+/// Sums of x - x[0] and of its square: shifted by the first row, so that a large mean harms no digits.
+KERNEL batchNormSums(const float* x, float* partial, int64 rows, int features, int pieces) {
+  featureSums(partial, rows, features, pieces, [=](int64 r, int f, float& sum, float& squares) {
+    const float value = x[r * features + f] - x[f];
+    sum += value;
+    squares += value * value;
+  });
 }
 KERNEL batchNormJoin(const float* x, const float* partial, const float* scale, float* mean, float* variance,
                      float* factor, int64 rows, int features, int pieces, float epsilon) {
@@ -52,30 +56,14 @@ KERNEL batchNormApply(const float* x, const float* mean, const float* factor, co
   }
 }
 
-/// Sums of dY and of dY · normal, [pieces, 2, features].
+/// Sums of dY and of dY · normal.
 KERNEL batchNormGradientSums(const float* x, const float* mean, const float* variance, const float* dY,
                              float* partial, int64 rows, int features, int pieces, float epsilon) {
-  __shared__ float shared[2][8][32];
-  const int f = blockIdx.x * 32 + threadIdx.x;
-  const int64 length = (rows + pieces - 1) / pieces;
-  const int64 from = blockIdx.y * length, to = min(rows, from + length);
-  float sum = 0.0f, overlap = 0.0f;
-  if (f < features) {
-    const float centre = mean[f], inverse = 1.0f / sqrtf(variance[f] + epsilon);
-    for (int64 r = from + threadIdx.y; r < to; r += 8) {
-      const float d = dY[r * features + f];
-      sum += d;
-      overlap += d * (x[r * features + f] - centre) * inverse;
-    }
-  }
-  shared[0][threadIdx.y][threadIdx.x] = sum;
-  shared[1][threadIdx.y][threadIdx.x] = overlap;
-  __syncthreads();
-  if (threadIdx.y == 0 && f < features) {
-    for (int i = 1; i < 8; i++) sum += shared[0][i][threadIdx.x], overlap += shared[1][i][threadIdx.x];
-    partial[(blockIdx.y * 2) * features + f] = sum;
-    partial[(blockIdx.y * 2 + 1) * features + f] = overlap;
-  }
+  featureSums(partial, rows, features, pieces, [=](int64 r, int f, float& sum, float& overlap) {
+    const float d = dY[r * features + f];
+    sum += d;
+    overlap += d * (x[r * features + f] - mean[f]) / sqrtf(variance[f] + epsilon);
+  });
 }
 KERNEL batchNormGradientJoin(const float* partial, float* dScale, float* dShift, int features, int pieces) {
   const int f = gridThread();
@@ -153,27 +141,12 @@ KERNEL rowNormBackward(const float* x, const float* scale, const float* dY, floa
     if (lane == 0) statistics[2 * row] = mean, statistics[2 * row + 1] = inverse;
   }
 }
-/// Sums of dY · normal and of dY, [pieces, 2, features].
+/// Sums of dY and of dY · normal, by the statistics of each row.
 KERNEL rowNormSums(const float* x, const float* dY, const float* statistics, float* partial, int64 rows,
                    int features, int pieces) {
-  __shared__ float shared[2][8][32];
-  const int f = blockIdx.x * 32 + threadIdx.x;
-  const int64 length = (rows + pieces - 1) / pieces;
-  const int64 from = blockIdx.y * length, to = min(rows, from + length);
-  float sum = 0.0f, overlap = 0.0f;
-  if (f < features) {
-    for (int64 r = from + threadIdx.y; r < to; r += 8) {
-      const float d = dY[r * features + f];
-      sum += d;
-      overlap += d * (x[r * features + f] - statistics[2 * r]) * statistics[2 * r + 1];
-    }
-  }
-  shared[0][threadIdx.y][threadIdx.x] = sum;
-  shared[1][threadIdx.y][threadIdx.x] = overlap;
-  __syncthreads();
-  if (threadIdx.y == 0 && f < features) {
-    for (int i = 1; i < 8; i++) sum += shared[0][i][threadIdx.x], overlap += shared[1][i][threadIdx.x];
-    partial[(blockIdx.y * 2) * features + f] = sum;
-    partial[(blockIdx.y * 2 + 1) * features + f] = overlap;
-  }
+  featureSums(partial, rows, features, pieces, [=](int64 r, int f, float& sum, float& overlap) {
+    const float d = dY[r * features + f];
+    sum += d;
+    overlap += d * (x[r * features + f] - statistics[2 * r]) * statistics[2 * r + 1];
+  });
 }

@@ -14,8 +14,8 @@
   /* An axis with others inside: blocks of 32 × 8, each thread a column and an eighth of its rows. */ \
   KERNEL NAME##Columns(const float* x, float* y, int64 reduced, int64 inner, int64 pieces, float scale) { \
     __shared__ float shared[8][32];                                                                   \
-    const int64 column = (int64)blockIdx.x * 32 + threadIdx.x;                                        \
-    const int64 outer = blockIdx.z, piece = blockIdx.y;                                               \
+    const int64 columnBlocks = (inner + 31) / 32, outer = blockIdx.x / columnBlocks;                  \
+    const int64 column = blockIdx.x % columnBlocks * 32 + threadIdx.x, piece = blockIdx.y;            \
     const int64 length = (reduced + pieces - 1) / pieces;                                             \
     const int64 from = piece * length, to = min(reduced, from + length);                              \
     float value = NEUTRAL;                                                                            \

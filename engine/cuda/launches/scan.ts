@@ -1,0 +1,107 @@
+import type { Kernels } from '../../native/addon.js';
+import type { Device } from '../device.js';
+import type { DeviceArray } from '../memory.js';
+import { reduce } from './reduce.js';
+
+const scanTypes = 'pppppppppiiii';
+/** Steps between the states that a scan keeps for its way back. */
+const scanChunk = 16;
+
+/** `source/scan.cu`. */
+export function scan(device: Device): Kernels {
+  const { backend } = device;
+  /** Lanes that share a channel's states: four where the states divide. */
+  const scanDefinitions = (states: number) => ({
+    STATES: states,
+    LANES: states % 4 === 0 ? 4 : states % 2 === 0 ? 2 : 1,
+    CHUNK: scanChunk,
+  });
+  const scanGrid = (batch: number, channels: number, lanes: number) =>
+    [Math.ceil(channels / (4 * (32 / lanes))), batch] as const;
+
+  function scanForward(
+    ...values: [
+      ...[
+        DeviceArray,
+        DeviceArray,
+        DeviceArray,
+        DeviceArray,
+        DeviceArray,
+        DeviceArray,
+        DeviceArray,
+      ],
+      ...[
+        DeviceArray,
+        DeviceArray,
+        DeviceArray,
+        DeviceArray,
+        number,
+        number,
+        number,
+        number,
+        boolean,
+      ],
+    ]
+  ): void {
+    const inputs = values.slice(0, 9) as DeviceArray[];
+    const [y, last] = values.slice(9, 11) as DeviceArray[];
+    const [batch, length, channels, states] = values.slice(11, 15) as number[];
+    const definitions = scanDefinitions(states);
+    const kernel = device.kernel('scan', 'scanForward', `${scanTypes}pppi`, definitions);
+    const sizes = [batch, length, channels, values[15] ? 1 : 0];
+    const grid = scanGrid(batch, channels, definitions.LANES);
+    device.launch(kernel, grid, [128], [...inputs, ...sizes, y, last, 0, 1]);
+  }
+
+  function scanBackward(...values: (DeviceArray | number | boolean)[]): void {
+    const inputs = values.slice(0, 9) as DeviceArray[];
+    const [dY, dLast, dU, dDelta, dA, dB, dC, dD, dBias, dInitial, dZ] = values.slice(
+      9,
+      20,
+    ) as DeviceArray[];
+    const [batch, length, channels, states] = values.slice(20, 24) as number[];
+    const sizes = [batch, length, channels, values[24] ? 1 : 0];
+    const definitions = scanDefinitions(states);
+    const grid = scanGrid(batch, channels, definitions.LANES);
+    const blocks = grid[0];
+    const chunks = Math.ceil(length / scanChunk);
+    const perThread = states / definitions.LANES;
+    const sharedBytes = 4 * ((scanChunk + 1) * perThread * 128 + 8 * states);
+    const mixes = batch * length * states;
+    backend.scratch(chunks * batch * channels * states, (kept) => {
+      const again = device.kernel('scan', 'scanForward', `${scanTypes}pppi`, definitions);
+      device.launch(again, grid, [128], [...inputs, ...sizes, 0, 0, kept, scanChunk]);
+      backend.scratch(batch * channels * (states + 2) + 2 * blocks * mixes, (parts) => {
+        const partA = parts.pointer;
+        const partD = partA + 4 * batch * channels * states;
+        const partBias = partD + 4 * batch * channels;
+        const partB = partBias + 4 * batch * channels;
+        const partC = partB + 4 * blocks * mixes;
+        const back = device.kernel(
+          'scan',
+          'scanBackward',
+          `${scanTypes}${'p'.repeat(12)}`,
+          definitions,
+        );
+        if (sharedBytes > 49152) backend.driver.allowShared(back, sharedBytes);
+        const to = [dU, dDelta, dInitial, dZ, partA, partB, partC, partD, partBias];
+        const given = [...inputs, ...sizes, dY, dLast, kept, ...to.slice(0, 4)];
+        device.launch(back, grid, [128], [...given, ...to.slice(4)], sharedBytes);
+        const sum = (from: number, target: DeviceArray, count: number): void =>
+          reduce(device, 'Sum', view(from), target, [1, count, target.length], 1);
+        sum(partA, dA, batch);
+        sum(partD, dD, batch);
+        sum(partBias, dBias, batch);
+        sum(partB, dB, blocks);
+        sum(partC, dC, blocks);
+      });
+    });
+  }
+
+  return { scanForward, scanBackward } as unknown as Kernels;
+}
+
+/** An address within a larger array; its length is the reader's business. */
+function view(pointer: number): DeviceArray {
+  return { pointer } as DeviceArray;
+}
