@@ -1,5 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 
+import { zeros } from './ops/zeros.js';
+
 /** Numbers that a kernel loop runs over: float32 inside tensors, float64 in gradient checks. */
 export type FloatArray = Float32Array | Float64Array;
 
@@ -120,9 +122,22 @@ export function defineFusedOp<A extends Attributes>(definition: FusedOpDefinitio
     const outputs = tf
       .engine()
       .runKernel(name, named(inputs), attributes as unknown as tf.NamedAttrMap);
+    fillUnusedGradients(name);
     return Array.isArray(outputs) ? (outputs as tf.Tensor[]) : [outputs as tf.Tensor];
   };
   return Object.assign(op, { definition });
+}
+
+/**
+ * Outputs that nothing uses have gradients of zeros, which TensorFlow.js makes on the host, once a step. Lets the
+ * backend make those of the op that ran just now in its own memory.
+ */
+function fillUnusedGradients(name: string): void {
+  const node = tf.engine().state.activeTape?.at(-1);
+  const gradient = node?.kernelName === name ? node.gradient : undefined;
+  if (node === undefined || gradient === undefined || node.outputs.length === 1) return;
+  node.gradient = (dys: (tf.Tensor | null)[]) =>
+    gradient(dys.map((dy, i) => dy ?? zeros(node.outputs[i].shape)));
 }
 
 function registerHostKernel<A extends Attributes>(

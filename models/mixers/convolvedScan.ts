@@ -4,6 +4,7 @@ import { causalConv1d } from '../../engine/ops/causalConv1d.js';
 import { linear } from '../../engine/ops/linear.js';
 import { selectiveScan, type ScanInputs } from '../../engine/ops/selectiveScan.js';
 import { silu } from '../../engine/ops/silu.js';
+import { zeros } from '../../engine/ops/zeros.js';
 import type { Initialiser } from '../parameters.js';
 
 export interface ScanSizes {
@@ -78,7 +79,7 @@ export function scan(
     x,
     parameters.convolutionWeight,
     parameters.convolutionBias,
-    state?.tail ?? tf.zeros([sequences, taps - 1, channels]),
+    state?.tail ?? zeros([sequences, taps - 1, channels]),
     { reverse },
   );
   const u = silu(convolved.y);
@@ -92,7 +93,7 @@ export function scan(
     D: parameters.skip,
     deltaBias: parameters.deltaBias,
   };
-  const hidden = state?.hidden ?? tf.zeros([sequences, channels, states]);
+  const hidden = state?.hidden ?? zeros([sequences, channels, states]);
   const scanned = run(inputs, hidden, { reverse });
   return { y: scanned.y, tail: convolved.state, hidden: scanned.state };
 }

@@ -5,6 +5,7 @@ import { linear } from '../../engine/ops/linear.js';
 import { linearAttention, type LinearAttentionState } from '../../engine/ops/linearAttention.js';
 import { silu, siluGate } from '../../engine/ops/silu.js';
 import { spikeMatMul } from '../../engine/ops/spikes.js';
+import { zeros } from '../../engine/ops/zeros.js';
 import { within, type Context } from '../context.js';
 import type { FrameCount } from '../frames.js';
 import type { NeuronConfig } from '../neurons/neuron.js';
@@ -161,8 +162,8 @@ function attend(
     const [Q, K, V] = parts.map((part) => toWindows(part, groupFrames, layout));
     const [groups] = Q.shape;
     const empty = {
-      memory: tf.zeros([groups, heads, width / heads, width / heads]),
-      keySum: tf.zeros([groups, heads, width / heads]),
+      memory: zeros([groups, heads, width / heads, width / heads]),
+      keySum: zeros([groups, heads, width / heads]),
     };
     const result = linearAttention(Q, K, V, state ?? empty, attention);
     return {

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 
 import { batchNorm, batchNormInference } from '../../engine/ops/normalise.js';
 import { SaccadeError } from '../../engine/support/errors.js';
+import { zeros } from '../../engine/ops/zeros.js';
 import type { Context } from '../context.js';
 import type { Initialiser, ParameterTree } from '../parameters.js';
 import { defaultNeuron, type NeuronConfig } from './neuron.js';
@@ -56,7 +57,7 @@ export function spiking(
   const stored = membrane && tf.reshape(membrane, [batch, tokens, -1]);
   const before = Array.from({ length: neuron.states }, (_, i) =>
     stored === undefined
-      ? tf.zeros([batch, tokens, features])
+      ? zeros([batch, tokens, features])
       : tf.slice(stored, [0, 0, i * features], [-1, -1, features]),
   );
   const { spikes, state } = neuron.run(
