@@ -610,7 +610,13 @@ describe('saccade doctor', () => {
       cache: { live: true, folder: place.path('cache') },
     });
     const backends = diagnosis.backends as { name: string; live: boolean; fix?: string }[];
-    expect(backends.map(({ name }) => name)).toEqual(['native', 'tensorflow', 'wasm', 'cpu']);
+    expect(backends.map(({ name }) => name)).toEqual([
+      'cuda',
+      'native',
+      'tensorflow',
+      'wasm',
+      'cpu',
+    ]);
     for (const { live, fix } of backends) expect(live || fix !== undefined).toBe(true);
     expect(await place.print('doctor')).toMatch(/backend wasm +ok: WebAssembly/);
   });
