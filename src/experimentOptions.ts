@@ -40,10 +40,10 @@ export function backendOption(): Option {
 }
 
 /** The experiment with what the command line says in place of its own settings. */
-export function changeExperiment(
-  experiment: Experiment,
+export function changeExperiment<T extends Experiment>(
+  experiment: T,
   { data, seed, epochs }: ExperimentChanges,
-): Experiment {
+): T {
   return {
     ...experiment,
     seed: seed ?? experiment.seed,

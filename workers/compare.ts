@@ -23,13 +23,20 @@ export const comparable: Readonly<Record<string, ModelConfig>> = {
 export interface CompareJob {
   /** Everything but the model. Each seed also draws another split, unless `dataset.splitSeed` is set. */
   readonly experiment: Experiment;
-  /** Keys of `comparable`. */
+  /** Keys of `known`. */
   readonly models: readonly string[];
+  /** Models by name; `comparable` where not given. */
+  readonly known?: Readonly<Record<string, ModelConfig>>;
   readonly seeds: readonly number[];
   /** Each run gets a folder `<model>-<seed>` in it; runs that are there are gone on with. */
   readonly folder: string;
   readonly cacheFolder: string;
   readonly backend?: string;
+}
+
+/** Folder of one run of a comparison. */
+export function comparedRun(folder: string, model: string, seed: number): string {
+  return join(folder, `${model}-${seed}`);
 }
 
 /** How one model did over all seeds, on recordings that it has not seen. */
@@ -59,13 +66,13 @@ export interface ComparedModel {
  * @throws SaccadeError of kind `usage` for a model that is not known; see also `trainJob`.
  */
 export async function compareJob(
-  { experiment, models, seeds, folder, cacheFolder, backend }: CompareJob,
+  { experiment, models, known = comparable, seeds, folder, cacheFolder, backend }: CompareJob,
   context: JobContext = {},
 ): Promise<readonly ComparedModel[]> {
   for (const name of models) {
-    if (Object.hasOwn(comparable, name)) continue;
-    const known = Object.keys(comparable).join(', ');
-    throw new SaccadeError('usage', `unknown model '${name}', expected some of ${known}`);
+    if (Object.hasOwn(known, name)) continue;
+    const names = Object.keys(known).join(', ');
+    throw new SaccadeError('usage', `unknown model '${name}', expected some of ${names}`);
   }
   const compared: ComparedModel[] = [];
   for (const model of models) {
@@ -73,8 +80,8 @@ export async function compareJob(
     let parameters = 0;
     for (const seed of seeds) {
       context.onMessage?.(`${model}, seed ${seed}`);
-      const run = join(folder, `${model}-${seed}`);
-      const seeded = { ...experiment, seed, model: comparable[model] };
+      const run = comparedRun(folder, model, seed);
+      const seeded = { ...experiment, seed, model: known[model] };
       const trained = await trainJob(
         { experiment: seeded, folder: run, cacheFolder, backend },
         { ...context, onMessage: undefined },

@@ -67,25 +67,36 @@ export function parseExperiment(value: unknown, file: string): Experiment {
  * @throws SaccadeError of kind `input` where the file is missing, `config` where it is wrong.
  */
 export async function readExperiment(path: string): Promise<Experiment> {
+  return withDataFrom(dirname(path), parseExperiment(await readYaml(path), path));
+}
+
+/**
+ * What a YAML (or JSON) file says.
+ *
+ * @throws SaccadeError of kind `input` where the file is missing, `config` where it is no YAML.
+ */
+export async function readYaml(path: string): Promise<unknown> {
   const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
     throw new SaccadeError('input', `cannot read the configuration (${error.code})`, {
       file: path,
     });
   });
-  let value: unknown;
   try {
-    value = parseYaml(text);
+    return parseYaml(text);
   } catch (error) {
     const { message } = error as YAMLParseError;
     throw new SaccadeError('config', `not valid YAML: ${message.split('\n')[0]}`, { file: path });
   }
-  const experiment = parseExperiment(value, path);
-  const { path: data } = experiment.dataset;
+}
+
+/** The experiment with a relative path of its data set taken from a folder. */
+export function withDataFrom<T extends Pick<Experiment, 'dataset'>>(
+  folder: string,
+  experiment: T,
+): T {
+  const { path } = experiment.dataset;
   return {
     ...experiment,
-    dataset: {
-      ...experiment.dataset,
-      path: isAbsolute(data) ? data : resolve(dirname(path), data),
-    },
+    dataset: { ...experiment.dataset, path: isAbsolute(path) ? path : resolve(folder, path) },
   };
 }

@@ -1,7 +1,10 @@
 import * as tf from '@tensorflow/tfjs-core';
 
 import { createRandom } from '../../engine/support/random.js';
+import { delta } from '../mixers/linear/memories/delta.js';
+import { hebb } from '../mixers/linear/memories/hebb.js';
 import type { MemoryUpdate } from '../mixers/linear/slots.js';
+import { mixerSchema, type MixerConfig } from '../mixers/registry.js';
 
 /**
  * What a memory gives back for each query, after it was written key by key, `[queries, values]` from
@@ -29,6 +32,13 @@ export function memoryLearner(update: MemoryUpdate, beta = 1): Learner {
     );
     return tf.matMul(queries, tf.reshape(state.memory as tf.Tensor, [features, width]));
   };
+}
+
+/** The memory of a mixer whose rule is Hebb's or the delta rule; undefined of others, which keep more than one sum. */
+export function mixerLearner(config: MixerConfig): Learner | undefined {
+  const { update } = mixerSchema.parse(config) as { readonly update?: string };
+  if (update === 'hebb') return memoryLearner(hebb);
+  return update === 'delta' ? memoryLearner(delta) : undefined;
 }
 
 /** Responses to stimulus A or B, relative to what one pairing of A with the outcome leaves. */

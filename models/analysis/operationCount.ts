@@ -12,6 +12,10 @@ export interface OperationCount {
   readonly elementwise: number;
   /** Bytes that all kernels read and wrote; what only changes a shape moves nothing. */
   readonly trafficBytes: number;
+  /** Those of them that were read. */
+  readonly readBytes: number;
+  /** Those that were read of the weights that `countOperations` was told. */
+  readonly weightBytes: number;
 }
 
 type Totals = { -readonly [name in keyof OperationCount]: number };
@@ -77,6 +81,9 @@ const rules: Readonly<Record<string, Rule>> = {
   GatedSelectiveScan: selectiveScan,
 };
 
+/** Kernels whose first output is spikes: fused neurons, and the threshold of those in core ops. */
+const firing = /Lif$|^GreaterEqual$/;
+
 /** Kernels that hand values on as they are: what they get of spikes are spikes. */
 const moving = new Set(
   'Identity Reshape Transpose Slice StridedSlice SplitV Concat Pack Unpack ExpandDims Tile GatherV2 GatherRows Reverse PadV2 Cast'.split(
@@ -91,11 +98,25 @@ const views = new Set(['Identity', 'Reshape', 'ExpandDims']);
  * Runs `run` and counts what its kernels did, from the shapes that they met. Values that come out of the
  * neurons' kernel are followed through reshapes and the like, so that products with spikes count apart.
  * A kernel that `rules` has no line for counts as element by element.
+ *
+ * @param weights whose reads count apart; what a kernel has made of them, transposed for instance, no longer does.
  */
-export function countOperations<T>(run: () => T): { result: T; count: OperationCount } {
+export function countOperations<T>(
+  run: () => T,
+  weights: Iterable<tf.TensorInfo> = [],
+): { result: T; count: OperationCount } {
   const engine = tf.engine();
   const { runKernel } = engine;
-  const totals: Totals = { macs: 0, synapses: 0, additions: 0, elementwise: 0, trafficBytes: 0 };
+  const totals: Totals = {
+    macs: 0,
+    synapses: 0,
+    additions: 0,
+    elementwise: 0,
+    trafficBytes: 0,
+    readBytes: 0,
+    weightBytes: 0,
+  };
+  const weightIds = new Set<object>([...weights].map(({ dataId }) => dataId));
   const spikes = new WeakSet<object>();
   const isSpikes = ({ dataId }: tf.TensorInfo): boolean => spikes.has(dataId);
 
@@ -107,12 +128,16 @@ export function countOperations<T>(run: () => T): { result: T; count: OperationC
   ): void => {
     // A list of tensors comes as an array in place of a map.
     const read = Object.values(inputs).filter((x) => x !== undefined && x !== null);
-    if (name === 'Lif') spikes.add(outputs[0].dataId);
+    if (firing.test(name)) spikes.add(outputs[0].dataId);
     if (moving.has(name) && read.length > 0 && read.every(isSpikes)) {
       for (const output of outputs) spikes.add(output.dataId);
     }
     if (views.has(name)) return;
-    for (const tensor of [...read, ...outputs]) totals.trafficBytes += 4 * sizeOf(tensor);
+    for (const tensor of read) {
+      totals.readBytes += 4 * sizeOf(tensor);
+      if (weightIds.has(tensor.dataId)) totals.weightBytes += 4 * sizeOf(tensor);
+    }
+    totals.trafficBytes += 4 * [...read, ...outputs].reduce((sum, x) => sum + sizeOf(x), 0);
     const rule = rules[name];
     if (rule === undefined) {
       if (!moving.has(name)) totals.elementwise += outputs.reduce((sum, x) => sum + sizeOf(x), 0);

@@ -1,4 +1,5 @@
 import { SaccadeError } from '../../engine/support/errors.js';
+import type { StemKind } from '../blocks/stem.js';
 import type { InputShape, Model } from '../model.js';
 import { defaultNeuron, type NeuronConfig } from '../neurons/neuron.js';
 import { createLinear } from './linear.js';
@@ -29,6 +30,13 @@ const creators: { readonly [K in ModelConfig['kind']]: Creator<K> } = {
       neuron: changedNeuron(base.neuron, neuron),
     };
     const { rows, columns } = requirePatches(input, config.patch);
+    requireStages(config);
+    if (config.stem !== 'patch' && config.kernelFrames !== 1) {
+      throw wrong(
+        'kernelFrames',
+        `is ${config.kernelFrames}, expected 1 for a ${config.stem} stem`,
+      );
+    }
     requireMultiple('embedding', config.embedding, 'heads', config.heads);
     requireTiles('window.rows', config.window.rows, rows);
     requireTiles('window.columns', config.window.columns, columns);
@@ -69,12 +77,7 @@ const creators: { readonly [K in ModelConfig['kind']]: Creator<K> } = {
     const base = baselines.spikformer;
     const config = { ...changed(base, changes), neuron: changedNeuron(base.neuron, neuron) };
     requirePatches(input, config.patch);
-    if (
-      config.stem !== 'patch' &&
-      (config.patch < 2 || !Number.isInteger(Math.log2(config.patch)))
-    ) {
-      throw wrong('patch', `is ${config.patch}, expected 2, 4, 8, … for a ${config.stem} stem`);
-    }
+    requireStages(config);
     requireMultiple('embedding', config.embedding, 'heads', config.heads);
     return createSpikformer(config, input, classes);
   },
@@ -133,6 +136,12 @@ function requirePatches(
     );
   }
   return { rows: height / patch, columns: width / patch };
+}
+
+/** Stages of a stem halve rows and columns. */
+function requireStages({ stem, patch }: { readonly stem: StemKind; readonly patch: number }): void {
+  if (stem === 'patch' || (patch >= 2 && Number.isInteger(Math.log2(patch)))) return;
+  throw wrong('patch', `is ${patch}, expected 2, 4, 8, … for a ${stem} stem`);
 }
 
 function requireMultiple(of: string, value: number, field: string, divisor: number): void {

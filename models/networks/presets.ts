@@ -7,6 +7,7 @@ import type { SpikMambaConfig } from './spikMamba.js';
 
 const common = {
   mode: 'causal',
+  stem: 'patch',
   kernelFrames: 1,
   window: { frames: 1, rows: 0, columns: 0 },
   attentionEpsilon: 1,

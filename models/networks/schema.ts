@@ -49,6 +49,7 @@ const neuron = z.strictObject(neuronFields).partial();
 
 const spikMambaFields = {
   mode: z.enum(['causal', 'bidirectional']),
+  stem: z.enum(stemKinds),
   patch: count,
   kernelFrames: count,
   embedding: count,

@@ -3,13 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { rmsNorm } from '../../engine/ops/normalise.js';
 import { SaccadeError } from '../../engine/support/errors.js';
 import { head, initialiseHead, type HeadParameters, type HeadState } from '../blocks/head.js';
-import {
-  initialisePatchEmbedding,
-  patchEmbedding,
-  type PatchEmbeddingConfig,
-  type PatchEmbeddingParameters,
-  type PatchEmbeddingState,
-} from '../blocks/patchEmbedding.js';
+import type { PatchEmbeddingConfig } from '../blocks/patchEmbedding.js';
 import { framePositions } from '../blocks/positions.js';
 import {
   type FeedForwardKind,
@@ -19,6 +13,13 @@ import {
   type SpikMambaBlockParameters,
   type SpikMambaBlockState,
 } from '../blocks/spikMambaBlock.js';
+import {
+  initialiseStem,
+  stem,
+  type StemKind,
+  type StemParameters,
+  type StemState,
+} from '../blocks/stem.js';
 import { extentShape, type MixerExtent, type PlacedMixer } from '../blocks/placedMixer.js';
 import { within } from '../context.js';
 import { hybridSchedule, type HybridPlan } from '../mixers/hybridSchedule.js';
@@ -33,6 +34,8 @@ import type { ParameterTree } from '../parameters.js';
 export interface SpikMambaConfig {
   /** `causal` carries state from frame to frame; `bidirectional` sees the whole clip at once. */
   readonly mode: 'causal' | 'bidirectional';
+  /** What frames go through first; one of stages goes without `kernelFrames`. */
+  readonly stem: StemKind;
   readonly patch: number;
   readonly kernelFrames: number;
   /** Width of the tokens, D. */
@@ -62,7 +65,7 @@ export interface SpikMambaConfig {
 }
 
 interface SpikMambaParameters {
-  readonly embedding: PatchEmbeddingParameters;
+  readonly embedding: StemParameters;
   readonly spatialPosition: tf.Tensor;
   readonly temporalPosition?: tf.Tensor;
   readonly classToken?: tf.Tensor;
@@ -72,7 +75,7 @@ interface SpikMambaParameters {
 }
 
 interface SpikMambaState {
-  readonly embedding: PatchEmbeddingState;
+  readonly embedding: StemState;
   readonly blocks: Readonly<Record<string, SpikMambaBlockState>>;
   readonly head: HeadState;
 }
@@ -142,7 +145,7 @@ export function createSpikMamba(
       const position = (name: string, count: number): tf.Tensor =>
         initialiser.normal(name, [count, config.embedding], 0.02);
       const parameters: SpikMambaParameters = {
-        embedding: initialisePatchEmbedding(initialiser.within('embedding'), embeddingConfig),
+        embedding: initialiseStem(initialiser.within('embedding'), embeddingConfig, config.stem),
         spatialPosition: position('spatialPosition', tokens),
         ...(config.temporalPosition && {
           temporalPosition: position('temporalPosition', input.bins),
@@ -171,11 +174,12 @@ export function createSpikMamba(
       const frame = state?.frame ?? 0;
       const [batch, time] = x.shape;
 
-      const embedded = patchEmbedding(
+      const embedded = stem(
         parameters.embedding,
         x,
         before?.embedding,
         embeddingConfig,
+        config.stem,
         within(context, 'embedding'),
       );
       let output = tf.add(embedded.output, parameters.spatialPosition);

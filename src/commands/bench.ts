@@ -3,10 +3,21 @@ import Table from 'cli-table3';
 import { SaccadeError } from '../../engine/support/errors.js';
 import type { SensorSize } from '../../ingest/eventBatch.js';
 import type { DenoiseResult } from '../../workers/benchDenoise.js';
+import { cacheFolder } from '../cacheFolder.js';
+import { backendOption, cacheOption, changeExperiment, dataOption } from '../experimentOptions.js';
 import { grouped, print, printJson, type RegisterCommand } from '../io.js';
 import { commandJob } from '../jobContext.js';
 import { examples, integerBetween, jsonOption, numberBetween, sensorOption } from '../options.js';
 import { checkOutput } from '../output.js';
+
+interface ModelsOptions {
+  readonly out?: string;
+  readonly data?: string;
+  readonly epochs?: number;
+  readonly cache?: string;
+  readonly backend?: string;
+  readonly json?: boolean;
+}
 
 interface Options {
   readonly shotHz: number;
@@ -73,6 +84,50 @@ export const registerBench: RegisterCommand = (program, io) => {
       }
       if (json) printJson(io, results);
       else for (const result of results) print(io, ...lines(result));
+    });
+  bench
+    .command('models')
+    .summary('compare token mixers, neurons and stems under one protocol')
+    .description(
+      'Trains every mixer × neuron × stem that a configuration lists, and baselines, on the same data with the ' +
+        'same epochs and seeds; selects the epoch on validation and looks at the test part once per run. Says ' +
+        'accuracy with 95 % intervals, counted operations, firing rates, modelled energy, state, latency, and what ' +
+        'each mixer alone remembers (MQAR, the same of events, blocking). Leaves bench.json, table.md, energy.svg ' +
+        'and state.svg in the folder. Interrupted, it goes on where it was. With --json: what bench.json holds.',
+    )
+    .argument('<config>', 'an experiment with a section `bench`, a YAML file')
+    .option('--out <folder>', 'folder of all runs (default: runs/bench- and the name)')
+    .addOption(dataOption())
+    .option('--epochs <N>', 'epochs, in place of those configured', integerBetween(1, 1_000_000))
+    .addOption(cacheOption())
+    .addOption(backendOption())
+    .addOption(jsonOption())
+    .addHelpText(
+      'after',
+      examples(
+        ['saccade bench models configs/bench-models.yaml', 'all that it lists'],
+        ['saccade bench models mine.yaml --epochs 1 --json', 'a short look, as JSON'],
+      ),
+    )
+    .action(async (path: string, { json, ...options }: ModelsOptions) => {
+      const [{ benchModelsJob, readBenchModels }, { benchTable }] = await Promise.all([
+        import('../../workers/benchModels.js'),
+        import('../../workers/benchModelsReport.js'),
+      ]);
+      const config = changeExperiment(await readBenchModels(path), options);
+      const folder = options.out ?? `runs/bench-${config.name}`;
+      const job = commandJob(io, json);
+      const result = await benchModelsJob(
+        {
+          config,
+          folder,
+          cacheFolder: options.cache ?? cacheFolder(io.env),
+          backend: options.backend,
+        },
+        job.context,
+      ).finally(job.done);
+      if (json) printJson(io, result);
+      else print(io, benchTable(result), `All of it is in ${folder}.`);
     });
 };
 

@@ -7,7 +7,12 @@ import { createRandom } from '../../engine/support/random.js';
 import { checkEvents } from '../../preprocess/checkEvents.js';
 import { recallSequence } from '../../models/analysis/associativeRecall.js';
 import { eventKeys, eventRecallClip } from '../../models/analysis/eventRecall.js';
-import { recallRun } from '../../models/analysis/recallRun.js';
+import {
+  motionRecall,
+  recallRun,
+  symbolRecall,
+  type RecallTask,
+} from '../../models/analysis/recallRun.js';
 import { bestBackend } from '../engine/backends.js';
 
 const configs = fc
@@ -145,24 +150,71 @@ describe('recallRun', () => {
   beforeAll(async () => {
     await selectBackend(bestBackend);
   });
-  const run = (name: string, steps: number): ReturnType<typeof recallRun> =>
+  const symbols = symbolRecall({ keys: 6, values: 6, pairs: 2, length: 10, powerLaw: 1 });
+  const motions = motionRecall(
+    {
+      sensor: { width: 8, height: 8 },
+      cell: 4,
+      symbolUs: 4000,
+      values: 4,
+      recall: { pairs: 2, length: 10, powerLaw: 1 },
+    },
+    2,
+  );
+  const run = (
+    name: string,
+    steps: number,
+    task: RecallTask = symbols,
+  ): ReturnType<typeof recallRun> =>
     recallRun({
       mixers: [{ name }],
       width: 16,
       heads: 1,
-      recall: { keys: 6, values: 6, pairs: 2, length: 10, powerLaw: 1 },
+      task,
       batch: 32,
       steps,
       learningRate: 0.02,
       seed: 1,
     });
 
-  it.each(['softmaxAttention', 'gatedDeltaNet', 'linearAttention'])('trains %s', (name) => {
+  it.each(['softmaxAttention', 'gatedDeltaNet', 'linearAttention'])('trains %s', async (name) => {
     const before = tf.memory().numTensors;
-    const trained = run(name, 150);
+    const trained = await run(name, 150);
     expect(trained.losses[149]).toBeLessThan(0.5 * trained.losses[0]);
     expect(trained.accuracy).toBeGreaterThan(0.9);
-    expect(run(name, 1).accuracy).toBeLessThan(0.5);
+    expect((await run(name, 1)).accuracy).toBeLessThan(0.5);
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
+  it('trains on motions, each token the events of one', async () => {
+    const { inputs, targets } = motions.draw(createRandom(1));
+    expect(inputs.length).toBe(motions.length * motions.features);
+    expect(targets.filter((target) => target >= 0).length).toBe(2);
+    const trained = await run('gatedDeltaNet', 150, motions);
+    expect(trained.accuracy).toBeGreaterThan(0.9);
+  });
+
+  it('ends where it is told to, and leaves nothing', async () => {
+    const before = tf.memory().numTensors;
+    const { inputs } = symbols.draw(createRandom(1));
+    expect(inputs.reduce((a, b) => a + b)).toBe(symbols.length);
+    await expect(
+      recallRun(
+        {
+          mixers: [{ name: 'linearAttention' }],
+          width: 8,
+          heads: 1,
+          task: symbols,
+          batch: 2,
+          steps: 9,
+          learningRate: 0.01,
+          seed: 1,
+        },
+        (step) => {
+          if (step === 2) throw new Error('enough');
+        },
+      ),
+    ).rejects.toThrow('enough');
     expect(tf.memory().numTensors).toBe(before);
   });
 });

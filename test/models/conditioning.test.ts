@@ -5,6 +5,7 @@ import { selectBackend } from '../../engine/backend.js';
 import {
   conditioningProbe,
   memoryLearner,
+  mixerLearner,
   recallError,
 } from '../../models/analysis/conditioning.js';
 import { delta } from '../../models/mixers/linear/memories/delta.js';
@@ -33,6 +34,16 @@ describe('conditioning of a memory', () => {
       reversal: [0, 1],
     });
     expect(tf.memory().numTensors).toBe(before);
+  });
+
+  it("knows a mixer's memory", () => {
+    const blocking = (name: string): number | undefined => {
+      const learner = mixerLearner({ name });
+      return learner && conditioningProbe(learner).blocking;
+    };
+    expect(blocking('gatedLinearAttention')).toBe(1);
+    expect(blocking('gatedDeltaNet')).toBe(0);
+    expect(blocking('softmaxAttention')).toBeUndefined();
   });
 
   it('follows Rescorla and Wagner where it learns slowly', () => {

@@ -19,6 +19,7 @@ const classes = 3;
 
 const spikMamba: SpikMambaConfig = {
   mode: 'causal',
+  stem: 'patch',
   patch: 2,
   kernelFrames: 2,
   embedding: 8,

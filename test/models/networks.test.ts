@@ -59,6 +59,7 @@ describeConformance('spikmamba: windows of 2 frames, 2 rows, 2 columns, a class 
   classToken: true,
 });
 describeConformance('spikmamba: kernels of 2 frames', { ...spikMamba, kernelFrames: 2 });
+describeConformance('spikmamba: a convolutional stem', { ...spikMamba, stem: 'convolutional' });
 describeConformance('spikmamba: no temporal position, neurons without a leak', {
   ...spikMamba,
   temporalPosition: false,
@@ -171,6 +172,8 @@ describe('createModel', () => {
       'model.mixer.decay',
       'perHead',
     ],
+    [{ ...spikMamba, stem: 'max', patch: 1 }, 'model.patch', '2, 4, 8'],
+    [{ ...spikMamba, stem: 'max', kernelFrames: 2 }, 'model.kernelFrames', 'expected 1'],
     [{ ...spikMamba, hybrid: { ratio: 3 } }, 'model.hybrid', 'model.mixer'],
     [{ ...published, neuron: { tau: 'infinity' } }, 'model.neuron.decayInput', 'expected false'],
     [{ ...spikformer, neuron: { kind: 'plif', tau: 'infinity' } }, 'model.neuron.tau', 'plif'],

@@ -68,6 +68,7 @@ describe('saccade', () => {
     'infer',
     'stream',
     'bench denoise',
+    'bench models',
     'demo',
     'doctor',
   ];

@@ -1,3 +1,4 @@
+import { readBenchModels } from '../../workers/benchModels.js';
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -73,7 +74,10 @@ describe('readExperiment', () => {
     const folder = resolve(import.meta.dirname, '../../configs');
     const names = (await readdir(folder)).filter((name) => name.endsWith('.yaml'));
     expect(names.length).toBeGreaterThan(0);
-    for (const name of names) await readExperiment(join(folder, name));
+    for (const name of names) {
+      const read = name.startsWith('bench-') ? readBenchModels : readExperiment;
+      await read(join(folder, name));
+    }
   });
 });
 
