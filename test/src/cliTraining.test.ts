@@ -259,6 +259,39 @@ describe('saccade compare', () => {
   });
 });
 
+describe('saccade bench models', () => {
+  const bench = (mixer: string): string =>
+    `${configuration('causal')}bench: { seeds: [1], mixers: [${mixer}], recall: null, clips: 1 }\n`;
+
+  it('leaves a table, plots and JSON, and prints the table', async () => {
+    await writeFile(place.path('bench.yaml'), bench('linearAttention'));
+    const args = ['bench', 'models', 'bench.yaml', '--out', 'bench', '--epochs', '1'];
+    const table = await place.print(...args);
+    expect(table).toMatch(/^\| model \|/);
+    expect(table).toMatch(/\n\| `linearAttention\.lif\.patch` \|/);
+    const result = await place.json(...args);
+    expect(result).toMatchObject({ epochs: 1, seeds: [1], classes: ['left', 'right'] });
+    expect((await readdir(place.path('bench'))).sort()).toEqual([
+      'bench.json',
+      'comparison.json',
+      'energy.svg',
+      'linearAttention.lif.patch-1',
+      'state.svg',
+      'table.md',
+    ]);
+  });
+
+  it('refuses unknown mixers, and experiments that list none', async () => {
+    await writeFile(place.path('mega.yaml'), bench('megaAttention'));
+    await place.fails(
+      'config',
+      ['bench', 'models', 'mega.yaml'],
+      [/mega\.yaml/, /bench\.mixers\.0/],
+    );
+    await place.fails('config', ['bench', 'models', 'dots.yaml'], [/dots\.yaml/, /bench/]);
+  });
+});
+
 describe('saccade demo', () => {
   it('goes the whole way with recordings of one’s own', async () => {
     const { exitCode, stdout, stderr } = await place.run(

@@ -1,10 +1,10 @@
-import { readBenchModels } from '../../workers/benchModels.js';
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
 import { describe, expect, it } from 'vitest';
 
+import { readBenchModels } from '../../workers/benchModels.js';
 import { parseExperiment, readExperiment } from '../../workers/experiment.js';
 import { inputShape } from '../../workers/runs.js';
 
