@@ -43,7 +43,7 @@ describe('the package', () => {
       ]),
     );
     const allowed =
-      /^(dist\/.*\.(js|d\.ts)|engine\/native\/(src|prebuilds)\/.*|configs\/.*|docs\/.*|[A-Z]+(\.md)?|package\.json|engine\/native\/(binding\.gyp|install\.mjs))$/;
+      /^(dist\/.*\.(js|d\.ts)|engine\/native\/(src|prebuilds)\/.*|engine\/cuda\/source\/.*|workers\/dashboard\/page\/.*|configs\/.*|docs\/.*|[A-Z]+(\.md)?|package\.json|engine\/native\/(binding\.gyp|install\.mjs))$/;
     expect(paths.filter((path) => !allowed.test(path))).toEqual([]);
   });
 

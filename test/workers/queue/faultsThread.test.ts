@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,10 +10,9 @@ import { writeRecording } from '../../../ingest/recording.js';
 import { convertJob } from '../../../workers/convert.js';
 import type { JobTree } from '../../../workers/queue/client.js';
 import { trainingFlow } from '../../../workers/queue/flows.js';
-import { trainJob } from '../../../workers/train.js';
 import { batchOf, streamOf } from '../../ingest/streams.js';
 import { tinyExperiment, tinySensor, writeTinySet } from '../tinySet.js';
-import { killNow, openClient, slotsOf, startCli, tensorsOf } from './queueProcess.js';
+import { killNow, openClient, runCli, slotsOf, startCli, tensorsOf } from './queueProcess.js';
 import { storeKinds } from './stores.js';
 
 // Worker, slots and store are killed at random moments over a flow of jobs. `npm run test:faults` does it at length.
@@ -131,7 +130,10 @@ describe.each(storeKinds)('a flow of jobs on $name', ({ name, missing, start }) 
         // Trained as if nothing had happened, and looked at the test part once.
         expect(listed.find(({ to }) => to === undefined)).toMatchObject({ part: 'test', looks: 1 });
         const undisturbed = join(folder, 'undisturbed');
-        await trainJob({ experiment, folder: undisturbed, cacheFolder });
+        await writeFile(join(folder, 'experiment.json'), JSON.stringify(experiment));
+        const train = ['train', 'experiment.json', '--out', undisturbed, '--cache', cacheFolder];
+        const { exitCode, stderr } = await runCli(train, folder, store.env);
+        expect(exitCode, stderr).toBe(0);
         const weights = async (from: string): Promise<Buffer> =>
           tensorsOf(await readFile(join(from, 'last.safetensors')));
         expect((await weights(run)).equals(await weights(undisturbed))).toBe(true);
