@@ -35,7 +35,7 @@ const sparse = (random: Random): number => (random.uniform() < 0.2 ? 1 : 0);
 const nativeCases: Case[] = [
   ...cases
     .filter(({ attributes }) => attributes.relaxed !== true)
-    // The one op whose loop is as fast in JavaScript: it moves whole rows.
+    // Has no native kernel: its loop moves whole rows.
     .filter(({ definition }) => definition.name !== 'GatherRows')
     .map((test): Case => {
       if (!/lif/i.test(test.title)) return test;
