@@ -1,11 +1,13 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import sharp from 'sharp';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { Workplace } from './cliProcess.js';
 
 const place = new Workplace();
-const recordings = process.env.SACCADE_TEST_DATA;
+const data = process.env.SACCADE_TEST_DATA;
+/** The command runs in a folder of its own. */
+const recordings = data === undefined ? undefined : resolve(data);
 
 beforeAll(async () => {
   // A dot that goes round for 3 s.

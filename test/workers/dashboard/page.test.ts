@@ -324,16 +324,18 @@ describe.skipIf(!browserInstalled)('the page', () => {
 
     await page.setViewportSize(phone);
     expect(await overflow(page)).toBeLessThanOrEqual(0);
-    const outside = await page.evaluate(() =>
-      [...document.querySelectorAll('button, select, input, h2, canvas')]
-        .filter((element) => element.checkVisibility() && !element.closest('.scroll, .unseen'))
-        .filter((element) => {
-          const { left, right } = element.getBoundingClientRect();
-          return left < 0 || right > window.innerWidth;
-        })
-        .map((element) => element.outerHTML.slice(0, 80)),
-    );
-    expect(outside).toEqual([]);
+    // Charts take their new size with the next frame.
+    const outside = () =>
+      page.evaluate(() =>
+        [...document.querySelectorAll('button, select, input, h2, canvas')]
+          .filter((element) => element.checkVisibility() && !element.closest('.scroll, .unseen'))
+          .filter((element) => {
+            const { left, right } = element.getBoundingClientRect();
+            return left < 0 || right > window.innerWidth;
+          })
+          .map((element) => element.outerHTML.slice(0, 80)),
+      );
+    await expect.poll(outside).toEqual([]);
   });
 
   it('keeps the colours that were chosen', async () => {
