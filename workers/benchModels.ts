@@ -16,7 +16,6 @@ import {
   horowitz45,
   memoryPjPer64Bits,
   onChip,
-  type Energy,
 } from '../models/analysis/energy.js';
 import { countOperations, type OperationCount } from '../models/analysis/operationCount.js';
 import {
@@ -36,6 +35,12 @@ import { neurons } from '../models/neurons/registry.js';
 import { disposeTree, flatten, type ParameterTree } from '../models/parameters.js';
 import { batchesInOrder } from '../preprocess/loader.js';
 import { benchAccuracyPlot, benchTable } from './benchModelsReport.js';
+import type {
+  BenchedModel,
+  BenchModelsResult,
+  MeasuredMixer,
+  MeasuredModel,
+} from './benchModelsResult.js';
 import { comparable, compareJob, comparedRun, type ComparedModel } from './compare.js';
 import { readEvaluation } from './evaluate.js';
 import { experimentSchema, readYaml, withDataFrom } from './experiment.js';
@@ -185,58 +190,6 @@ function variantsOf(config: BenchModelsConfig, file?: string): Variant[] {
     }
   }
   return all;
-}
-
-/** What a model does for one clip of the test part, a mean over `clips` of them. */
-export interface MeasuredModel {
-  readonly clips: number;
-  readonly operations: OperationCount;
-  readonly energy: Energy;
-  /** Of the state between two bins; null of a model that sees whole clips. */
-  readonly stateBytes: number | null;
-  /** Median time of a bin; of a model that sees whole clips, of the clip over its bins. */
-  readonly latencyMs: number;
-}
-
-/** How a mixer alone remembers; null where it cannot be run so, or was not asked for. */
-export interface MeasuredMixer {
-  readonly mixer: string;
-  /** Share of MQAR's queries that are answered rightly. */
-  readonly symbols: number | null;
-  /** The same of motions. */
-  readonly motions: number | null;
-  /** Response to a stimulus that learned nothing new: 1 of Hebb's rule, 0 of the delta rule. */
-  readonly blocking: number | null;
-  /** Why something is null. */
-  readonly reason?: string;
-}
-
-export interface BenchedModel extends ComparedModel, Omit<Variant, 'model' | 'name'> {
-  /**
-   * Wilson's 95 % interval of the mean accuracy, each test clip counted once, however many seeds saw it. With
-   * the interval over seeds: the first is what other clips, the second what other seeds may change.
-   */
-  readonly overClips: Interval;
-  /** Mean spikes per neuron and step over all layers, seeds and test clips; null of a model without neurons. */
-  readonly firingRate: number | null;
-  /** The same by layer, of the first seed. */
-  readonly firingRates: Readonly<Record<string, number>>;
-  readonly measured: MeasuredModel;
-  readonly recall: MeasuredMixer | null;
-}
-
-export interface BenchModelsResult {
-  readonly synthetic: boolean;
-  readonly classes: readonly string[];
-  readonly seeds: readonly number[];
-  readonly epochs: number;
-  /** Constants of the energy model. */
-  readonly energy: {
-    readonly constants: unknown;
-    readonly places: unknown;
-    readonly memory: unknown;
-  };
-  readonly models: readonly BenchedModel[];
 }
 
 export interface BenchModelsJob {

@@ -1,5 +1,5 @@
 import type { Interval } from '../models/evaluation/metrics.js';
-import type { BenchedModel, BenchModelsResult } from './benchModels.js';
+import type { BenchedModel, BenchModelsResult } from './benchModelsResult.js';
 
 /** The bench as a table in Markdown. */
 export function benchTable({ models }: Pick<BenchModelsResult, 'models'>): string {

@@ -87,7 +87,9 @@ describe('simulateDataset', () => {
     await expect(
       simulateDataset(options(), { signal: abort.signal, onProgress }),
     ).rejects.toMatchObject({ kind: 'interrupted' });
-    await expect(openFolderDataset(folder)).rejects.toThrow(/7 of 12 listed recordings are missing/);
+    await expect(openFolderDataset(folder)).rejects.toThrow(
+      /7 of 12 listed recordings are missing/,
+    );
     const kept = join(folder, 'hand_clapping/subject01_1.es');
     const before = await stat(kept);
 

@@ -9,8 +9,8 @@ import {
   benchModelsJob,
   parseBenchModels,
   type BenchModelsConfig,
-  type BenchModelsResult,
 } from '../../workers/benchModels.js';
+import type { BenchModelsResult } from '../../workers/benchModelsResult.js';
 import { benchAccuracyPlot, benchTable } from '../../workers/benchModelsReport.js';
 import { tinyExperiment, writeTinySet } from './tinySet.js';
 
