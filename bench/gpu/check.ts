@@ -28,6 +28,14 @@ interface Finding {
   readonly error?: string;
 }
 
+const stepSettings = {
+  learningRate: 1e-3,
+  weightDecay: 0.01,
+  gradientClip: 1,
+  perStepLoss: 0,
+  statisticsMomentum: 0.9,
+};
+
 const extents: Extents[] = [
   { a: 1, b: 1, c: 1, d: 1 },
   { a: 2, b: 3, c: 4, d: 2 },
@@ -142,13 +150,7 @@ async function training(backend: string) {
     const losses: number[] = [];
     let tensors = 0;
     for (let i = 0; i < steps; i++) {
-      const result = trainingStep(model, state, x, targets, {
-        learningRate: 1e-3,
-        weightDecay: 0.01,
-        gradientClip: 1,
-        perStepLoss: 0.5,
-        statisticsMomentum: 0.9,
-      });
+      const result = trainingStep(model, state, x, targets, { ...stepSettings, perStepLoss: 0.5 });
       ({ state } = result);
       losses.push(result.loss);
       if (i === 2) tensors = tf.memory().numTensors;
@@ -198,13 +200,7 @@ async function steps(backend: string) {
       [batch, 11],
     );
     const training = milliseconds(() => {
-      ({ state } = trainingStep(model, state, x, targets, {
-        learningRate: 1e-3,
-        weightDecay: 0.01,
-        gradientClip: 1,
-        perStepLoss: 0,
-        statisticsMomentum: 0.9,
-      }));
+      ({ state } = trainingStep(model, state, x, targets, stepSettings));
     }, 10);
     const cuda = tf.backend() as unknown as {
       timings?: Map<string, { calls: number; milliseconds: number }>;
@@ -212,13 +208,7 @@ async function steps(backend: string) {
     };
     const launches = cuda.driver.launches;
     cuda.timings = new Map();
-    ({ state } = trainingStep(model, state, x, targets, {
-      learningRate: 1e-3,
-      weightDecay: 0.01,
-      gradientClip: 1,
-      perStepLoss: 0,
-      statisticsMomentum: 0.9,
-    }));
+    ({ state } = trainingStep(model, state, x, targets, stepSettings));
     const kernels = [...cuda.timings]
       .sort(([, a], [, b]) => b.milliseconds - a.milliseconds)
       .slice(0, 16)

@@ -141,16 +141,6 @@ export class CudaBackend extends tf.KernelBackend {
     return values;
   }
 
-  /** Replaces a tensor's values in place; sizes must agree. For inputs of captured graphs. */
-  overwrite(info: tf.TensorInfo, values: Float32Array | Int32Array | Uint8Array): void {
-    const { pointer, byteLength } = this.values(info);
-    if (byteLength !== values.byteLength) {
-      throw new Error(`expected ${byteLength} bytes, found ${values.byteLength}`);
-    }
-    this.driver.upload(pointer, values);
-    this.tensors.get(info.dataId)!.host = undefined;
-  }
-
   bufferSync<R extends tf.Rank, D extends tf.DataType>(t: tf.TensorInfo): tf.TensorBuffer<R, D> {
     const values = this.readSync(t.dataId);
     const decoded =

@@ -30,11 +30,6 @@ export interface DeviceModule {
   function(name: string, types: string): DeviceFunction;
 }
 
-/** A captured sequence of launches, which runs as one. */
-export interface ExecutableGraph {
-  readonly handle: unknown;
-}
-
 /**
  * The part of the CUDA driver API that the backend needs, on one device and one stream. Addresses on the
  * device are plain numbers: they lie below 2⁵³.
@@ -112,19 +107,6 @@ export class Driver {
 
   free(pointer: number): void {
     this.calls.call('int cuMemFree_v2(uint64_t pointer)', pointer);
-  }
-
-  /** Host memory that the device copies from and to without a detour. */
-  allocatePinned(bytes: number): { readonly address: number; free(): void } {
-    const out = new BigUint64Array(16);
-    this.calls.call(
-      'int cuMemHostAlloc(uint64_t *pointer, size_t bytes, unsigned int flags)',
-      out,
-      bytes,
-      0,
-    );
-    const address = Number(out[0]);
-    return { address, free: () => this.calls.call('int cuMemFreeHost(uint64_t pointer)', address) };
   }
 
   /** Host to device; the array may change once this returns. */
@@ -261,42 +243,6 @@ export class Driver {
       this.extra,
     );
     if (code !== 0) throw failureOf(code, `launch of ${kernel.name}`);
-  }
-
-  /** From here on launches are recorded, not run. */
-  beginCapture(): void {
-    // Thread-local: what other threads do meanwhile does not matter.
-    this.calls.call('int cuStreamBeginCapture_v2(uint64_t stream, int mode)', this.stream, 1);
-  }
-
-  endCapture(): ExecutableGraph {
-    const out = new BigUint64Array(16);
-    this.calls.call('int cuStreamEndCapture(uint64_t stream, uint64_t *graph)', this.stream, out);
-    const graph = out[0];
-    this.calls.call(
-      'int cuGraphInstantiateWithFlags(uint64_t *executable, uint64_t graph, uint64_t flags)',
-      out,
-      graph,
-      0,
-    );
-    const handle = out[0];
-    this.calls.call('int cuGraphDestroy(uint64_t graph)', graph);
-    return { handle };
-  }
-
-  /** Ends a recording that went wrong. */
-  abandonCapture(): void {
-    const out = new BigUint64Array(16);
-    this.calls.status('int cuStreamEndCapture(uint64_t stream, uint64_t *graph)', this.stream, out);
-    if (out[0] !== 0n) this.calls.status('int cuGraphDestroy(uint64_t graph)', out[0]);
-  }
-
-  replay({ handle }: ExecutableGraph): void {
-    this.calls.call('int cuGraphLaunch(uint64_t graph, uint64_t stream)', handle, this.stream);
-  }
-
-  destroyGraph({ handle }: ExecutableGraph): void {
-    this.calls.call('int cuGraphExecDestroy(uint64_t graph)', handle);
   }
 
   /** Milliseconds on the device that everything takes which `run` launches. */
