@@ -111,6 +111,10 @@ export function createJobClient(store: Datastore): JobClient {
     if (found !== undefined) return found as QueuedJob;
     throw new SaccadeError('input', `no such job: ${id}`);
   };
+  const readAgain = async (job: QueuedJob): Promise<QueuedJob> => {
+    const found = await (await queueOf(job.queueName as QueueName)).getJob(job.id!);
+    return (found as QueuedJob | undefined) ?? job;
+  };
   /** An operation whose first attempt may have had its effect though its answer was lost. */
   const patiently = <T>(work: (repeated: boolean) => Promise<T>): Promise<T> => {
     let repeated = false;
@@ -141,7 +145,7 @@ export function createJobClient(store: Datastore): JobClient {
         return { id, added: true };
       });
     },
-    job: (id) => patiently(async () => summary(await find(id))),
+    job: (id) => patiently(async () => summary(await find(id), readAgain)),
     list: ({ states = jobStates, queues: names = queueNames, limit = 100 } = {}) =>
       patiently(async () => {
         const types = states.flatMap((state) => typesOf[state]);
@@ -149,7 +153,7 @@ export function createJobClient(store: Datastore): JobClient {
           names.map(async (name) => (await queueOf(name)).getJobs([...types], 0, limit - 1)),
         );
         const jobs = found.flat().filter((job) => job !== undefined);
-        const all = await Promise.all(jobs.map((job) => summary(job as QueuedJob)));
+        const all = await Promise.all(jobs.map((job) => summary(job as QueuedJob, readAgain)));
         return all.sort((a, b) => b.submittedMs - a.submittedMs).slice(0, limit);
       }),
     counts: () =>
@@ -215,8 +219,13 @@ const typesOf = {
   dead: ['failed'],
 } as const;
 
-async function summary(job: QueuedJob): Promise<JobSummary> {
-  const type = await job.getState();
+async function summary(
+  before: QueuedJob,
+  readAgain: (job: QueuedJob) => Promise<QueuedJob>,
+): Promise<JobSummary> {
+  const type = await before.getState();
+  // What it came with was perhaps written after the first look: what is told is no older than the state.
+  const job = movesWith.has(type) ? await readAgain(before) : before;
   const state = jobStates.find((name) => (typesOf[name] as readonly string[]).includes(type));
   const { progress } = job as { progress?: unknown };
   return {
@@ -235,6 +244,9 @@ async function summary(job: QueuedJob): Promise<JobSummary> {
     endedMs: job.finishedOn ?? undefined,
   };
 }
+
+/** States that come with new attempts, reasons or results. */
+const movesWith: ReadonlySet<string> = new Set(['delayed', 'completed', 'failed']);
 
 interface SealedTree {
   readonly kind: JobKind;

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 
 import type { JobClient, JobSummary } from '../../../workers/queue/client.js';
 import type { Datastore } from '../../../workers/queue/datastore.js';
@@ -135,8 +135,9 @@ describe('a worker', () => {
     ({ startQueueWorker } =
       await built<typeof import('../../../workers/queue/worker.js')>('workers/queue/worker.js'));
   });
+  // One that a failed test left would take the jobs of the next test.
+  afterEach(() => Promise.all(workers.splice(0).map((worker) => worker.close())));
   afterAll(async () => {
-    await Promise.all(workers.map((worker) => worker.close()));
     await client.close();
     await store.close();
   });
