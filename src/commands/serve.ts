@@ -1,6 +1,7 @@
 import { access, readFile } from 'node:fs/promises';
 import { once } from 'node:events';
 import { resolve } from 'node:path';
+import { createSecureContext } from 'node:tls';
 
 import { Option } from 'commander';
 
@@ -24,6 +25,9 @@ interface Options {
   readonly udp?: string;
   readonly replay?: string;
   readonly runs?: string;
+  readonly snapshots?: string;
+  readonly tlsCert?: string;
+  readonly tlsKey?: string;
   readonly batch: number;
   readonly batchWait: number;
   readonly streams?: number;
@@ -78,6 +82,12 @@ export const registerServe: RegisterCommand = (program, io) => {
     .option('--udp <[host:]port[?format=…&sensor=…]>', 'take streams by UDP (default: format=spif)')
     .option('--replay <folder>', 'recordings that may be replayed')
     .option('--runs <folder>', 'folder of run folders to show')
+    .option(
+      '--snapshots <folder>',
+      'where streams leave their state when the service ends, to go on when it is started again',
+    )
+    .option('--tls-cert <file>', 'certificate (PEM): HTTP, WebSockets and TCP are then encrypted')
+    .option('--tls-key <file>', 'its key (PEM)')
     .option('--batch <N>', 'streams that are computed at once', integerBetween(1, 1024), 64)
     .option(
       '--batch-wait <ms>',
@@ -112,6 +122,7 @@ async function serve(io: CommandIo, checkpoint: string, options: Options): Promi
   const { host, port, replay, runs, batch, batchWait, streams, idle, backend, json } = options;
   for (const folder of [replay, runs]) if (folder !== undefined) await requireFolder(folder);
   const token = await readToken(io, options);
+  const tls = await readTls(options);
   const [{ checkAddresses, startService }, { openBatchThread }, { parseWire }, { startTracing }] =
     await Promise.all([
       import('../../workers/service/server.js'),
@@ -144,6 +155,8 @@ async function serve(io: CommandIo, checkpoint: string, options: Options): Promi
       allowOrigins: options.allowOrigin,
       replayFolder: replay && resolve(replay),
       runsFolder: runs && resolve(runs),
+      snapshotFolder: options.snapshots && resolve(options.snapshots),
+      tls,
       pageFolder: packageFile('workers/dashboard/page'),
       queues: queues && { kind: queues.kind, client: queues.client },
       limits: {
@@ -200,10 +213,34 @@ async function readToken(
   { token, tokenFile }: Options,
 ): Promise<string | undefined> {
   if (tokenFile === undefined) return token ?? (io.env[tokenVariable] || undefined);
-  const text = await readFile(tokenFile, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    throw new SaccadeError('input', `cannot read the token (${error.code})`, { file: tokenFile });
+  return (await readText(tokenFile, 'the token')).trim();
+}
+
+async function readTls({
+  tlsCert,
+  tlsKey,
+}: Options): Promise<{ cert: string; key: string } | undefined> {
+  if (tlsCert === undefined && tlsKey === undefined) return undefined;
+  if (tlsCert === undefined || tlsKey === undefined) {
+    throw new SaccadeError('usage', '--tls-cert and --tls-key belong together');
+  }
+  const tls = {
+    cert: await readText(tlsCert, 'the certificate'),
+    key: await readText(tlsKey, 'the key'),
+  };
+  try {
+    createSecureContext(tls);
+  } catch (error) {
+    const message = `not a certificate with its key (${(error as Error).message})`;
+    throw new SaccadeError('input', message, { file: tlsCert }, error);
+  }
+  return tls;
+}
+
+async function readText(file: string, what: string): Promise<string> {
+  return readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    throw new SaccadeError('input', `cannot read ${what} (${error.code})`, { file });
   });
-  return text.trim();
 }
 
 async function requireFolder(folder: string): Promise<void> {

@@ -29,8 +29,9 @@ import { addSocketRoutes } from './routes/sockets.js';
 import { addStreamRoutes } from './routes/streams.js';
 import { addSecurity, checkExposure, isLoopback, webSocketProtocol } from './security.js';
 import type { StreamContext } from './session.js';
+import { SnapshotFolder } from './snapshotFolder.js';
 import { Streams } from './streams.js';
-import { type Listener, listenTcp } from './tcp.js';
+import { type Listener, listenTcp, type Tls } from './tcp.js';
 import { tracer } from '../tracing.js';
 import { listenUdp } from './udp.js';
 
@@ -51,6 +52,10 @@ export interface ServiceOptions {
   readonly udp?: Listener;
   readonly replayFolder?: string;
   readonly runsFolder?: string;
+  /** Where streams that are open at the end, or evicted, leave their state for the next service. */
+  readonly snapshotFolder?: string;
+  /** Certificate and key in PEM: HTTP, WebSockets and TCP are then encrypted. */
+  readonly tls?: Tls;
   /** Files of the page. */
   readonly pageFolder?: string;
   readonly queues?: ServedQueues;
@@ -99,18 +104,26 @@ export function checkAddresses({
  */
 export async function startService(options: ServiceOptions): Promise<Service> {
   checkAddresses(options);
-  const { host = '127.0.0.1', port, token, tcp, udp, queues } = options;
+  const { host = '127.0.0.1', port, token, tcp, udp, tls, queues } = options;
+  const scheme = tls === undefined ? 'http' : 'https';
   const limits = { ...defaultLimits, ...options.limits };
   const onProblem = options.onProblem ?? (() => undefined);
   const metrics = createMetrics();
   let failure: unknown;
   let fail: (error: unknown) => void;
   const failed = new Promise<unknown>((resolve) => (fail = resolve));
-  const context = streamContext(options, limits, metrics, (error) => {
-    failure ??= error;
-    fail(error);
-  });
-  const streams = new Streams(context, onProblem);
+  const snapshots =
+    options.snapshotFolder === undefined
+      ? undefined
+      : new SnapshotFolder(options.snapshotFolder, onProblem);
+  const context: StreamContext = {
+    ...streamContext(options, limits, metrics, (error) => {
+      failure ??= error;
+      fail(error);
+    }),
+    onStored: snapshots && ((id, snapshot) => snapshots.keep(id, snapshot)),
+  };
+  const streams = new Streams(context, onProblem, snapshots !== undefined);
   let ready = false;
   const parts: ServiceParts = {
     context,
@@ -130,15 +143,16 @@ export async function startService(options: ServiceOptions): Promise<Service> {
 
   const listeners: { close(): Promise<void> }[] = [];
   try {
+    if (snapshots !== undefined) streams.takeOver(await snapshots.read());
     await app.listen({ host, port }).catch((error: Error) => {
       throw new SaccadeError(
         'environment',
         error.message,
-        { file: `http://${host}:${port}` },
+        { file: `${scheme}://${host}:${port}` },
         error,
       );
     });
-    const byTcp = tcp && (await listenTcp(tcp, parts, token));
+    const byTcp = tcp && (await listenTcp(tcp, parts, token, tls));
     if (byTcp !== undefined) listeners.push(byTcp);
     const byUdp = udp && (await listenUdp(udp, parts));
     if (byUdp !== undefined) listeners.push(byUdp);
@@ -146,7 +160,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     const address = app.server.address();
     const actual = typeof address === 'object' && address !== null ? address.port : port;
     return {
-      url: `http://${host.includes(':') ? `[${host}]` : host}:${actual}`,
+      url: `${scheme}://${host.includes(':') ? `[${host}]` : host}:${actual}`,
       port: actual,
       tcpPort: byTcp?.port,
       udpPort: byUdp?.port,
@@ -157,6 +171,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
       async close() {
         ready = false;
         await streams.close();
+        await snapshots?.close();
         await Promise.all(listeners.map((listener) => listener.close()));
         await closeSockets(app);
         await app.close();
@@ -212,16 +227,17 @@ function streamContext(
 }
 
 async function createApp(
-  { version, token, allowHosts = [], allowOrigins = [], pageFolder }: ServiceOptions,
+  { version, token, tls, allowHosts = [], allowOrigins = [], pageFolder }: ServiceOptions,
   limits: ServiceLimits,
   parts: ServiceParts,
   host: string,
 ): Promise<ServiceApp> {
+  // How often requests are looked at that take too long.
+  const checking = { connectionsCheckingInterval: Math.min(limits.patienceMs, 5000) };
   const app = fastify({
     bodyLimit: 65_536,
     requestTimeout: limits.patienceMs,
-    // How often requests are looked at that take too long.
-    http: { connectionsCheckingInterval: Math.min(limits.patienceMs, 5000) },
+    ...(tls === undefined ? { http: checking } : { https: { ...checking, ...tls } }),
     forceCloseConnections: true,
     routerOptions: { maxParamLength: 256 },
     return503OnClosing: true,

@@ -37,6 +37,8 @@ export interface StreamContext {
   readonly filters: readonly EventFilter[];
   readonly limits: ServiceLimits;
   readonly metrics: ServiceMetrics;
+  /** Told of the snapshot that an evicted stream leaves, and when it is used or dropped. */
+  readonly onStored?: (id: string, snapshot: Uint8Array | undefined) => void;
 }
 
 /** Where a stream's events come from, for as long as it lasts. */
@@ -146,6 +148,19 @@ export class StreamSession {
       session.release();
       throw error;
     }
+    return session;
+  }
+
+  /** A stream that an earlier service evicted. @throws SaccadeError as `resume` does. */
+  static evicted(context: StreamContext, id: string, bytes: Uint8Array): StreamSession {
+    const snapshot = readSnapshot(context, bytes);
+    const session = new StreamSession(context, id, snapshot.options);
+    session.release();
+    session.taken = snapshot.taken;
+    session.bins = snapshot.bins;
+    session.stored = bytes;
+    session.state = 'evicted';
+    session.reason = 'the service was stopped';
     return session;
   }
 
@@ -261,7 +276,7 @@ export class StreamSession {
     });
     await this.done.catch(() => undefined);
     if (!this.isOpen) return;
-    this.stored = bytes;
+    this.store(bytes);
     this.state = 'evicted';
     this.reason = reason;
     this.release();
@@ -271,7 +286,6 @@ export class StreamSession {
 
   /** Drops the snapshot of an evicted stream, where there is no more room for it. */
   forget(reason: string): void {
-    this.stored = undefined;
     this.finish('ended', reason);
   }
 
@@ -475,12 +489,19 @@ export class StreamSession {
   private finish(state: 'ended' | 'failed', reason?: string): void {
     this.state = state;
     this.reason = reason;
+    this.store(undefined);
     this.release();
     this.filterStates = undefined;
     this.binner = this.newBinner();
     const report = this.describe();
     for (const watcher of this.watchers.keys()) watcher.send({ type: 'end', state, report });
     this.watchers.clear();
+  }
+
+  private store(snapshot: Uint8Array | undefined): void {
+    if (this.stored === snapshot) return;
+    this.stored = snapshot;
+    this.context.onStored?.(this.id, snapshot);
   }
 
   private release(): void {
@@ -493,7 +514,7 @@ export class StreamSession {
     const snapshot = readSnapshot(this.context, this.stored!);
     this.context.batcher.add(this.number);
     await this.restore(snapshot);
-    this.stored = undefined;
+    this.store(undefined);
     this.reason = undefined;
   }
 

@@ -20,9 +20,23 @@ export class Streams {
   constructor(
     private readonly context: StreamContext,
     private readonly onProblem: (message: string) => void,
+    /** Whether streams that are open at the end are evicted, so that they can go on later. */
+    private readonly keepsAtEnd = false,
   ) {
     const everyMs = Math.max(20, Math.min(1000, context.limits.idleMs / 4));
     this.timer = setInterval(() => void this.evictIdle(), everyMs).unref();
+  }
+
+  /** Takes over what an earlier service evicted. What does not fit the model stays where it is, and is told. */
+  takeOver(snapshots: ReadonlyMap<string, Uint8Array>): void {
+    for (const [id, bytes] of snapshots) {
+      try {
+        this.sessions.set(id, StreamSession.evicted(this.context, id, bytes));
+      } catch (error) {
+        this.onProblem(`stream ${id} is not taken over: ${(error as Error).message}`);
+      }
+    }
+    this.forgetOld();
   }
 
   /** @throws ServiceError where there is no stream of that name. */
@@ -100,8 +114,12 @@ export class Streams {
   async close(): Promise<void> {
     this.closing = true;
     clearInterval(this.timer);
+    const reason = 'the service is stopping';
     await Promise.all(
-      [...this.sessions.values()].map((session) => session.end('the service is stopping')),
+      [...this.sessions.values()].map(async (session) => {
+        if (!this.keepsAtEnd) return session.end(reason);
+        if (session.isOpen) await this.evict(session, reason);
+      }),
     );
   }
 
@@ -123,12 +141,16 @@ export class Streams {
     const beforeMs = performance.now() - idleMs;
     for (const session of this.sessions.values()) {
       if (!session.isIdle(beforeMs)) continue;
-      await session.evict(`no events for ${idleMs / 1e3} s`).catch((error: unknown) => {
-        this.onProblem(`stream ${session.id}: cannot be evicted: ${(error as Error).message}`);
-        return session.end();
-      });
+      await this.evict(session, `no events for ${idleMs / 1e3} s`);
     }
     this.forgetOld();
+  }
+
+  private async evict(session: StreamSession, reason: string): Promise<void> {
+    await session.evict(reason).catch((error: unknown) => {
+      this.onProblem(`stream ${session.id}: cannot be evicted: ${(error as Error).message}`);
+      return session.end();
+    });
   }
 
   /** Keeps the newest of those that are over, and of the snapshots as many as there is room for. */

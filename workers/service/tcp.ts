@@ -1,4 +1,5 @@
 import { createServer, type Server, type Socket } from 'node:net';
+import { createServer as createTlsServer } from 'node:tls';
 
 import { SaccadeError } from '../../engine/support/errors.js';
 import type { ServiceParts } from './parts.js';
@@ -10,6 +11,12 @@ export interface Listener {
   readonly host: string;
   readonly port: number;
   readonly wire: Wire;
+}
+
+/** Certificate and key, in PEM. */
+export interface Tls {
+  readonly cert: string;
+  readonly key: string;
 }
 
 /** Longest first line that may bring a token. */
@@ -24,12 +31,11 @@ export async function listenTcp(
   { host, port, wire }: Listener,
   { streams, context: { limits } }: ServiceParts,
   token: string | undefined,
+  tls?: Tls,
 ): Promise<{ port: number; close(): Promise<void> }> {
   let count = 0;
   const sockets = new Set<Socket>();
   const serve = async (socket: Socket): Promise<void> => {
-    sockets.add(socket);
-    socket.on('close', () => sockets.delete(socket));
     let broken = false;
     socket.on('error', () => (broken = true));
     socket.setTimeout(limits.idleMs, () => socket.destroy());
@@ -62,11 +68,20 @@ export async function listenTcp(
       socket.destroy();
     }
   };
-  const server = createServer((socket) => {
+  const take = (socket: Socket): void => {
     // Refused, broken or damaged: of no concern to the others. The stream tells it.
     serve(socket).catch(() => socket.destroy());
-  });
+  };
+  const server =
+    tls === undefined
+      ? createServer(take)
+      : createTlsServer({ ...tls, handshakeTimeout: limits.patienceMs }, take);
   server.maxConnections = limits.connections;
+  // Those that have yet to agree on a key, too.
+  server.on('connection', (socket) => {
+    sockets.add(socket);
+    socket.on('close', () => sockets.delete(socket));
+  });
   await listening(server, host, port);
   const address = server.address();
   return {

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -172,6 +172,39 @@ describe('streams of a service', () => {
       streamPredictions(loaded, streamOf([batchOf(tinySensor, rows)]), { restartBins: 5 }),
     );
     expectSame([...predictions(first.messages), ...predictions(second.messages)], expected);
+  });
+
+  it('go on in the next service, with what the last one left in its folder', async () => {
+    const snapshotFolder = join(folder, 'snapshots');
+    const rows = dotEvents(false, 4);
+    await start({ snapshotFolder });
+    const first = await connect(service!, '/api/streams/one/events');
+    for (const chunk of await esBytes(rows.slice(0, 377))) first.socket.send(chunk);
+    await first.atLeast(3);
+    await service!.close();
+    expect(await readdir(snapshotFolder)).toEqual(['one.safetensors']);
+    await writeFile(join(snapshotFolder, 'damaged.safetensors'), 'nonsense');
+
+    const problems: string[] = [];
+    const onProblem = (message: string): number => problems.push(message);
+    const { app } = await start({ snapshotFolder, onProblem });
+    expect(problems).toEqual([expect.stringMatching(/^stream damaged is not taken over: /)]);
+    expect(await json<StreamMessage>(app.inject('/api/streams/one'))).toMatchObject({
+      events: 377,
+      bins: 3,
+      state: 'evicted',
+    });
+    const second = await connect(service!, '/api/streams/one/events');
+    for (const chunk of await esBytes(rows.slice(377))) second.socket.send(chunk);
+    second.socket.send('end');
+    await second.closed;
+    const expected = await collect(
+      streamPredictions(loaded, streamOf([batchOf(tinySensor, rows)])),
+    );
+    expectSame([...predictions(first.messages), ...predictions(second.messages)], expected);
+    await service!.close();
+    // One that has ended leaves nothing; what was not understood is nobody's to remove.
+    expect(await readdir(snapshotFolder)).toEqual(['damaged.safetensors']);
   });
 
   it('refuse a snapshot that is damaged, or of another model, and are as before', async () => {
