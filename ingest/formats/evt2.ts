@@ -1,36 +1,13 @@
 import type { ByteReader, ByteWriter } from '../bytes.js';
 import { CompiledLoop } from '../compiledLoop.js';
 import type { BatchBuilder, EventBatch, SensorSize } from '../eventBatch.js';
-import {
-  countSkipped,
-  type DecodeMark,
-  type DecodeReport,
-  type EventFormat,
-  reportDamage,
-} from '../format.js';
-import { type BlockDecoder, decodeEvents, encodeEvents, type EventEncoder } from '../transcode.js';
-import { TimeHighReader, TimeHighWriter } from './evtTimeHigh.js';
-import {
-  evtEncodingOf,
-  evtHeader,
-  evtLimits,
-  evtSensorOf,
-  evtUsualSensors,
-  propheseeLines,
-  readEvtHeader,
-  requireEvtSensor,
-} from './propheseeHeader.js';
+import { countSkipped, type DecodeMark, type DecodeReport, reportDamage } from '../format.js';
+import type { BlockDecoder, EventEncoder } from '../transcode.js';
+import { defineEvt } from './evt.js';
+import { otherTypes, timeHigh, TimeHighReader, TimeHighWriter } from './evtTimeHigh.js';
+import { evtHeader } from './propheseeHeader.js';
 
 const wordLength = 4;
-
-/** Word types (the upper four bits). */
-const timeHigh = 0x8;
-const otherTypes: Readonly<Record<number, string>> = {
-  0xa: 'trigger',
-  0xd: 'imu',
-  0xe: 'other',
-  0xf: 'continued',
-};
 
 /** What the compiled loop tells: three values of the times, two counts, and the words of each type. */
 const typesInState = 5;
@@ -49,30 +26,13 @@ const compiledStateLength = typesInState + 16;
  *
  * Source: OpenEB `evt2_event_types.h`, `evt2_decoder.h`, `psee_raw_file_header.cpp`.
  */
-export const evt2: EventFormat = {
+export const evt2 = defineEvt({
   name: 'evt2',
-  title: 'Prophesee EVT 2.0 (.raw)',
+  version: '2.0',
   extensions: ['raw', 'evt2'],
-  holdsSensorSize: true,
-  usualSensors: evtUsualSensors,
-  limits: evtLimits,
-
-  detect: ({ head }) => (evtEncodingOf(propheseeLines(head)) === '2.0' ? 1 : 0),
-
-  sensorOf: (head) => evtSensorOf(propheseeLines(head)),
-
-  decode: (bytes, options) =>
-    decodeEvents(bytes, options, async (input) => {
-      const lines = await readEvtHeader(input, '2.0', options.file);
-      const sensor = evtSensorOf(lines) ?? options.sensor ?? evtLimits;
-      return new Evt2Decoder(sensor, options.report, options.compiled);
-    }),
-
-  encode: (batches, options) => {
-    requireEvtSensor('2.0', options);
-    return encodeEvents(batches, options, new Evt2Encoder(options.sensor));
-  },
-};
+  decoder: (sensor, { report, compiled }) => new Evt2Decoder(sensor, report, compiled),
+  encoder: (sensor) => new Evt2Encoder(sensor),
+});
 
 class Evt2Decoder implements BlockDecoder {
   private readonly time = new TimeHighReader();

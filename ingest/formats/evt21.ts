@@ -1,37 +1,14 @@
 import type { ByteReader, ByteWriter } from '../bytes.js';
 import type { BatchBuilder, EventBatch, SensorSize } from '../eventBatch.js';
-import {
-  countSkipped,
-  type DecodeMark,
-  type DecodeReport,
-  type EventFormat,
-  reportDamage,
-} from '../format.js';
-import { type BlockDecoder, decodeEvents, encodeEvents, type EventEncoder } from '../transcode.js';
-import { TimeHighReader, TimeHighWriter } from './evtTimeHigh.js';
-import {
-  evtEncodingOf,
-  evtEndiannessOf,
-  evtHeader,
-  evtLimits,
-  evtSensorOf,
-  evtUsualSensors,
-  propheseeLines,
-  readEvtHeader,
-  requireEvtSensor,
-} from './propheseeHeader.js';
+import { countSkipped, type DecodeMark, type DecodeReport, reportDamage } from '../format.js';
+import type { BlockDecoder, EventEncoder } from '../transcode.js';
+import { defineEvt } from './evt.js';
+import { otherTypes, timeHigh, TimeHighReader, TimeHighWriter } from './evtTimeHigh.js';
+import { evtEndiannessOf, evtHeader } from './propheseeHeader.js';
 
 const wordLength = 8;
 const vectorLength = 32;
 
-/** Word types (the upper four bits of the upper half). */
-const timeHigh = 0x8;
-const otherTypes: Readonly<Record<number, string>> = {
-  0xa: 'trigger',
-  0xd: 'imu',
-  0xe: 'other',
-  0xf: 'continued',
-};
 /** Words that tell the order of the halves where the header does not. */
 const lookedAtWords = 64;
 
@@ -48,33 +25,18 @@ const lookedAtWords = 64;
  *
  * Source: OpenEB `evt21_event_types.h`, `evt21_decoder.h`, `psee_raw_file_header.cpp`.
  */
-export const evt21: EventFormat = {
+export const evt21 = defineEvt({
   name: 'evt21',
-  title: 'Prophesee EVT 2.1 (.raw)',
+  version: '2.1',
   extensions: ['evt21'],
-  holdsSensorSize: true,
-  usualSensors: evtUsualSensors,
-  limits: evtLimits,
-
-  detect: ({ head }) => (evtEncodingOf(propheseeLines(head)) === '2.1' ? 1 : 0),
-
-  sensorOf: (head) => evtSensorOf(propheseeLines(head)),
-
-  decode: (bytes, options) =>
-    decodeEvents(bytes, options, async (input) => {
-      const lines = await readEvtHeader(input, '2.1', options.file);
-      const endianness = evtEndiannessOf(lines);
-      if (endianness === undefined) await input.require(lookedAtWords * wordLength);
-      const maskFirst = endianness === undefined ? looksMaskFirst(input) : endianness === 'little';
-      const sensor = evtSensorOf(lines) ?? options.sensor ?? evtLimits;
-      return new Evt21Decoder(sensor, maskFirst, options.report);
-    }),
-
-  encode: (batches, options) => {
-    requireEvtSensor('2.1', options);
-    return encodeEvents(batches, options, new Evt21Encoder(options.sensor));
+  async decoder(sensor, { report }, input, lines) {
+    const endianness = evtEndiannessOf(lines);
+    if (endianness === undefined) await input.require(lookedAtWords * wordLength);
+    const maskFirst = endianness === undefined ? looksMaskFirst(input) : endianness === 'little';
+    return new Evt21Decoder(sensor, maskFirst, report);
   },
-};
+  encoder: (sensor) => new Evt21Encoder(sensor),
+});
 
 /** Whether the first words make more sense, as TIME_HIGH and no unknown types, with the mask first. */
 function looksMaskFirst({ view, position, end }: ByteReader): boolean {

@@ -1,24 +1,10 @@
 import type { ByteReader, ByteWriter } from '../bytes.js';
 import { CompiledLoop } from '../compiledLoop.js';
 import type { BatchBuilder, EventBatch, SensorSize } from '../eventBatch.js';
-import {
-  countSkipped,
-  type DecodeMark,
-  type DecodeReport,
-  type EventFormat,
-  reportDamage,
-} from '../format.js';
-import { type BlockDecoder, decodeEvents, encodeEvents, type EventEncoder } from '../transcode.js';
-import {
-  evtEncodingOf,
-  evtHeader,
-  evtLimits,
-  evtSensorOf,
-  evtUsualSensors,
-  propheseeLines,
-  readEvtHeader,
-  requireEvtSensor,
-} from './propheseeHeader.js';
+import { countSkipped, type DecodeMark, type DecodeReport, reportDamage } from '../format.js';
+import type { BlockDecoder, EventEncoder } from '../transcode.js';
+import { defineEvt } from './evt.js';
+import { evtHeader } from './propheseeHeader.js';
 
 const wordLength = 2;
 
@@ -71,30 +57,13 @@ const compiledStateLength = 10;
  *
  * Source: OpenEB `evt3_decoder.h`; ros-event-camera `event_camera_codecs`.
  */
-export const evt3: EventFormat = {
+export const evt3 = defineEvt({
   name: 'evt3',
-  title: 'Prophesee EVT 3.0 (.raw)',
+  version: '3.0',
   extensions: ['evt3'],
-  holdsSensorSize: true,
-  usualSensors: evtUsualSensors,
-  limits: evtLimits,
-
-  detect: ({ head }) => (evtEncodingOf(propheseeLines(head)) === '3.0' ? 1 : 0),
-
-  sensorOf: (head) => evtSensorOf(propheseeLines(head)),
-
-  decode: (bytes, options) =>
-    decodeEvents(bytes, options, async (input) => {
-      const lines = await readEvtHeader(input, '3.0', options.file);
-      const sensor = evtSensorOf(lines) ?? options.sensor ?? evtLimits;
-      return new Evt3Decoder(sensor, options.report, options.compiled);
-    }),
-
-  encode: (batches, options) => {
-    requireEvtSensor('3.0', options);
-    return encodeEvents(batches, options, new Evt3Encoder(options.sensor));
-  },
-};
+  decoder: (sensor, { report, compiled }) => new Evt3Decoder(sensor, report, compiled),
+  encoder: (sensor) => new Evt3Encoder(sensor),
+});
 
 /** The words of EVT 3.0, without a header around them; containers keep one from packet to packet. */
 export class Evt3Decoder implements BlockDecoder {

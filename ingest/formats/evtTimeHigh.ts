@@ -1,3 +1,12 @@
+/** Types of the words of EVT 2.0 and 2.1 (the upper four bits; of the upper half, where there are two). */
+export const timeHigh = 0x8;
+export const otherTypes: Readonly<Record<number, string>> = {
+  0xa: 'trigger',
+  0xd: 'imu',
+  0xe: 'other',
+  0xf: 'continued',
+};
+
 /** TIME_HIGH of EVT 2.0 and 2.1 counts 64 µs in 28 bits: it wraps every 2^34 µs (4.8 h). */
 const timeHighCount = 2 ** 28;
 const timeHighMiddle = 2 ** 27;

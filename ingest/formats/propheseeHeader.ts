@@ -1,7 +1,5 @@
-import { SaccadeError } from '../../engine/support/errors.js';
 import type { ByteReader } from '../bytes.js';
 import type { SensorSize } from '../eventBatch.js';
-import type { EncodeOptions } from '../format.js';
 import { headerLines, readTextHeader } from './textHeader.js';
 
 const prefix = '% ';
@@ -15,12 +13,6 @@ const sensorOfSystem: Readonly<Record<string, SensorSize>> = {
 
 /** EVT words hold x and y in 11 bits. */
 export const evtLimits: SensorSize = { width: 2048, height: 2048 };
-
-export const evtUsualSensors: readonly SensorSize[] = [
-  { width: 320, height: 320 },
-  { width: 640, height: 480 },
-  { width: 1280, height: 720 },
-];
 
 /** The header lines, `% key value`, at the start of a `.raw` or `.dat` file, without the `% `. */
 export const propheseeLines = (head: Uint8Array): string[] => headerLines(head, prefix, lastLine);
@@ -51,35 +43,6 @@ export function evtSensorOf(lines: readonly string[]): SensorSize | undefined {
     return { width, height };
   }
   return sensorOfSystem[/^system_ID\s+(\d+)/m.exec(header)?.[1] ?? ''];
-}
-
-/**
- * Reads the header lines of an EVT stream.
- *
- * @param version that they must state, for instance `2.1`.
- * @throws SaccadeError (`input`) where they state another or none.
- */
-export async function readEvtHeader(
-  input: ByteReader,
-  version: string,
-  file: string,
-): Promise<string[]> {
-  const lines = await readPropheseeLines(input);
-  const encoding = evtEncodingOf(lines);
-  if (encoding === version) return lines;
-  const [major, minor] = version.split('.');
-  const format = `EVT${major}${minor === '0' ? '' : minor}`;
-  const found = encoding === undefined ? '' : `, found EVT ${encoding}`;
-  const message = `not EVT ${version}: expected a header line "% evt ${version}" or "% format ${format}"${found}`;
-  throw new SaccadeError('input', message, { file, offset: 0 });
-}
-
-/** @throws SaccadeError (`input`) where a sensor has more pixels than EVT words can address. */
-export function requireEvtSensor(version: string, { sensor, file }: EncodeOptions): void {
-  const { width, height } = sensor;
-  if (width <= evtLimits.width && height <= evtLimits.height) return;
-  const message = `EVT ${version} holds sensors up to 2048x2048, not ${width}x${height}`;
-  throw new SaccadeError('input', message, { file });
 }
 
 /** The order of the two halves of 64-bit words that a header states: `little`, `legacy`, or nothing. */
