@@ -188,6 +188,18 @@ export {
   type TrainingResult,
 } from '../models/training/train.js';
 export { type TrainingConfig, trainingSchema } from '../models/training/config.js';
+/** Distillation: the slots of a linear mixer trained to mimic a trained softmax. */
+export {
+  distil,
+  distilled,
+  distilledLeaves,
+  type DistillationConfig,
+  type DistillationOptions,
+  type DistillationTarget,
+  inheritedParameters,
+  type MixerWithParameters,
+} from '../models/training/distillation.js';
+export { disposeTraining, startTraining, type TrainingState } from '../models/training/step.js';
 export type { Clip, ClipBatch, EpochOptions } from '../preprocess/loader.js';
 export {
   openLoader,

@@ -83,7 +83,7 @@ function createAttention(
     x: tf.Tensor,
     mask: tf.Tensor | undefined,
     before: State | undefined,
-  ): { output: tf.Tensor; state: State } => {
+  ): { output: tf.Tensor; shares: tf.Tensor; state: State } => {
     const [batch, length] = x.shape as [number, number];
     const project = (weight: keyof Weights): tf.Tensor =>
       splitHeads(linear(x, weights[weight]), heads);
@@ -117,8 +117,10 @@ function createAttention(
       tf.mul(tf.matMul(q, keys, false, true), (width / heads) ** -0.5),
       tf.mul(tf.sub(1, admitted), excluded),
     );
-    const read = joinHeads(tf.matMul(tf.softmax(scores), values));
+    const shares = tf.softmax(scores);
+    const read = joinHeads(tf.matMul(shares, values));
     return {
+      shares,
       output: linear(gate?.apply(weights.outputGate, x, read) ?? read, weights.output),
       state: { keys: latest(keys, 2), values: latest(values, 2), mask: latest(known, 1) },
     };
@@ -152,6 +154,10 @@ function createAttention(
         );
         return { output, state: causal ? (after as unknown as StateTree) : undefined };
       });
+    },
+    attentionWeights: (parameters, x) => {
+      const { shares } = attend(parameters as ParameterTree & Parameters, x, undefined, undefined);
+      return kept === 0 ? shares : tf.slice(shares, [0, 0, 0, kept]);
     },
     cost(count, { form = 'parallel', chunk } = {}) {
       let pairs = 0;

@@ -93,6 +93,14 @@ export interface TokenMixer {
     context: Context,
     options?: MixerOptions,
   ): { output: tf.Tensor; state: ClipState };
+  /**
+   * The weights by which each head sums up its values, from the start of a sequence; undefined where it does
+   * something else with them. Output gates and norms come after. Quadratic in tokens, for analysis and distillation.
+   *
+   * @param x `[batch, tokens, width]`.
+   * @returns `[batch, heads, tokens, tokens]`: of what each token reads, its row.
+   */
+  attentionWeights?(parameters: ParameterTree, x: tf.Tensor): tf.Tensor;
   /** For one sequence of that many tokens, from its start. Counted values are `analysis/operationCount.ts`'s. */
   cost(tokens: number, options?: MixerOptions): MixerCost;
 }

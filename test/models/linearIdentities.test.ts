@@ -465,6 +465,31 @@ describe('linear mixers: what their papers state', () => {
     },
   );
 
+  identity('local linear attention is Parallax with r = ρ / (1 - ρ · (k̄ - q))', () => {
+    const ridge = 0.05;
+    const [q, k, v] = [1, 2, 3].map((seed) => some(seed, 2));
+    // Parallax (arXiv 2605.29157, algorithm 1): softmax weights p, out = Σ p (1 + r · (k̄ - k)) v.
+    const expected = summed(v, (head, t, s) => {
+      const query = ofHead(q, head)[t];
+      const keys = ofHead(k, head).slice(0, t + 1);
+      const force = keys.map((key) => Math.exp(dot(query, key) / Math.SQRT2));
+      const p = force.map((x) => x / force.reduce((a, b) => a + b));
+      const mean = (of: (key: number[]) => number): number =>
+        keys.reduce((sum, key, i) => sum + p[i] * of(key), 0);
+      const z = (key: number[], i: number): number => key[i] - query[i];
+      const mu = [0, 1].map((i) => mean((key) => z(key, i)));
+      const [a, b, d] = [[0, 0], [0, 1], [1, 1]].map(
+        ([i, j]) => mean((key) => z(key, i) * z(key, j)) + (i === j ? ridge : 0),
+      ); // prettier-ignore
+      const rho = [d * mu[0] - b * mu[1], a * mu[1] - b * mu[0]].map((x) => x / (a * d - b * b));
+      const r = rho.map((x) => x / (1 - dot(rho, mu)));
+      const centre = [0, 1].map((i) => mean((key) => key[i]));
+      return p[s] * (1 + dot(r, centre) - dot(r, keys[s]));
+    });
+    const out = read('localLinear', { q, k, v }, 'parallel', {}, { ridge });
+    expect(relativeDifference(out, expected)).toBeLessThan(1e-5);
+  });
+
   identity('RAT: one token a chunk and no gate is softmax attention; one chunk an average', () => {
     const [q, k, v] = [1, 2, 3].map((seed) => some(seed));
     const shut = tf.fill(q.shape, -60);

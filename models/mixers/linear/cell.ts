@@ -32,6 +32,7 @@ import {
   type MemoryInput,
   type MemorySizes,
   type Mix,
+  type Normaliser,
   type Products,
   type Segment,
   type Sizes,
@@ -148,13 +149,16 @@ export function createCell(name: string, settings: CellSettings, shape: MixerSha
   const decaying: MemorySizes['decays'] =
     decay === undefined ? 'none' : decay.perChannel ? 'perChannel' : 'perHead';
   const update = memories[settings.update](sizes, settings);
-  const normaliser = normalisers[settings.normaliser]({
-    ...sizes,
-    features,
-    plainFeatures: map.features,
-    positioned: position !== undefined,
-    epsilon: settings.epsilon,
-  });
+  const normaliserFor = (values: number): Normaliser =>
+    normalisers[settings.normaliser]({
+      ...sizes,
+      valueWidth: values,
+      features,
+      plainFeatures: map.features,
+      positioned: position !== undefined,
+      epsilon: settings.epsilon,
+    });
+  const normaliser = normaliserFor(valueWidth);
   const local = locals[settings.local]?.(sizes, settings);
   const gate = outputGates[settings.outputGate]?.(shape);
   const slots: Readonly<Record<SlotName, Slot | undefined>> = {
@@ -228,15 +232,25 @@ export function createCell(name: string, settings: CellSettings, shape: MixerSha
     }
   }
 
-  /** @param mixWith computes a memory in place of the update, given its name and input. */
-  function run(
+  const slotParameters = (parameters: ParameterTree, slot: string): ParameterTree =>
+    (parameters[slot] ?? {}) as ParameterTree;
+
+  /**
+   * What each head reads.
+   *
+   * @param mixWith computes a memory in place of the update, given its name and input.
+   * @param given values in place of the tokens' own, `[batch, heads, tokens, …]`.
+   * @returns `[batch, heads, tokens, values]`, and the slots' states.
+   */
+  function readHeads(
     parameters: ParameterTree,
     segment: Segment,
     state: StateTree | undefined,
     mixWith?: (name: string, input: MemoryInput) => tf.Tensor,
-  ): { output: tf.Tensor; state: StateTree | undefined } {
+    given?: tf.Tensor,
+  ): { out: tf.Tensor; state: Record<string, StateTree> } {
     const { x, mask, form, context } = segment;
-    const of = (slot: string): ParameterTree => (parameters[slot] ?? {}) as ParameterTree;
+    const of = (slot: string): ParameterTree => slotParameters(parameters, slot);
     const before = (slot: string): StateTree | undefined => state?.[slot] as StateTree | undefined;
     const at = (slot: string): Segment => ({ ...segment, context: within(context, slot) });
     const after: Record<string, StateTree> = {};
@@ -259,7 +273,7 @@ export function createCell(name: string, settings: CellSettings, shape: MixerSha
       keep('local', shifted.state);
     }
     const [q, k, v] = qkv.map((y) => splitHeads(y, heads));
-    const values = settings.valueMap === 'silu' ? silu(v) : v;
+    const values = given ?? (settings.valueMap === 'silu' ? silu(v) : v);
     const mapped = map.apply(of('featureMap'), { q, k }, before('featureMap'), at('featureMap'));
     keep('featureMap', mapped.state);
     const gated = decay?.apply(of('decay'), mapped.k, before('decay'), at('decay')) ?? mapped;
@@ -287,7 +301,8 @@ export function createCell(name: string, settings: CellSettings, shape: MixerSha
       memoryState[memory] = result.state;
       return result.out;
     };
-    const read = normaliser.apply(
+    const reader = given === undefined ? normaliser : normaliserFor(given.shape[3]!);
+    const read = reader.apply(
       { ...placed, v: values },
       plain,
       mix,
@@ -302,22 +317,37 @@ export function createCell(name: string, settings: CellSettings, shape: MixerSha
       out = tf.add(out, near.out);
       keep('local', near.state);
     }
+    return { out, state: after };
+  }
+
+  function run(
+    parameters: ParameterTree,
+    segment: Segment,
+    state: StateTree | undefined,
+    mixWith?: (name: string, input: MemoryInput) => tf.Tensor,
+  ): { output: tf.Tensor; state: StateTree | undefined } {
+    const { x, context } = segment;
+    const read = readHeads(parameters, segment, state, mixWith);
+    const after = read.state;
+    let out = read.out;
     if (settings.outputNorm === 'rms') out = rmsNorm(out, parameters.scale as tf.Tensor);
     let joined = joinHeads(out);
     if (settings.outputNorm === 'simpleRms') joined = rmsNorm(joined, tf.ones([width]));
-    if (gate !== undefined) joined = gate.apply(of('outputGate'), x, joined);
+    if (gate !== undefined) {
+      joined = gate.apply(slotParameters(parameters, 'outputGate'), x, joined);
+    }
     let output = linear(joined, parameters.output as tf.Tensor);
     if (fires) {
       const [batch, length] = x.shape as [number, number];
       const fired = spiking(
-        of('neurons') as unknown as SpikingParameters,
+        slotParameters(parameters, 'neurons') as unknown as SpikingParameters,
         tf.reshape(output, [batch, length / tokens, tokens, width]),
-        before('neurons')?.membrane as tf.Tensor | undefined,
+        (state?.neurons as StateTree | undefined)?.membrane as tf.Tensor | undefined,
         neuron,
         within(context, 'neurons'),
       );
       output = tf.reshape(fired.spikes, x.shape);
-      keep('neurons', { membrane: fired.membrane });
+      after.neurons = { membrane: fired.membrane };
     }
     return { output, state: causal ? after : undefined };
   }
@@ -346,6 +376,11 @@ export function createCell(name: string, settings: CellSettings, shape: MixerSha
     (fires ? 2 * width : 0);
 
   const isLinearSystem = causal && update.system !== undefined;
+  // Convolutions beside the memory and averages per channel are no weights of whole values.
+  const hasWeights =
+    update.requires?.square !== true && !['positional', 'dynamic'].includes(settings.local);
+  const wholeSegment = (x: tf.Tensor): Segment =>
+    segmentOf({ x, mask: undefined, frame: 0 }, 'parallel', { training: false, path: '' });
 
   return {
     name,
@@ -429,12 +464,22 @@ export function createCell(name: string, settings: CellSettings, shape: MixerSha
         trafficBytes: trafficBytes(parameterCount, length, shape, 4 * stateValues),
       };
     },
+    ...(hasWeights && {
+      attentionWeights(parameters: ParameterTree, x: tf.Tensor) {
+        const [batch, length] = x.shape as [number, number];
+        // What is read of values that tell tokens apart are their weights.
+        const units = tf.tile(tf.reshape(tf.eye(length), [1, 1, length, length]), [
+          batch,
+          heads,
+          1,
+          1,
+        ]);
+        return readHeads(parameters, wholeSegment(x), undefined, undefined, units).out;
+      },
+    }),
     ...(isLinearSystem && {
       systems(parameters: ParameterTree, x: tf.Tensor) {
-        const segment = segmentOf({ x, mask: undefined, frame: 0 }, 'parallel', {
-          training: false,
-          path: '',
-        });
+        const segment = wholeSegment(x);
         const systems: LinearSystem[] = [];
         const updateParameters = (parameters.update ?? {}) as ParameterTree;
         run(parameters, segment, undefined, (_, input) => {

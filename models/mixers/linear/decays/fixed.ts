@@ -26,7 +26,12 @@ const fixed =
     };
   };
 
-const alibiSlope = (head: number, heads: number): number => 2 ** ((-8 * (head + 1)) / heads);
+/** Where H is no power of 2: the slopes of the power below it, then every other one of the power above (Press et al. 2022). */
+function alibiSlope(head: number, heads: number): number {
+  const power = 2 ** Math.floor(Math.log2(heads));
+  const [place, of] = head < power ? [head + 1, power] : [2 * (head - power) + 1, 2 * power];
+  return 2 ** ((-8 * place) / of);
+}
 
 /** Slopes of ALiBi, 2^(-8 (h + 1) / H), as in Lightning Attention-2. */
 export const alibi = fixed(alibiSlope);

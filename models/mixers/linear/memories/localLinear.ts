@@ -10,6 +10,9 @@ import { solveSymmetric } from './solve.js';
  *
  *     μ = Σ p z,   Σ = Σ p z zᵀ + λ I,   ρ = Σ⁻¹ μ,   out = Σ p (1 - z · ρ) v / (1 - μ · ρ).
  *
+ * With r = ρ / (1 - μ · ρ) and the mean key k̄ that is Parallax, `Σ p (1 + r · (k̄ - k)) v` (arXiv 2605.29157, algorithm 1),
+ * where r is a projection of its own.
+ *
  * λ is relative to the total weight, so that it means the same for every query; λ → ∞ is softmax attention.
  * Values that are affine in their keys are recovered however few tokens are near. Its state holds all keys
  * and values, and its work grows with tokens² · d²: for short sequences.
