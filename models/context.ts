@@ -6,6 +6,12 @@ export interface BatchStatistics {
   readonly variance: tf.Tensor;
 }
 
+/** Multiply-accumulates of a layer's products: those that were made, and those of the same products as a whole. */
+export interface Work {
+  readonly macs: number;
+  readonly denseMacs: number;
+}
+
 /** What a forward pass gives beside its output. Tensors in it are kept: the caller disposes them. */
 export class Recorder {
   readonly statistics = new Map<string, BatchStatistics>();
@@ -13,6 +19,8 @@ export class Recorder {
   readonly firingRates = new Map<string, tf.Tensor>();
   /** The spikes themselves, `[batch, time, neurons]`, by layer; where asked for. */
   readonly spikes: Map<string, tf.Tensor> | undefined;
+  /** What products in another form (`Forms`) cost, by weight. */
+  readonly work = new Map<string, Work>();
 
   constructor({ spikes = false }: { readonly spikes?: boolean } = {}) {
     this.spikes = spikes ? new Map() : undefined;
@@ -25,7 +33,14 @@ export class Recorder {
     this.statistics.clear();
     this.firingRates.clear();
     this.spikes?.clear();
+    this.work.clear();
   }
+}
+
+/** Other ways to compute parts of layers at inference (`runtime/`); what is left out is computed as it stands. */
+export interface Forms {
+  /** x W, of `project`; the context's path is the weight's. */
+  readonly product?: (x: tf.Tensor, weight: tf.Tensor, context: Context) => tf.Tensor;
 }
 
 /** How a layer is run. */
@@ -34,6 +49,7 @@ export interface Context {
   readonly training: boolean;
   /** Where statistics and firing rates go, if anyone wants them. */
   readonly recorder?: Recorder;
+  readonly forms?: Forms | undefined;
   /** Path of the layer, the same as its parameters'. */
   readonly path: string;
 }

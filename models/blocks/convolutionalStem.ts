@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs-core';
 
-import { linear } from '../../engine/ops/linear.js';
 import { within, type Context } from '../context.js';
 import { initialiseSpiking, spiking, type SpikingParameters } from '../neurons/spiking.js';
 import type { Initialiser } from '../parameters.js';
+import { project } from '../project.js';
 import { convolution3 } from './convolution.js';
 import type { PatchEmbeddingConfig } from './patchEmbedding.js';
 
@@ -99,11 +99,19 @@ export function convolutionalStem(
       stages[i] = { membrane };
       return tf.reshape(spikes, z.shape);
     };
-    const convolved = convolution3(y, weight);
+    const multiply =
+      (name: string) =>
+      (z: tf.Tensor, w: tf.Tensor): tf.Tensor => {
+        const [, ...rest] = z.shape;
+        const perClip = tf.reshape(z, [batch, time, ...rest]);
+        const made = project(perClip, w, within(context, `stages.${i}.${name}`));
+        return tf.reshape(made, [batch * time, ...rest.slice(0, -1), outputs]);
+      };
+    const convolved = convolution3(y, weight, multiply('weight'));
     y =
       kind === 'convolutional'
         ? pool(fire(convolved), 2)
-        : fire(tf.add(pool(convolved, 3), linear(pool(y, 3), shortcut!)));
+        : fire(tf.add(pool(convolved, 3), multiply('shortcut')(pool(y, 3), shortcut!)));
     rows /= 2;
     columns /= 2;
   });

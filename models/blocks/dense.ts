@@ -1,7 +1,8 @@
-import type * as tf from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 
-import { linear } from '../../engine/ops/linear.js';
+import { inference, within, type Context } from '../context.js';
 import type { Initialiser } from '../parameters.js';
+import { project } from '../project.js';
 
 /** A linear layer with bias: weight `[inputs, outputs]`, bias `[outputs]`. */
 export type DenseParameters = Readonly<Record<'weight' | 'bias', tf.Tensor>>;
@@ -18,6 +19,10 @@ export function initialiseDense(
 }
 
 /** `[…, inputs]` to `[…, outputs]`. */
-export function dense({ weight, bias }: DenseParameters, x: tf.Tensor): tf.Tensor {
-  return linear(x, weight, bias);
+export function dense(
+  { weight, bias }: DenseParameters,
+  x: tf.Tensor,
+  context: Context = inference,
+): tf.Tensor {
+  return tf.add(project(x, weight, within(context, 'weight')), bias);
 }

@@ -1,11 +1,11 @@
 import type * as tf from '@tensorflow/tfjs-core';
 
-import { linear } from '../../engine/ops/linear.js';
 import { spikeMatMul } from '../../engine/ops/spikes.js';
 import { within, type Context } from '../context.js';
 import type { NeuronConfig } from '../neurons/neuron.js';
 import { initialiseSpiking, spiking, type SpikingParameters } from '../neurons/spiking.js';
 import type { Initialiser } from '../parameters.js';
+import { project } from '../project.js';
 
 export interface FeedForwardConfig {
   readonly width: number;
@@ -49,7 +49,7 @@ export function feedForward(
 ): { output: tf.Tensor; state: FeedForwardState } {
   const { spikes, membrane } = spiking(
     parameters.neurons,
-    linear(x, parameters.input),
+    project(x, parameters.input, within(context, 'input')),
     state?.membrane,
     neuron,
     within(context, 'neurons'),

@@ -1,11 +1,11 @@
 import * as tf from '@tensorflow/tfjs-core';
 
-import { linear } from '../../engine/ops/linear.js';
 import { patches } from '../../engine/ops/patches.js';
 import { within, type Context } from '../context.js';
 import type { NeuronConfig } from '../neurons/neuron.js';
 import { initialiseSpiking, spiking, type SpikingParameters } from '../neurons/spiking.js';
 import type { Initialiser } from '../parameters.js';
+import { project } from '../project.js';
 
 export interface PatchEmbeddingConfig {
   readonly channels: number;
@@ -68,7 +68,7 @@ export function patchEmbedding(
   const { volume, tail } = lookBack(now, state?.tail, kernelFrames);
   const { spikes, membrane } = spiking(
     parameters.neurons,
-    linear(volume, parameters.projection),
+    project(volume, parameters.projection, within(context, 'projection')),
     state?.membrane,
     neuron,
     within(context, 'neurons'),

@@ -30,6 +30,7 @@ export function extentShape(over: MixerExtent, shape: MixerShape): MixerShape {
  * @param state of the chunk before, the mixer's; undefined at the start of a clip.
  * @param frame number of frames of the clip, or of each clip, before this chunk. Clips that stand at different
  *   frames are run one by one: a mixer knows one position for all.
+ * @param context whose forms are left out: they know a path once a chunk, and clips along the first axis.
  * @returns the same shape, and the state for the next chunk.
  */
 export function placedMixer(
@@ -40,8 +41,9 @@ export function placedMixer(
   placed: PlacedMixer,
   context: Context,
 ): { output: tf.Tensor; state: StateTree } {
+  const whole = { ...context, forms: undefined };
   const run = (clips: tf.Tensor, before: StateTree | undefined, at: number) =>
-    mixTogether(parameters, clips, at === 0 ? undefined : before, at, placed, context);
+    mixTogether(parameters, clips, at === 0 ? undefined : before, at, placed, whole);
   if (typeof frame === 'number') return run(x, state, frame);
   if (frame.every((count) => count === frame[0])) return run(x, state, frame[0]);
   const parts = frame.map((count, clip) => {

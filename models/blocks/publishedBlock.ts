@@ -87,21 +87,26 @@ export function publishedBlock(
   const convolve = (convolution: DepthwiseParameters, y: tf.Tensor): tf.Tensor =>
     depthwise(convolution, y, rows, columns);
 
+  const layer = (
+    name: 'input' | 'gate' | 'output' | 'hidden' | 'feedForward',
+    y: tf.Tensor,
+  ): tf.Tensor => dense(parameters[name], y, within(context, name));
+
   const placed = tf.add(x, convolve(parameters.mixerPosition, x));
   const normal = layerNorm(parameters.mixerNorm, placed);
   const attended = rotaryLinearAttention(
     parameters.attention,
-    silu(convolve(parameters.convolution, dense(parameters.input, normal))),
+    silu(convolve(parameters.convolution, layer('input', normal))),
     state?.attention,
     config.attention,
     within(context, 'attention'),
   );
-  const gated = siluGate(attended.output, dense(parameters.gate, normal));
-  const mixed = tf.add(placed, dense(parameters.output, gated));
+  const gated = siluGate(attended.output, layer('gate', normal));
+  const mixed = tf.add(placed, layer('output', gated));
   const y = tf.add(mixed, convolve(parameters.feedForwardPosition, mixed));
-  const hidden = gelu(dense(parameters.hidden, layerNorm(parameters.feedForwardNorm, y)));
+  const hidden = gelu(layer('hidden', layerNorm(parameters.feedForwardNorm, y)));
   return {
-    output: tf.add(y, dense(parameters.feedForward, hidden)),
+    output: tf.add(y, layer('feedForward', hidden)),
     state: { attention: attended.state },
   };
 }

@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs-core';
 
-import { linear } from '../../engine/ops/linear.js';
+import { inference, within, type Context } from '../context.js';
 import type { Initialiser } from '../parameters.js';
+import { project } from '../project.js';
 
 /** `gate` and `value` `[width, hidden]`, `output` `[hidden, width]`. */
 export type SimpleGatedUnitParameters = Readonly<Record<'gate' | 'value' | 'output', tf.Tensor>>;
@@ -26,6 +27,11 @@ export function initialiseSimpleGatedUnit(
 export function simpleGatedUnit(
   { gate, value, output }: SimpleGatedUnitParameters,
   x: tf.Tensor,
+  context: Context = inference,
 ): tf.Tensor {
-  return linear(tf.mul(linear(x, gate), linear(x, value)), output);
+  const product = tf.mul(
+    project(x, gate, within(context, 'gate')),
+    project(x, value, within(context, 'value')),
+  );
+  return project(product, output, within(context, 'output'));
 }

@@ -176,7 +176,7 @@ function mixChannels(
 ): { output: tf.Tensor; state?: FeedForwardState } {
   if (config.feedForwardKind === 'gated') {
     const unit = parameters.feedForward as unknown as SimpleGatedUnitParameters;
-    return { output: simpleGatedUnit(unit, x) };
+    return { output: simpleGatedUnit(unit, x, context) };
   }
   return feedForward(parameters.feedForward, x, state?.feedForward, config.feedForward, context);
 }

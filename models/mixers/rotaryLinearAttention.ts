@@ -1,12 +1,12 @@
 import * as tf from '@tensorflow/tfjs-core';
 
-import { linear } from '../../engine/ops/linear.js';
 import { linearAttention } from '../../engine/ops/linearAttention.js';
 import { depthwise, initialiseDepthwise, type DepthwiseParameters } from '../blocks/depthwise.js';
 import { within, type Context } from '../context.js';
 import type { NeuronConfig } from '../neurons/neuron.js';
 import { initialiseSpiking, spiking, type SpikingParameters } from '../neurons/spiking.js';
 import type { Initialiser } from '../parameters.js';
+import { project } from '../project.js';
 import { rotate, type RotaryTable } from './rotary.js';
 
 export interface RotaryLinearAttentionConfig {
@@ -63,7 +63,7 @@ export function rotaryLinearAttention(
 ): { output: tf.Tensor; state: RotaryLinearAttentionState } {
   const { spikes, membrane } = spiking(
     parameters.neurons,
-    linear(x, parameters.queryKey),
+    project(x, parameters.queryKey, within(context, 'queryKey')),
     state?.membrane,
     neuron,
     within(context, 'neurons'),

@@ -1,12 +1,12 @@
 import * as tf from '@tensorflow/tfjs-core';
 
-import { linear } from '../../engine/ops/linear.js';
 import { siluGate } from '../../engine/ops/silu.js';
 import { spikeMatMul } from '../../engine/ops/spikes.js';
 import { within, type Context } from '../context.js';
 import type { NeuronConfig } from '../neurons/neuron.js';
 import { initialiseSpiking, spiking, type SpikingParameters } from '../neurons/spiking.js';
 import type { Initialiser } from '../parameters.js';
+import { project } from '../project.js';
 import { initialiseScan, scan, type ScanParameters, type ScanSizes } from './convolvedScan.js';
 
 export interface SpikeMambaConfig extends ScanSizes {
@@ -90,7 +90,7 @@ export function spikeMamba(
 
   const entered = spiking(
     parameters.inputNeurons,
-    linear(x, parameters.input),
+    project(x, parameters.input, within(context, 'input')),
     state?.inputMembrane,
     config.neuron,
     within(context, 'inputNeurons'),
@@ -108,7 +108,7 @@ export function spikeMamba(
     config.neuron,
     within(context, 'outputNeurons'),
   );
-  const gated = siluGate(left.spikes, linear(x, parameters.gate));
+  const gated = siluGate(left.spikes, project(x, parameters.gate, within(context, 'gate')));
   return {
     output: spikeMatMul(gated, parameters.output),
     state: {

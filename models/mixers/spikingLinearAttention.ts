@@ -1,7 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 
 import { depthwiseConv2d } from '../../engine/ops/depthwiseConv2d.js';
-import { linear } from '../../engine/ops/linear.js';
 import { linearAttention, type LinearAttentionState } from '../../engine/ops/linearAttention.js';
 import { silu, siluGate } from '../../engine/ops/silu.js';
 import { spikeMatMul } from '../../engine/ops/spikes.js';
@@ -11,6 +10,7 @@ import type { FrameCount } from '../frames.js';
 import type { NeuronConfig } from '../neurons/neuron.js';
 import { initialiseSpiking, spiking, type SpikingParameters } from '../neurons/spiking.js';
 import type { Initialiser } from '../parameters.js';
+import { project } from '../project.js';
 import { fromWindows, toWindows, windowLayout, type WindowSize } from './window.js';
 
 export interface SpikingLinearAttentionConfig {
@@ -102,21 +102,26 @@ export function spikingLinearAttention(
   const [batch, time] = x.shape;
   const { width, rows, columns, neuron } = config;
   const convolved = depthwiseConv2d(
-    tf.reshape(linear(x, parameters.input), [batch * time, rows, columns, width]),
+    tf.reshape(project(x, parameters.input, within(context, 'input')), [
+      batch * time,
+      rows,
+      columns,
+      width,
+    ]),
     parameters.convolutionWeight,
     parameters.convolutionBias,
   );
   const u = tf.reshape(silu(convolved), x.shape);
   const query = spiking(
     parameters.queryNeurons,
-    linear(u, parameters.query),
+    project(u, parameters.query, within(context, 'query')),
     state?.queryMembrane,
     neuron,
     within(context, 'queryNeurons'),
   );
   const key = spiking(
     parameters.keyNeurons,
-    linear(u, parameters.key),
+    project(u, parameters.key, within(context, 'key')),
     state?.keyMembrane,
     neuron,
     within(context, 'keyNeurons'),
@@ -130,7 +135,7 @@ export function spikingLinearAttention(
     neuron,
     within(context, 'outputNeurons'),
   );
-  const gated = siluGate(out.spikes, linear(x, parameters.gate));
+  const gated = siluGate(out.spikes, project(x, parameters.gate, within(context, 'gate')));
   return {
     output: spikeMatMul(gated, parameters.output),
     state: {

@@ -1,12 +1,12 @@
 import * as tf from '@tensorflow/tfjs-core';
 
-import { linear } from '../../engine/ops/linear.js';
 import { linearAttention } from '../../engine/ops/linearAttention.js';
 import { spikeMatMul } from '../../engine/ops/spikes.js';
 import { within, type Context } from '../context.js';
 import type { NeuronConfig } from '../neurons/neuron.js';
 import { initialiseSpiking, spiking, type SpikingParameters } from '../neurons/spiking.js';
 import type { Initialiser } from '../parameters.js';
+import { project } from '../project.js';
 
 export interface SpikingSelfAttentionConfig {
   readonly width: number;
@@ -68,9 +68,9 @@ export function spikingSelfAttention(
   const fire = (name: Population, y: tf.Tensor): { spikes: tf.Tensor; membrane: tf.Tensor } =>
     spiking(neurons[name], y, state?.[name], neuron, within(context, `neurons.${name}`));
 
-  const query = fire('query', linear(x, weights.query));
-  const key = fire('key', linear(x, weights.key));
-  const value = fire('value', linear(x, weights.value));
+  const [query, key, value] = (['query', 'key', 'value'] as const).map((name) =>
+    fire(name, project(x, weights[name], within(context, `weights.${name}`))),
+  );
   const [q, k, v] = [query, key, value].map(({ spikes }) =>
     tf.reshape(spikes, [frames, 1, tokens, width]),
   );

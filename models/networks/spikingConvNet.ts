@@ -1,6 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
 
-import { linear } from '../../engine/ops/linear.js';
 import { depthwise, initialiseDepthwise, type DepthwiseParameters } from '../blocks/depthwise.js';
 import { head, initialiseHead, type HeadParameters, type HeadState } from '../blocks/head.js';
 import {
@@ -16,6 +15,7 @@ import type { InputShape, Model, StateTree } from '../model.js';
 import type { NeuronConfig } from '../neurons/neuron.js';
 import { initialiseSpiking, spiking, type SpikingParameters } from '../neurons/spiking.js';
 import type { ParameterTree } from '../parameters.js';
+import { project } from '../project.js';
 
 export interface SpikingConvNetConfig {
   /** Side of the stem's patches. */
@@ -146,7 +146,11 @@ function convolutionStage(
 ): { output: tf.Tensor; state: StageState } {
   const { spikes, membrane } = spiking(
     parameters.neurons,
-    linear(depthwise(parameters.depthwise, x, rows, columns), parameters.pointwise),
+    project(
+      depthwise(parameters.depthwise, x, rows, columns),
+      parameters.pointwise,
+      within(context, 'pointwise'),
+    ),
     state?.membrane,
     neuron,
     within(context, 'neurons'),

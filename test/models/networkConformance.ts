@@ -21,8 +21,21 @@ import { bestBackend } from '../engine/backends.js';
 export const classes = 3;
 export const inputShape: InputShape = { bins: 5, channels: 2, height: 8, width: 8 };
 
+/** A SpikMamba for input of `inputShape`. */
+export const spikMamba = {
+  kind: 'spikmamba',
+  patch: 2,
+  embedding: 8,
+  heads: 2,
+  stateChannels: 12,
+  states: 3,
+  deltaRank: 2,
+  taps: 3,
+  feedForward: 12,
+};
+
 /** A model with parameters whose running statistics fit its input, so that its neurons fire. */
-interface Subject {
+export interface Subject {
   readonly model: Model;
   readonly parameters: ParameterTree;
 }
@@ -83,7 +96,7 @@ function streamed(
 }
 
 /** Folds one training batch's statistics into the running ones. */
-function createSubject(config: unknown, seed: number): Subject {
+export function createSubject(config: unknown, seed: number): Subject {
   const model = createModel(modelSchema.parse(config), inputShape, classes);
   const recorder = new Recorder();
   const parameters = tf.tidy(() => {

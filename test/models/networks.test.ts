@@ -5,19 +5,8 @@ import { SaccadeError } from '../../engine/support/errors.js';
 import { createModel, modelSchema } from '../../models/networks/index.js';
 import { countParameters, Initialiser } from '../../models/parameters.js';
 import { bestBackend } from '../engine/backends.js';
-import { describeConformance, inputShape } from './networkConformance.js';
+import { describeConformance, inputShape, spikMamba } from './networkConformance.js';
 
-const spikMamba = {
-  kind: 'spikmamba',
-  patch: 2,
-  embedding: 8,
-  heads: 2,
-  stateChannels: 12,
-  states: 3,
-  deltaRank: 2,
-  taps: 3,
-  feedForward: 12,
-};
 const published = {
   kind: 'published',
   patch: 2,
