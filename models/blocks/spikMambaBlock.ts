@@ -32,8 +32,14 @@ import {
   simpleGatedUnit,
   type SimpleGatedUnitParameters,
 } from './simpleGatedUnit.js';
+import {
+  initialiseSpikingReceptance,
+  spikingReceptance,
+  type SpikingReceptanceParameters,
+  type SpikingReceptanceState,
+} from './spikingReceptance.js';
 
-export const feedForwardKinds = ['spiking', 'gated'] as const;
+export const feedForwardKinds = ['spiking', 'gated', 'receptance'] as const;
 export type FeedForwardKind = (typeof feedForwardKinds)[number];
 
 export interface SpikMambaBlockConfig {
@@ -42,7 +48,7 @@ export interface SpikMambaBlockConfig {
   readonly mixer?: PlacedMixer;
   readonly mamba: SpikeMambaConfig;
   readonly feedForward: FeedForwardConfig;
-  /** What the feed-forward part is: two layers with neurons between, or a gated unit without any. */
+  /** What the feed-forward part is: two layers with neurons between, a gated unit without any, or SpikeGPT's. */
   readonly feedForwardKind?: FeedForwardKind | undefined;
 }
 
@@ -52,14 +58,14 @@ export interface SpikMambaBlockParameters {
   readonly attention: SpikingLinearAttentionParameters;
   readonly mamba: SpikeMambaParameters;
   readonly feedForwardNorm: tf.Tensor;
-  /** Where it is a gated unit, that one's. */
+  /** Where it is of another kind, that one's. */
   readonly feedForward: FeedForwardParameters;
 }
 
 export interface SpikMambaBlockState {
   readonly attention: SpikingLinearAttentionState;
   readonly mamba: SpikeMambaState;
-  /** None of a gated unit. */
+  /** Where it is of another kind, that one's; none of a gated unit. */
   readonly feedForward?: FeedForwardState;
 }
 
@@ -161,9 +167,12 @@ function initialiseChannels(
   initialiser: Initialiser,
   { feedForward: config, feedForwardKind }: SpikMambaBlockConfig,
 ): FeedForwardParameters {
-  return feedForwardKind === 'gated'
-    ? (initialiseSimpleGatedUnit(initialiser, config) as unknown as FeedForwardParameters)
-    : initialiseFeedForward(initialiser, config);
+  const initialise = {
+    spiking: initialiseFeedForward,
+    gated: initialiseSimpleGatedUnit,
+    receptance: initialiseSpikingReceptance,
+  }[feedForwardKind ?? 'spiking'];
+  return initialise(initialiser, config) as unknown as FeedForwardParameters;
 }
 
 /** The feed-forward half of the block. */
@@ -177,6 +186,16 @@ function mixChannels(
   if (config.feedForwardKind === 'gated') {
     const unit = parameters.feedForward as unknown as SimpleGatedUnitParameters;
     return { output: simpleGatedUnit(unit, x, context) };
+  }
+  if (config.feedForwardKind === 'receptance') {
+    const mixed = spikingReceptance(
+      parameters.feedForward as unknown as SpikingReceptanceParameters,
+      x,
+      state?.feedForward as unknown as SpikingReceptanceState | undefined,
+      config.feedForward,
+      context,
+    );
+    return { output: mixed.output, state: mixed.state as FeedForwardState };
   }
   return feedForward(parameters.feedForward, x, state?.feedForward, config.feedForward, context);
 }

@@ -9,7 +9,13 @@ import { layerNorm } from '../../models/blocks/layerNorm.js';
 import { initialisePatchEmbedding, patchEmbedding } from '../../models/blocks/patchEmbedding.js';
 import { framePositions } from '../../models/blocks/positions.js';
 import { simpleGatedUnit } from '../../models/blocks/simpleGatedUnit.js';
+import {
+  initialiseSpikingReceptance,
+  spikingReceptance,
+  type SpikingReceptanceState,
+} from '../../models/blocks/spikingReceptance.js';
 import { inference } from '../../models/context.js';
+import { createMixer } from '../../models/mixers/registry.js';
 import { spiking } from '../../models/neurons/spiking.js';
 import { Initialiser } from '../../models/parameters.js';
 import { bestBackend } from '../engine/backends.js';
@@ -136,6 +142,113 @@ describe('simpleGatedUnit', () => {
       // x W_g = [6, 5], x W_v = [8, -2], their product [48, -10].
       const y = simpleGatedUnit(parameters, tf.tensor2d([3, 5], [1, 2]));
       expect(Array.from(y.dataSync())).toEqual([48 - 1000, 480 - 10_000]);
+    });
+  });
+});
+
+describe('spikingReceptance', () => {
+  const [batch, time, tokens, width, hidden, layers] = [2, 7, 3, 4, 6, 3];
+  const config = { width, hidden, neuron: { ...defaultLif, decayInput: false } };
+  const randomX = (): tf.Tensor =>
+    tf.randomNormal([batch, time, tokens, width], 0, 2, 'float32', 1);
+
+  it('is σ(W_r x_r) ⊙ W_v relu(W_k x_k)², through neurons', () => {
+    tf.tidy(() => {
+      const parameters = initialiseSpikingReceptance(new Initialiser(1), config);
+      const x = randomX();
+      const { output, state } = spikingReceptance(parameters, x, undefined, config, inference);
+      const [values, r, k, v, mr, mk] = [
+        x,
+        parameters.receptance,
+        parameters.key,
+        parameters.value,
+        parameters.receptanceMix,
+        parameters.keyMix,
+      ].map((tensor) => tensor.arraySync()) as unknown as [
+        number[][][][],
+        number[][],
+        number[][],
+        number[][],
+        number[],
+        number[],
+      ];
+      const times = (row: readonly number[], weight: number[][]): number[] =>
+        weight[0].map((_, j) => row.reduce((sum, value, i) => sum + value * weight[i][j], 0));
+      const drive = values.map((clip) =>
+        clip.map((frame, t) =>
+          frame.map((token, place) => {
+            const before = t === 0 ? token.map(() => 0) : clip[t - 1][place];
+            const mixed = (mix: number[]): number[] =>
+              token.map((now, i) => mix[i] * now + (1 - mix[i]) * before[i]);
+            const gates = times(mixed(mr), r).map((y) => 1 / (1 + Math.exp(-y)));
+            const squared = times(mixed(mk), k).map((y) => Math.max(0, y) ** 2);
+            return times(squared, v).map((y, i) => gates[i] * y);
+          }),
+        ),
+      );
+      const expected = spiking(
+        parameters.neurons,
+        tf.tensor4d(drive),
+        undefined,
+        config.neuron,
+        inference,
+      );
+      expect(tf.mean(output).dataSync()[0]).toBeGreaterThan(0.05);
+      expect(output.dataSync()).toEqual(expected.spikes.dataSync());
+      expect(Array.from(state.membrane.dataSync())).toEqual(
+        closeTo(Array.from(expected.membrane.dataSync()), 4),
+      );
+    });
+  });
+
+  it('goes on from its state, in chunks and step by step', () => {
+    tf.tidy(() => {
+      const parameters = initialiseSpikingReceptance(new Initialiser(1), config);
+      const x = randomX();
+      const whole = spikingReceptance(parameters, x, undefined, config, inference);
+      for (const size of [1, 3]) {
+        let state: SpikingReceptanceState | undefined;
+        const outputs: tf.Tensor[] = [];
+        for (let t = 0; t < time; t += size) {
+          const part = tf.slice(x, [0, t], [batch, Math.min(size, time - t)]);
+          const result = spikingReceptance(parameters, part, state, config, inference);
+          outputs.push(result.output);
+          state = result.state;
+        }
+        expect(tf.concat(outputs, 1).dataSync()).toEqual(whole.output.dataSync());
+        expect(state!.last.dataSync()).toEqual(whole.state.last.dataSync());
+        expect(Array.from(state!.membrane.dataSync())).toEqual(
+          closeTo(Array.from(whole.state.membrane.dataSync()), 4),
+        );
+      }
+    });
+  });
+
+  it('keeps a residual stream of spikes whole, of no more than 1 + 2 L in L blocks', () => {
+    tf.tidy(() => {
+      const shape = { width, heads: 2, rows: 1, columns: 1 };
+      let stream: tf.Tensor = tf.cast(tf.greater(tf.randomUniform([batch, 64, 1, width], 0, 1, 'float32', 3), 0.6), 'float32'); // prettier-ignore
+      for (let layer = 0; layer < layers; layer++) {
+        const mixer = createMixer({ name: 'spikeGpt' }, shape);
+        const mixed = mixer.apply(
+          mixer.initialise(new Initialiser(layer)),
+          tf.reshape(stream, [batch, 64, width]),
+          undefined,
+          { training: true, path: '' },
+        );
+        stream = tf.add(stream, tf.reshape(mixed.output, stream.shape));
+        const parameters = initialiseSpikingReceptance(new Initialiser(9 + layer), config);
+        const fed = spikingReceptance(parameters, stream, undefined, config, {
+          training: true,
+          path: '',
+        });
+        stream = tf.add(stream, fed.output);
+      }
+      const counts = Array.from(stream.dataSync());
+      expect(counts.every((count) => Number.isInteger(count) && count >= 0)).toBe(true);
+      expect(Math.max(...counts)).toBeLessThanOrEqual(1 + 2 * layers);
+      // Far from binary, as the paper's claim of spikes would have it.
+      expect(counts.filter((count) => count > 1).length / counts.length).toBeGreaterThan(0.1);
     });
   });
 });

@@ -10,9 +10,9 @@ import { decays } from '../../models/mixers/linear/decays/index.js';
 import { featureMaps } from '../../models/mixers/linear/featureMaps/index.js';
 import { hebb, hebbBothWays } from '../../models/mixers/linear/memories/hebb.js';
 import { normalisers } from '../../models/mixers/linear/normalisers/index.js';
-import type { Segment, Sizes } from '../../models/mixers/linear/slots.js';
+import type { Segment } from '../../models/mixers/linear/slots.js';
 import { bestBackend } from '../engine/backends.js';
-import { relativeDifference } from './mixerConformance.js';
+import { headSizes, relativeDifference } from './mixerConformance.js';
 
 type Heads = number[][][];
 type Slopes = 'alibi' | 'annealed' | 'linearSlopes';
@@ -29,15 +29,7 @@ const golden = JSON.parse(
 };
 const { inputs } = golden;
 const [heads, tokens, width] = [2, 6, 4];
-const sizes: Sizes = {
-  width: heads * width,
-  heads,
-  rows: 1,
-  columns: 1,
-  keyWidth: width,
-  valueWidth: width,
-  causal: true,
-};
+const sizes = headSizes(heads, width);
 const normaliserSizes = {
   ...sizes,
   features: width,

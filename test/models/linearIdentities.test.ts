@@ -19,18 +19,10 @@ import { createMixer } from '../../models/mixers/registry.js';
 import type { MixerForm } from '../../models/mixers/tokenMixer.js';
 import { flatten, Initialiser, unflatten, type ParameterTree } from '../../models/parameters.js';
 import { bestBackend } from '../engine/backends.js';
-import { relativeDifference } from './mixerConformance.js';
+import { headSizes, relativeDifference } from './mixerConformance.js';
 
 const [heads, width, tokens] = [2, 4, 13];
-const sizes: Sizes = {
-  width: heads * width,
-  heads,
-  rows: 1,
-  columns: 1,
-  keyWidth: width,
-  valueWidth: width,
-  causal: true,
-};
+const sizes: Sizes = headSizes(heads, width);
 const settings = { layer: 0, layers: 1, rank: 3, chunkTokens: 4, ridge: 1e-2 };
 
 const normal = (shape: number[], seed: number, deviation = 1): tf.Tensor =>
@@ -173,6 +165,82 @@ describe('linear mixers: what their papers state', () => {
     expect(relativeDifference(scores(at(0)), expected)).toBeLessThan(1e-6);
     expect(relativeDifference(scores(at(100)), expected)).toBeLessThan(1e-5);
   });
+
+  identity('LightNet: MD-LRPE gives Σ q k cos(offset θ), each feature along its own axis', () => {
+    const [rows, columns] = [2, 3];
+    const code = positions.linearisedGrid({ ...sizes, rows, columns }, width);
+    const parameters = code.initialise!(new Initialiser(1));
+    const theta = (parameters.theta as tf.Tensor).arraySync() as number[][][];
+    const count = 12;
+    const [q, k] = [1, 2].map((seed) => some(seed, width, count));
+    const scoresAt = (frame: number): tf.Tensor => {
+      const placed = code.apply(parameters, { q, k }, segment(undefined, frame));
+      return tf.matMul(placed.q, placed.k, false, true);
+    };
+    // Four features over three axes: two for time, two for rows, none left for columns.
+    const placeOf = (token: number, feature: number): number =>
+      feature < 2 ? Math.floor(token / 6) : Math.floor(token / columns) % rows;
+    const expected = tf.tensor4d([
+      [0, 1].map((head) =>
+        ofHead(q, head).map((query, t) =>
+          ofHead(k, head).map((key, s) =>
+            query.reduce((sum, x, j) => {
+              const offset = placeOf(s, j) - placeOf(t, j);
+              return sum + x * key[j] * Math.cos(offset * theta[head][0][j]);
+            }, 0),
+          ),
+        ),
+      ),
+    ]);
+    expect(relativeDifference(scoresAt(0), expected)).toBeLessThan(1e-6);
+    expect(relativeDifference(scoresAt(100), expected)).toBeLessThan(1e-5);
+  });
+
+  it.each([true, false])(
+    'LightNet: MD-TPE is a Toeplitz matrix along each axis, causal %s',
+    (causal) => {
+      tf.tidy(() => {
+        const [rows, columns, frames] = [2, 3, 4];
+        const count = frames * rows * columns;
+        const branch = locals.toeplitz({ ...sizes, rows, columns, causal });
+        const parameters = branch.initialise!(new Initialiser(1));
+        const [gain, decay] = ['gain', 'decay'].map(
+          (name) => (parameters[name] as tf.Tensor).arraySync() as number[][],
+        );
+        const qkv = [1, 2, 3].map((seed) => normal([1, count, heads * width], seed));
+        const out = branch.before!(parameters, qkv, undefined, segment()).qkv;
+        const placesOf = (token: number): number[] => [
+          Math.floor(token / (rows * columns)),
+          Math.floor(token / columns) % rows,
+          token % columns,
+        ];
+        qkv.forEach((x, which) => {
+          const values = x.arraySync() as number[][][];
+          const expected = values[0].map((row, n) =>
+            row.map((own, channel) => {
+              const head = Math.floor(channel / width);
+              return [0, 1, 2].reduce((sum, axis) => {
+                const a = gain[axis][head];
+                const lambda = 1 / (1 + Math.exp(-decay[axis][head]));
+                return values[0].reduce((total, other, m) => {
+                  const offset = placesOf(n).map((place, i) => place - placesOf(m)[i]);
+                  const along = offset.every((d, i) => i === axis || d === 0);
+                  if (!along || (causal && offset[axis] < 0)) return total;
+                  return total + a * lambda ** Math.abs(offset[axis]) * other[channel];
+                }, sum);
+              }, own);
+            }),
+          );
+          expect(relativeDifference(out[which], tf.tensor3d([expected]))).toBeLessThan(1e-5);
+        });
+        // Without gains there are no positions.
+        const none = { ...parameters, gain: tf.zerosLike(parameters.gain as tf.Tensor) };
+        branch.before!(none, qkv, undefined, segment()).qkv.forEach((x, which) => {
+          expect(relativeDifference(x, qkv[which])).toBe(0);
+        });
+      });
+    },
+  );
 
   identity('rotary positions depend on the offset alone', () => {
     const code = positions.rotary(sizes, width);

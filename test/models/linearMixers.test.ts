@@ -33,6 +33,16 @@ for (const name of ['nalaFormer', 'flowformer', 'inLine', 'lightNet', 'hedgehog'
   });
 }
 
+for (const causal of [true, false]) {
+  describeMixer(`lightNet with positions, ${causal ? 'causal' : 'both ways'}`, {
+    config: { name: 'lightNet', causal, position: 'linearisedGrid', local: 'toeplitz' },
+    shape: frames,
+  });
+}
+describeMixer('gatedLinearAttention with linearised positions and Toeplitz sums', {
+  config: { name: 'gatedLinearAttention', gateRank: 3, position: 'linearised', local: 'toeplitz' },
+});
+
 describeMixer('inLine with dynamic convolutions', {
   config: { name: 'inLine', local: 'dynamic' },
   shape: frames,

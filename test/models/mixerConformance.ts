@@ -6,6 +6,7 @@ import { selectBackend } from '../../engine/backend.js';
 import { createRandom, permutation } from '../../engine/support/random.js';
 import { countOperations } from '../../models/analysis/operationCount.js';
 import { inference, Recorder } from '../../models/context.js';
+import type { Sizes } from '../../models/mixers/linear/slots.js';
 import { createMixer, type MixerConfig } from '../../models/mixers/registry.js';
 import type { MixerOptions, MixerShape, TokenMixer } from '../../models/mixers/tokenMixer.js';
 import type { ClipState } from '../../models/model.js';
@@ -41,6 +42,17 @@ export interface MixerSubject {
 export const defaultShape: MixerShape = { width: 8, heads: 2, rows: 1, columns: 1 };
 
 export const tokensPerFrame = ({ rows, columns }: MixerShape): number => rows * columns;
+
+/** What a slot of the linear cell is built for: heads of that width, one token a frame, causal. */
+export const headSizes = (heads: number, width: number): Sizes => ({
+  width: heads * width,
+  heads,
+  rows: 1,
+  columns: 1,
+  keyWidth: width,
+  valueWidth: width,
+  causal: true,
+});
 
 /** Standard normal tokens of whole frames, `[batch, frames · rows · columns, width]`. */
 export function randomTokens(

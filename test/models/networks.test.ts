@@ -79,6 +79,11 @@ describeConformance('spikmamba: TransNormer with its gated unit', {
   mixer: { name: 'transNormer' },
   feedForwardKind: 'gated',
 });
+describeConformance('spikmamba: SpikeGPT with its channel mixing', {
+  ...spikMamba,
+  mixer: { name: 'spikeGpt' },
+  feedForwardKind: 'receptance',
+});
 describeConformance('spikmamba: flows over the whole clip, both ways', {
   ...spikMamba,
   mode: 'bidirectional',

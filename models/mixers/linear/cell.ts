@@ -219,15 +219,12 @@ export function createCell(name: string, settings: CellSettings, shape: MixerSha
     if (settings.position === 'rotary' && map.features % 2 !== 0) {
       throw wrong('position', `turns pairs of features; a head has ${map.features}`);
     }
-    if (position !== undefined && decay?.perChannel === true && features !== map.features) {
-      throw wrong('position', `is ${settings.position}; it goes with a decay per head`);
-    }
     if (causal) return;
     if (settings.update !== 'hebb') throw wrong('causal', `is false; ${settings.update} is causal`);
     if (decay !== undefined && settings.decay !== 'additive') {
       throw wrong('causal', `is false; decay ${settings.decay} needs an order`);
     }
-    if (!['none', 'positional', 'dynamic'].includes(settings.local)) {
+    if (!['none', 'positional', 'dynamic', 'toeplitz'].includes(settings.local)) {
       throw wrong('causal', `is false; local ${settings.local} is causal`);
     }
   }
@@ -283,12 +280,17 @@ export function createCell(name: string, settings: CellSettings, shape: MixerSha
     const placed = position?.apply(of('position'), plain, at('position')) ?? plain;
     const beta = projected.beta && splitHeads(tf.sigmoid(projected.beta), heads);
 
+    // Positions that have several features for each of a key's give them all its decay.
+    const decayOf = (keys: tf.Tensor, log: tf.Tensor): tf.Tensor =>
+      log.shape[3] === 1 || log.shape[3] === keys.shape[3]
+        ? log
+        : tf.tile(log, [1, 1, 1, keys.shape[3]! / log.shape[3]!]);
     const memoryState: Record<string, StateTree> = {};
     const mix: Mix = (memory, input) => {
       if (!causal) return hebbBothWays(input);
       const all: MemoryInput = {
         ...input,
-        ...(logDecay !== undefined && { logDecay: present(logDecay) }),
+        ...(logDecay !== undefined && { logDecay: present(decayOf(input.k, logDecay)) }),
         ...(beta !== undefined && {
           beta: present(settings.negativeEigenvalues ? tf.mul(beta, 2) : beta),
         }),

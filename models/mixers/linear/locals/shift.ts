@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 
+import { shiftMix, tokenShift } from '../../../blocks/tokenShift.js';
 import type { LocalBranch, Sizes } from '../slots.js';
 
 /**
@@ -14,18 +15,15 @@ export function shift({ heads, keyWidth, valueWidth }: Sizes): LocalBranch {
     initialise: (initialiser) => ({ mix: initialiser.uniform('mix', [channels], 0.3, 0.9) }),
     before({ mix }, qkv, state) {
       const x = tf.concat([...qkv], 2);
-      const [batch, tokens] = x.shape as [number, number];
-      const before = (state?.last as tf.Tensor | undefined) ?? tf.zeros([batch, 1, channels]);
-      const padded = tf.concat([before, x], 1);
-      const previous = tf.slice(padded, [0, 0, 0], [batch, tokens, channels]);
-      const mixed = tf.add(previous, tf.mul(mix as tf.Tensor, tf.sub(x, previous)));
+      const { previous, last } = tokenShift(x, state?.last as tf.Tensor | undefined);
+      const mixed = shiftMix(x, previous, mix as tf.Tensor);
       return {
         qkv: tf.split(
           mixed,
           qkv.map(({ shape }) => shape[2]!),
           2,
         ),
-        state: { last: tf.slice(padded, [0, tokens, 0], [batch, 1, channels]) },
+        state: { last },
       };
     },
     products: () => ({ macs: 0, synapses: 0 }),

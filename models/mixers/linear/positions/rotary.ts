@@ -1,34 +1,23 @@
 import type * as tf from '@tensorflow/tfjs-core';
 
 import { rotate, type RotaryTable } from '../../rotary.js';
+import { placesOf, usedAxes } from './places.js';
 import type { PositionCode, Sizes } from '../slots.js';
 
 /** Angles of tokens `from` … on, over time and, where frames have several patches, rows and columns. */
-function table(
-  { rows, columns }: Sizes,
-  pairs: number,
-  frame: number,
-  tokens: number,
-): RotaryTable {
-  const axes = [true, rows > 1, columns > 1];
-  const used = [0, 1, 2].filter((axis) => axes[axis]);
+function table(sizes: Sizes, pairs: number, frame: number, tokens: number): RotaryTable {
+  const axes = usedAxes(sizes);
   const cosine = new Float32Array(tokens * pairs);
   const sine = new Float32Array(tokens * pairs);
-  for (let token = 0; token < tokens; token++) {
-    const patch = token % (rows * columns);
-    const place = [
-      frame + Math.floor(token / (rows * columns)),
-      Math.floor(patch / columns),
-      patch % columns,
-    ];
+  placesOf(sizes, frame, tokens).forEach((place, token) => {
     for (let pair = 0; pair < pairs; pair++) {
-      const axis = used[pair % used.length];
-      const index = Math.floor(pair / used.length);
-      const angle = place[axis] * 10_000 ** (-index / Math.ceil(pairs / used.length));
+      const axis = axes[pair % axes.length];
+      const index = Math.floor(pair / axes.length);
+      const angle = place[axis] * 10_000 ** (-index / Math.ceil(pairs / axes.length));
       cosine[token * pairs + pair] = Math.cos(angle);
       sine[token * pairs + pair] = Math.sin(angle);
     }
-  }
+  });
   return { tokens, pairs, cosine, sine };
 }
 
