@@ -6,15 +6,17 @@ import type { StateTree } from '../model.js';
 import {
   convolutionalStem,
   initialiseConvolutionalStem,
+  stagedStemKinds,
   type ConvolutionalStemParameters,
   type ConvolutionalStemState,
+  type StagedStemKind,
 } from './convolutionalStem.js';
 import { delayedStem, initialiseDelayedStem, type DelayedStemConfig } from './delayedStem.js';
 import { initialiseMotionStem, motionStem, type MotionStemConfig } from './motionStem.js';
 import { initialisePatchEmbedding, patchEmbedding } from './patchEmbedding.js';
 
 /** What frames go through first. */
-export const stemKinds = ['patch', 'convolutional', 'max', 'delayed', 'motion'] as const;
+export const stemKinds = ['patch', ...stagedStemKinds, 'delayed', 'motion'] as const;
 export type StemKind = (typeof stemKinds)[number];
 
 /** Settings of all stems; those that look back have `delays`. */
@@ -22,7 +24,8 @@ export type StemConfig = DelayedStemConfig & MotionStemConfig;
 export type StemDelays = StemConfig['delays'];
 
 /** Whether a stem halves rows and columns stage by stage, and so needs patches of 2, 4, 8, … */
-export const hasStages = (kind: StemKind): boolean => kind === 'convolutional' || kind === 'max';
+export const hasStages = (kind: StemKind): boolean =>
+  stagedStemKinds.some((staged) => staged === kind);
 
 /** Where nothing is said. */
 export const defaultDelays: StemDelays = { maxDelay: 4, motions: 8, size: 5 };
@@ -46,7 +49,7 @@ interface Stem<P, S> {
 const entry = <P, S>(stem: Stem<P, S>): Stem<StemParameters, StemState> =>
   stem as unknown as Stem<StemParameters, StemState>;
 
-const ofStages = (kind: 'convolutional' | 'max'): Stem<StemParameters, StemState> =>
+const ofStages = (kind: StagedStemKind): Stem<StemParameters, StemState> =>
   entry<ConvolutionalStemParameters, ConvolutionalStemState>({
     initialise: (initialiser, config) => initialiseConvolutionalStem(initialiser, config, kind),
     apply: (parameters, x, state, config, context) =>
@@ -57,6 +60,7 @@ const stems: Readonly<Record<StemKind, Stem<StemParameters, StemState>>> = {
   patch: entry({ initialise: initialisePatchEmbedding, apply: patchEmbedding }),
   convolutional: ofStages('convolutional'),
   max: ofStages('max'),
+  residual: ofStages('residual'),
   delayed: entry({ initialise: initialiseDelayedStem, apply: delayedStem }),
   motion: entry({ initialise: initialiseMotionStem, apply: motionStem }),
 };

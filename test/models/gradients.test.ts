@@ -73,6 +73,10 @@ const models: readonly [string, Model][] = [
     ),
   ],
   [
+    'spikformer with the stem of Spikformer V2',
+    createSpikformer({ ...small, stem: 'residual', attentionScale: 0.25 }, inputShape, classes),
+  ],
+  [
     'spikformer with delays',
     createSpikformer({ ...small, stem: 'delayed', attentionScale: 0.25 }, inputShape, classes),
   ],

@@ -110,6 +110,11 @@ describeConformance('spikformer: convolutional stem', {
   patch: 4,
 });
 describeConformance('spikformer: stem of Max-Former', { ...spikformer, stem: 'max', patch: 4 });
+describeConformance('spikformer: stem of Spikformer V2', {
+  ...spikformer,
+  stem: 'residual',
+  patch: 4,
+});
 describeConformance('spikformer: delays', { ...spikformer, stem: 'delayed', delays });
 describeConformance('spikformer: motions', { ...spikformer, stem: 'motion', delays });
 describeConformance('spikformer: adapting thresholds', { ...spikformer, neuron: { kind: 'alif' } });
