@@ -1,5 +1,8 @@
 import * as tf from '@tensorflow/tfjs-core';
 
+import type { DelaySynapseConfig, DelaySynapseParameters } from './delays/delaySynapse.js';
+import type { MotionDelayConfig, MotionDelayParameters } from './delays/motionDelay.js';
+
 /** Batch statistics that a normalisation layer saw; the training loop folds them into its averages. */
 export interface BatchStatistics {
   readonly mean: tf.Tensor;
@@ -41,12 +44,28 @@ export class Recorder {
 export interface Forms {
   /** x W, of `project`; the context's path is the weight's. */
   readonly product?: (x: tf.Tensor, weight: tf.Tensor, context: Context) => tf.Tensor;
+  /** `delaySynapse` with delays of whole frames. */
+  readonly delays?: (
+    parameters: DelaySynapseParameters,
+    x: tf.Tensor,
+    config: DelaySynapseConfig,
+    context: Context,
+  ) => tf.Tensor;
+  /** `motionDelay`. */
+  readonly motions?: (
+    parameters: MotionDelayParameters,
+    x: tf.Tensor,
+    config: MotionDelayConfig,
+    context: Context,
+  ) => tf.Tensor;
 }
 
 /** How a layer is run. */
 export interface Context {
   /** Normalise by the batch's own statistics (and record them) rather than by the running ones. */
   readonly training: boolean;
+  /** Share of the training that is done, 0 … 1, by which delays narrow; all of it where nothing is said. */
+  readonly progress?: number;
   /** Where statistics and firing rates go, if anyone wants them. */
   readonly recorder?: Recorder;
   readonly forms?: Forms | undefined;

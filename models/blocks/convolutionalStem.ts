@@ -8,7 +8,8 @@ import { convolution3 } from './convolution.js';
 import type { PatchEmbeddingConfig } from './patchEmbedding.js';
 
 /** How a stage halves rows and columns; see `convolutionalStem`. */
-export type StemKind = 'convolutional' | 'max';
+export const stagedStemKinds = ['convolutional', 'max', 'residual'] as const;
+export type StagedStemKind = (typeof stagedStemKinds)[number];
 
 interface StageParameters {
   /** `[9 · inputs, outputs]`. */
@@ -16,15 +17,22 @@ interface StageParameters {
   /** Of the `max` kind, `[inputs, outputs]`. */
   readonly shortcut?: tf.Tensor;
   readonly neurons: SpikingParameters;
+  /** Of the `residual` kind; weight `[9 · outputs, outputs]`. */
+  readonly residual?: { readonly weight: tf.Tensor; readonly neurons: SpikingParameters };
 }
 
 export interface ConvolutionalStemParameters {
   readonly stages: Readonly<Record<string, StageParameters>>;
 }
 
-/** Membranes of each stage's neurons, `[batch, pixels, channels]`. */
+/** Membranes of a stage's neurons, `[batch, pixels, channels]`. */
+interface StageState {
+  membrane: tf.Tensor;
+  residualMembrane?: tf.Tensor;
+}
+
 export interface ConvolutionalStemState {
-  readonly stages: Readonly<Record<string, { readonly membrane: tf.Tensor }>>;
+  readonly stages: Readonly<Record<string, Readonly<StageState>>>;
 }
 
 /** Channels after each stage: the width of the tokens at last, half as many a stage earlier, never under 8. */
@@ -38,7 +46,7 @@ function channelsOf({ patch, embedding }: PatchEmbeddingConfig): number[] {
 export function initialiseConvolutionalStem(
   initialiser: Initialiser,
   config: PatchEmbeddingConfig,
-  kind: StemKind,
+  kind: StagedStemKind,
 ): ConvolutionalStemParameters {
   const channels = channelsOf(config);
   return {
@@ -52,6 +60,12 @@ export function initialiseConvolutionalStem(
             weight: stage.weight('weight', 9 * inputs, outputs),
             ...(kind === 'max' && { shortcut: stage.weight('shortcut', inputs, outputs) }),
             neurons: initialiseSpiking(stage, outputs, config.neuron),
+            ...(kind === 'residual' && {
+              residual: {
+                weight: stage.weight('residual', 9 * outputs, outputs),
+                neurons: initialiseSpiking(stage.within('residual'), outputs, config.neuron),
+              },
+            }),
           },
         ];
       }),
@@ -64,17 +78,19 @@ export function initialiseConvolutionalStem(
  * - `convolutional`, `MaxPool2(SNN(Conv3 x))`: spiking patch splitting of Spikformer (Zhou et al., ICLR 2023, sec. 3.1);
  * - `max`, `SNN(MaxPool3/2(Conv3 x) + Conv1(MaxPool3/2(x)))`: the embedding of Max-Former (Fang et al. 2025), whose pooling
  *   gives back the high frequencies that leaky neurons lose, with its shortcut added before the neurons. Unlike there, one
- *   batch normalisation follows the sum.
+ *   batch normalisation follows the sum;
+ * - `residual`, `y + SNN(Conv3 y)` of `y = SNN(Conv3/2 x)`: the convolutional stem with supplementary layers of Spikformer V2
+ *   (Zhou et al. 2024), whose widths and depths are those of ImageNet and are not followed: one layer more in each stage.
  *
  * @param x `[batch, time, channels, height, width]`; `patch` is a power of two.
- * @returns spikes, `[batch, time, (height/patch)(width/patch), embedding]`.
+ * @returns spikes, `[batch, time, (height/patch)(width/patch), embedding]`; of the `residual` kind 0, 1 or 2 of them.
  */
 export function convolutionalStem(
   parameters: ConvolutionalStemParameters,
   x: tf.Tensor,
   state: ConvolutionalStemState | undefined,
   config: PatchEmbeddingConfig,
-  kind: StemKind,
+  kind: StagedStemKind,
   context: Context,
 ): { output: tf.Tensor; state: ConvolutionalStemState } {
   const [batch, time] = x.shape as [number, number];
@@ -82,22 +98,27 @@ export function convolutionalStem(
   let rows = height;
   let columns = width;
   let y = tf.transpose(tf.reshape(x, [batch * time, channels, height, width]), [0, 2, 3, 1]);
-  const stages: Record<string, { membrane: tf.Tensor }> = {};
+  const stages: Record<string, StageState> = {};
   channelsOf(config).forEach((outputs, i) => {
-    const { weight, shortcut, neurons } = parameters.stages[i];
+    const { weight, shortcut, neurons, residual } = parameters.stages[i];
+    const before = state?.stages[i];
     const pool = (z: tf.Tensor, size: number): tf.Tensor =>
       tf.maxPool(z as tf.Tensor4D, size, 2, 'same');
-    const fire = (z: tf.Tensor): tf.Tensor => {
+    const fire = (
+      z: tf.Tensor,
+      own: SpikingParameters,
+      known: tf.Tensor | undefined,
+      path: string,
+    ): { y: tf.Tensor; membrane: tf.Tensor } => {
       const pixels = z.shape[1]! * z.shape[2]!;
       const { spikes, membrane } = spiking(
-        neurons,
+        own,
         tf.reshape(z, [batch, time, pixels, outputs]),
-        state?.stages[i].membrane,
+        known,
         neuron,
-        within(context, `stages.${i}.neurons`),
+        within(context, `stages.${i}.${path}`),
       );
-      stages[i] = { membrane };
-      return tf.reshape(spikes, z.shape);
+      return { y: tf.reshape(spikes, z.shape), membrane };
     };
     const multiply =
       (name: string) =>
@@ -107,11 +128,21 @@ export function convolutionalStem(
         const made = project(perClip, w, within(context, `stages.${i}.${name}`));
         return tf.reshape(made, [batch * time, ...rest.slice(0, -1), outputs]);
       };
-    const convolved = convolution3(y, weight, multiply('weight'));
-    y =
-      kind === 'convolutional'
-        ? pool(fire(convolved), 2)
-        : fire(tf.add(pool(convolved, 3), multiply('shortcut')(pool(y, 3), shortcut!)));
+    const stride = kind === 'residual' ? 2 : 1;
+    const convolved = convolution3(y, weight, { stride, multiply: multiply('weight') });
+    const entering =
+      kind === 'max'
+        ? tf.add(pool(convolved, 3), multiply('shortcut')(pool(y, 3), shortcut!))
+        : convolved;
+    const first = fire(entering, neurons, before?.membrane, 'neurons');
+    y = kind === 'convolutional' ? pool(first.y, 2) : first.y;
+    stages[i] = { membrane: first.membrane };
+    if (residual !== undefined) {
+      const more = convolution3(y, residual.weight, { multiply: multiply('residual.weight') });
+      const second = fire(more, residual.neurons, before?.residualMembrane, 'residual.neurons');
+      y = tf.add(y, second.y);
+      stages[i].residualMembrane = second.membrane;
+    }
     rows /= 2;
     columns /= 2;
   });

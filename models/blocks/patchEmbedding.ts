@@ -61,11 +61,7 @@ export function patchEmbedding(
   { patch, kernelFrames, neuron }: PatchEmbeddingConfig,
   context: Context,
 ): { output: tf.Tensor; state: PatchEmbeddingState } {
-  const [batch, time, ...frame] = x.shape;
-  const cut = patches(tf.reshape(x, [batch * time, ...frame]), patch);
-  const [, tokens, features] = cut.shape;
-  const now = tf.reshape(cut, [batch, time, tokens, features]);
-  const { volume, tail } = lookBack(now, state?.tail, kernelFrames);
+  const { volume, tail } = lookBack(cutFrames(x, patch), state?.tail, kernelFrames);
   const { spikes, membrane } = spiking(
     parameters.neurons,
     project(volume, parameters.projection, within(context, 'projection')),
@@ -74,6 +70,13 @@ export function patchEmbedding(
     within(context, 'neurons'),
   );
   return { output: spikes, state: { membrane, ...(tail && { tail }) } };
+}
+
+/** Frames `[batch, time, channels, height, width]` to patches, `[batch, time, tokens, channels · patch²]`. */
+export function cutFrames(x: tf.Tensor, patch: number): tf.Tensor {
+  const [batch, time, ...frame] = x.shape;
+  const cut = patches(tf.reshape(x, [batch * time, ...frame]), patch);
+  return tf.reshape(cut, [batch, time, ...cut.shape.slice(1)]);
 }
 
 /** Joins each frame's patches with those of the frames before it, oldest first. */

@@ -47,17 +47,24 @@ export function delayWidth(progress: number, maxDelay: number): number {
   return first * (last / first) ** Math.min(1, 4 * progress);
 }
 
+/** σ of the taps in frames, without `leastWidth`; `whole` rounds delays to whole frames, one tap each. */
+export type DelayWidth = number | 'whole';
+
 /**
  * The synapses' kernel: a Gaussian around each delay that sums to 1, times the weight.
  *
- * @param width σ of the taps without `leastWidth`; 0 is the narrowest.
  * @returns `[maxDelay + 1, inputs, outputs]`, by frames back.
  */
 export function delayKernel(
   { weight, delay }: DelaySynapseParameters,
   maxDelay: number,
-  width: number,
+  width: DelayWidth,
 ): tf.Tensor {
+  if (width === 'whole') {
+    const whole = roundDelays({ weight, delay }, maxDelay).delay;
+    const taps = tf.oneHot(tf.cast(whole, 'int32'), maxDelay + 1);
+    return tf.mul(tf.transpose(tf.cast(taps, 'float32'), [2, 0, 1]), weight);
+  }
   const taps = tf.reshape(tf.range(0, maxDelay + 1), [-1, 1, 1]);
   const centre = tf.expandDims(tf.clipByValue(delay, 0, maxDelay), 0);
   const distance = tf.div(tf.sub(taps, centre), Math.abs(width) + leastWidth);
@@ -71,6 +78,7 @@ export function delayKernel(
  *
  * @param x `[batch, time, tokens, inputs]`.
  * @param width as of `delayWidth`.
+ * @param multiply makes the product with the kernel.
  * @returns `[batch, time, tokens, outputs]`, and the state for the next chunk.
  */
 export function delaySynapse(
@@ -78,12 +86,13 @@ export function delaySynapse(
   x: tf.Tensor,
   state: DelaySynapseState | undefined,
   { outputs, maxDelay }: DelaySynapseConfig,
-  width: number,
+  width: DelayWidth,
+  multiply: (x: tf.Tensor, kernel: tf.Tensor) => tf.Tensor = linear,
 ): { output: tf.Tensor; state: DelaySynapseState } {
   const kernel = delayKernel(parameters, maxDelay, width);
   const { shifted, tail } = lookBack(x, state, maxDelay);
   return {
-    output: linear(tf.concat(shifted, 3), tf.reshape(kernel, [-1, outputs])),
+    output: multiply(tf.concat(shifted, 3), tf.reshape(kernel, [-1, outputs])),
     state: tail,
   };
 }
@@ -100,7 +109,7 @@ export function depthwiseDelay(
   x: tf.Tensor,
   state: DelaySynapseState | undefined,
   maxDelay: number,
-  width: number,
+  width: DelayWidth,
 ): { output: tf.Tensor; state: DelaySynapseState } {
   const row = (y: tf.Tensor): tf.Tensor => tf.expandDims(y, 0);
   const kernel = delayKernel({ weight: row(weight), delay: row(delay) }, maxDelay, width);

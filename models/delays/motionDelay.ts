@@ -101,6 +101,8 @@ export interface MotionEvent {
   readonly row: number;
   readonly column: number;
   readonly polarity: number;
+  /** Events that come as one; 1 where nothing is said. */
+  readonly strength?: number;
 }
 
 /** The layer as taps that aren't zero, by polarity, for streams of events. */
@@ -171,12 +173,12 @@ export function scatterEvents(
   const next = pending.slice();
   const area = height * width * motions;
   let additions = 0;
-  for (const { row, column, polarity } of events) {
+  for (const { row, column, polarity, strength = 1 } of events) {
     for (const { delay, down, right, motion, weight } of taps[polarity]) {
       const [y, x] = [row + down, column + right];
       if (y < 0 || y >= height || x < 0 || x >= width) continue;
       const at = ((frame + delay) % (maxDelay + 1)) * area;
-      next[at + (y * width + x) * motions + motion] += weight;
+      next[at + (y * width + x) * motions + motion] += strength * weight;
       additions++;
     }
   }

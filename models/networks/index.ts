@@ -1,5 +1,5 @@
 import { SaccadeError } from '../../engine/support/errors.js';
-import type { StemKind } from '../blocks/stem.js';
+import { hasStages, type StemKind } from '../blocks/stem.js';
 import type { InputShape, Model } from '../model.js';
 import { defaultNeuron, type NeuronConfig } from '../neurons/neuron.js';
 import { createLinear } from './linear.js';
@@ -22,11 +22,12 @@ type Creator<K extends ModelConfig['kind']> = (
 ) => Model;
 
 const creators: { readonly [K in ModelConfig['kind']]: Creator<K> } = {
-  spikmamba({ preset, neuron, window, ...changes }, input, classes) {
+  spikmamba({ preset, neuron, window, delays, ...changes }, input, classes) {
     const base = spikMambaPresets[preset];
     const config = {
       ...changed(base, changes),
       window: changed(base.window, window),
+      delays: changed(base.delays!, delays),
       neuron: changedNeuron(base.neuron, neuron),
     };
     const { rows, columns } = requirePatches(input, config.patch);
@@ -73,9 +74,13 @@ const creators: { readonly [K in ModelConfig['kind']]: Creator<K> } = {
     }
     return createSpikingConvNet(config, input, classes);
   },
-  spikformer({ neuron, ...changes }, input, classes) {
+  spikformer({ neuron, delays, ...changes }, input, classes) {
     const base = baselines.spikformer;
-    const config = { ...changed(base, changes), neuron: changedNeuron(base.neuron, neuron) };
+    const config = {
+      ...changed(base, changes),
+      delays: changed(base.delays!, delays),
+      neuron: changedNeuron(base.neuron, neuron),
+    };
     requirePatches(input, config.patch);
     requireStages(config);
     requireMultiple('embedding', config.embedding, 'heads', config.heads);
@@ -138,9 +143,9 @@ function requirePatches(
   return { rows: height / patch, columns: width / patch };
 }
 
-/** Stages of a stem halve rows and columns. */
+/** Stages of a stem that convolves halve rows and columns. */
 function requireStages({ stem, patch }: { readonly stem: StemKind; readonly patch: number }): void {
-  if (stem === 'patch' || (patch >= 2 && Number.isInteger(Math.log2(patch)))) return;
+  if (!hasStages(stem) || (patch >= 2 && Number.isInteger(Math.log2(patch)))) return;
   throw wrong('patch', `is ${patch}, expected 2, 4, 8, … for a ${stem} stem`);
 }
 

@@ -1,4 +1,5 @@
 import { defaultLif } from '../../engine/ops/lif.js';
+import { defaultDelays } from '../blocks/stem.js';
 import type { LinearConfig } from './linear.js';
 import type { PublishedConfig } from './published.js';
 import type { SpikformerConfig } from './spikformer.js';
@@ -8,6 +9,7 @@ import type { SpikMambaConfig } from './spikMamba.js';
 const common = {
   mode: 'causal',
   stem: 'patch',
+  delays: defaultDelays,
   kernelFrames: 1,
   window: { frames: 1, rows: 0, columns: 0 },
   attentionEpsilon: 1,
@@ -94,6 +96,7 @@ export const baselines: {
   spikingConvNet: { patch: 4, channels: [64, 128, 256], neuron: common.neuron },
   spikformer: {
     stem: 'patch',
+    delays: defaultDelays,
     patch: 8,
     embedding: 64,
     depth: 1,

@@ -45,11 +45,29 @@ const neuronFields = {
   expectation: z.number().min(0).max(1),
 } satisfies Fields<Omit<Named<NeuronConfig>, 'relaxed'>>;
 
+const odd = count.refine((size) => size % 2 === 1, { error: 'expected an odd number' });
+
+/** What frames go through first. */
+const stemFields = {
+  stem: z.enum(stemKinds),
+  /** Of the stems `delayed` and `motion`, which look back. */
+  delays: z
+    .strictObject({
+      /** Frames that an event can count later, at most; delays are 0 … this many. */
+      maxDelay: count,
+      /** Of `motion`: motions that are told apart at each pixel. */
+      motions: count,
+      /** Of `motion`: side of the kernels in pixels, odd. */
+      size: odd,
+    })
+    .partial(),
+};
+
 const neuron = z.strictObject(neuronFields).partial();
 
 const spikMambaFields = {
   mode: z.enum(['causal', 'bidirectional']),
-  stem: z.enum(stemKinds),
+  ...stemFields,
   patch: count,
   kernelFrames: count,
   embedding: count,
@@ -92,7 +110,7 @@ const spikingConvNetFields = {
 } satisfies Fields<SpikingConvNetConfig>;
 
 const spikformerFields = {
-  stem: z.enum(stemKinds),
+  ...stemFields,
   ...publishedFields,
   attentionScale: positive,
 } satisfies Fields<SpikformerConfig>;

@@ -3,7 +3,6 @@ import * as tf from '@tensorflow/tfjs-core';
 import { rmsNorm } from '../../engine/ops/normalise.js';
 import { SaccadeError } from '../../engine/support/errors.js';
 import { head, initialiseHead, type HeadParameters, type HeadState } from '../blocks/head.js';
-import type { PatchEmbeddingConfig } from '../blocks/patchEmbedding.js';
 import { framePositions } from '../blocks/positions.js';
 import {
   type FeedForwardKind,
@@ -14,8 +13,11 @@ import {
   type SpikMambaBlockState,
 } from '../blocks/spikMambaBlock.js';
 import {
+  defaultDelays,
   initialiseStem,
   stem,
+  type StemConfig,
+  type StemDelays,
   type StemKind,
   type StemParameters,
   type StemState,
@@ -36,6 +38,8 @@ export interface SpikMambaConfig {
   readonly mode: 'causal' | 'bidirectional';
   /** What frames go through first; one of stages goes without `kernelFrames`. */
   readonly stem: StemKind;
+  /** Of the stems that look back, `delayed` and `motion`; `defaultDelays` where nothing is said. */
+  readonly delays?: StemDelays;
   readonly patch: number;
   readonly kernelFrames: number;
   /** Width of the tokens, D. */
@@ -95,13 +99,14 @@ export function createSpikMamba(
   const tokens = rows * columns;
   const causal = config.mode === 'causal';
   const { neuron } = config;
-  const embeddingConfig: PatchEmbeddingConfig = {
+  const embeddingConfig: StemConfig = {
     channels: input.channels,
     height: input.height,
     width: input.width,
     patch: config.patch,
     kernelFrames: config.kernelFrames,
     embedding: config.embedding,
+    delays: config.delays ?? defaultDelays,
     neuron,
   };
   const common: Omit<SpikMambaBlockConfig, 'mixer'> = {

@@ -2,7 +2,6 @@ import * as tf from '@tensorflow/tfjs-core';
 
 import { depthwise, initialiseDepthwise, type DepthwiseParameters } from '../blocks/depthwise.js';
 import { head, initialiseHead, type HeadParameters, type HeadState } from '../blocks/head.js';
-import type { PatchEmbeddingConfig } from '../blocks/patchEmbedding.js';
 import {
   initialiseSpikformerBlock,
   spikformerBlock,
@@ -11,8 +10,11 @@ import {
   type SpikformerBlockState,
 } from '../blocks/spikformerBlock.js';
 import {
+  defaultDelays,
   initialiseStem,
   stem,
+  type StemConfig,
+  type StemDelays,
   type StemKind,
   type StemParameters,
   type StemState,
@@ -27,6 +29,8 @@ import type { Initialiser, ParameterTree } from '../parameters.js';
 export interface SpikformerConfig {
   /** What makes tokens of pixels; those that convolve need a `patch` that is a power of two, at least 2. */
   readonly stem: StemKind;
+  /** Of the stems that look back, `delayed` and `motion`; `defaultDelays` where nothing is said. */
+  readonly delays?: StemDelays;
   readonly patch: number;
   /** Width of the tokens. */
   readonly embedding: number;
@@ -76,13 +80,14 @@ export function createSpikformerEncoder(
   const rows = input.height / config.patch;
   const columns = input.width / config.patch;
   const { embedding: width, neuron } = config;
-  const embeddingConfig: PatchEmbeddingConfig = {
+  const embeddingConfig: StemConfig = {
     channels: input.channels,
     height: input.height,
     width: input.width,
     patch: config.patch,
     kernelFrames: 1,
     embedding: width,
+    delays: config.delays ?? defaultDelays,
     neuron,
   };
   const blockConfig: SpikformerBlockConfig = {

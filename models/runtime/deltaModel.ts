@@ -32,7 +32,7 @@ export function deltaModel(
 ): Model {
   const product = unit === 'token' ? tokenProduct : valueProduct;
   return withForms(model, {
-    product: (x, weight, state, context) => {
+    product: (state, x, weight, context) => {
       const { output, macs, ...result } = product(x, weight, state, threshold);
       const denseMacs = x.size * weight.shape[1]!;
       context.recorder?.work.set(context.path, { macs, denseMacs });

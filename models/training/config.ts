@@ -12,6 +12,8 @@ export const trainingSchema = z
     finalLearningRate: z.number().min(0).default(1e-5),
     /** Length of the linear warm-up in epochs; may be a fraction. */
     warmupEpochs: z.number().min(0).default(1),
+    /** Rate of learned delays, in that of the rest: they are counted in frames, and the rest about in ones. */
+    delayRate: z.number().positive().default(100),
     weightDecay: z.number().min(0).default(0.01),
     labelSmoothing: share.default(0.1),
     /** Largest norm of the whole gradient; 0 = no clipping. */

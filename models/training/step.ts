@@ -23,6 +23,10 @@ export interface StepConfig {
   readonly gradientClip: number;
   readonly perStepLoss: number;
   readonly statisticsMomentum: number;
+  /** Learning rate of delays, in that of the rest; 1 where nothing is said. */
+  readonly delayRate?: number;
+  /** Share of the training that is done, 0 … 1, for what narrows with it; all of it where nothing is said. */
+  readonly progress?: number;
 }
 
 export interface StepResult {
@@ -88,12 +92,13 @@ export function gradientStep(
   config: Omit<StepConfig, 'perStepLoss'>,
 ): StepResult {
   const recorder = new Recorder();
+  const context = { training: true, progress: config.progress, recorder, path: '' };
   const trained = [...state.leaves.keys()].filter(isTrainable);
   const { value, grads } = tf.tidy(() => {
     const loss = (...values: tf.Tensor[]): tf.Scalar => {
       const leaves = new Map(state.leaves);
       trained.forEach((path, i) => leaves.set(path, values[i]));
-      return lossOf(unflatten(leaves), { training: true, recorder, path: '' }) as tf.Scalar;
+      return lossOf(unflatten(leaves), context) as tf.Scalar;
     };
     return tf.valueAndGrads(loss)(trained.map((path) => state.leaves.get(path)!));
   });
@@ -118,6 +123,8 @@ export function gradientStep(
   }
 }
 
+const isDelay = (path: string): boolean => /(^|\.)delay$/.test(path);
+
 function updated(
   state: TrainingState,
   trained: readonly string[],
@@ -126,7 +133,7 @@ function updated(
   recorder: Recorder,
   config: Omit<StepConfig, 'perStepLoss'>,
 ): TrainingState {
-  const { learningRate, weightDecay, gradientClip, statisticsMomentum } = config;
+  const { learningRate, weightDecay, gradientClip, statisticsMomentum, delayRate = 1 } = config;
   const step = state.step + 1;
   const gradientScale =
     gradientClip > 0 && gradientNorm > gradientClip ? gradientClip / gradientNorm : 1;
@@ -140,12 +147,12 @@ function updated(
   trained.forEach((path, i) => {
     const parameter = leaves.get(path)!;
     const next = adamw({ parameter, m: m.get(path)!, v: v.get(path)! }, gradients[i], {
-      learningRate,
+      learningRate: isDelay(path) ? delayRate * learningRate : learningRate,
       beta1: 0.9,
       beta2: 0.999,
       epsilon: 1e-8,
-      // Scales, shifts, biases and the like are vectors, and so is A in effect: they don't decay.
-      weightDecay: parameter.rank > 1 && !path.endsWith('logA') ? weightDecay : 0,
+      // Scales, shifts, biases and the like are vectors, and so is A in effect: they don't decay. Nor do delays.
+      weightDecay: parameter.rank > 1 && !path.endsWith('logA') && !isDelay(path) ? weightDecay : 0, // prettier-ignore
       step,
       gradientScale,
     });

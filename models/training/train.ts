@@ -147,7 +147,7 @@ export async function train(options: TrainingOptions): Promise<TrainingResult> {
       const { epoch } = progress;
       for await (const batch of data.train(epoch, progress.batch)) {
         const learningRate = rateAt(progress.step);
-        const result = runStep(options, state, progress.step, batch, learningRate);
+        const result = runStep(options, state, progress.step, totalSteps, batch, learningRate);
         if (result.notFinite !== undefined) {
           await save(join(folder, 'diverged.safetensors'), true);
           const where =
@@ -270,6 +270,7 @@ function runStep(
   { model, config, seed }: TrainingOptions,
   state: TrainingState,
   step: number,
+  totalSteps: number,
   batch: ClipBatch,
   learningRate: number,
 ): ReturnType<typeof trainingStep> {
@@ -279,7 +280,11 @@ function runStep(
   const input = tf.tensor(inputs, [...batch.shape]);
   const target = tf.tensor(targets, [batch.shape[0], model.classes]);
   try {
-    return trainingStep(model, state, input, target, { ...config, learningRate });
+    return trainingStep(model, state, input, target, {
+      ...config,
+      learningRate,
+      progress: step / totalSteps,
+    });
   } finally {
     tf.dispose([input, target]);
   }

@@ -34,6 +34,8 @@ const networks = {
   },
   published: { kind: 'published', patch: 2, embedding: 8, depth: 1, heads: 2, feedForward: 16, neuron: { decayInput: false } }, // prettier-ignore
   spikformer: { kind: 'spikformer', patch: 4, embedding: 8, feedForward: 12, stem: 'max' },
+  'spikformer with a residual stem': { kind: 'spikformer', patch: 4, embedding: 8, feedForward: 12, stem: 'residual' }, // prettier-ignore
+  'spikformer with delays': { kind: 'spikformer', patch: 4, embedding: 8, feedForward: 12, stem: 'delayed' }, // prettier-ignore
   spikingConvNet: { kind: 'spikingConvNet', patch: 2, channels: [6, 8] },
 };
 

@@ -73,6 +73,14 @@ const models: readonly [string, Model][] = [
     ),
   ],
   [
+    'spikformer with the stem of Spikformer V2',
+    createSpikformer({ ...small, stem: 'residual', attentionScale: 0.25 }, inputShape, classes),
+  ],
+  [
+    'spikformer with delays',
+    createSpikformer({ ...small, stem: 'delayed', attentionScale: 0.25 }, inputShape, classes),
+  ],
+  [
     'spikingConvNet',
     createSpikingConvNet({ patch: 2, channels: [6, 8, 10], neuron }, inputShape, classes),
   ],
@@ -93,7 +101,10 @@ describe.each(models)('gradient of %s, against finite differences of its loss', 
       for (const [path, tensor] of leaves) {
         if (/position|classToken/i.test(path)) leaves.set(path, tf.mul(tensor, 20));
       }
-      const trained = [...leaves.keys()].filter(isTrainable);
+      // Delays are whole frames unless they train.
+      const trained = [...leaves.keys()].filter(
+        (path) => isTrainable(path) && (training || !path.endsWith('.delay')),
+      );
       const input = randomClips(3, inputShape.bins, 4);
       const targets = tf.oneHot(tf.tensor1d([0, 2, 1], 'int32'), classes);
       const lossOf = (...values: tf.Tensor[]): tf.Scalar => {

@@ -39,6 +39,15 @@ describe('convolution3', () => {
     const expected = tf.conv2d(x as tf.Tensor4D, weight as tf.Tensor4D, 1, 'same');
     expect(relativeDifference(convolution3(x, tf.reshape(weight, [27, 6])), expected)).toBeLessThan(1e-5); // prettier-ignore
   });
+
+  tidily('with stride 2 leaves every second pixel, that of even rows and columns', () => {
+    const x = tf.randomNormal([2, 4, 6, 3], 0, 1, 'float32', 1);
+    const weight = tf.randomNormal([27, 5], 0, 1, 'float32', 2);
+    const half = convolution3(x, weight, { stride: 2 });
+    expect(half.shape).toEqual([2, 2, 3, 5]);
+    const expected = tf.stridedSlice(convolution3(x, weight), [0, 0, 0, 0], [2, 4, 6, 5], [1, 2, 2, 1]); // prettier-ignore
+    expect(relativeDifference(half, expected)).toBeLessThan(1e-6);
+  });
 });
 
 describe('masked event modelling', () => {

@@ -49,6 +49,9 @@ describeConformance('spikmamba: windows of 2 frames, 2 rows, 2 columns, a class 
 });
 describeConformance('spikmamba: kernels of 2 frames', { ...spikMamba, kernelFrames: 2 });
 describeConformance('spikmamba: a convolutional stem', { ...spikMamba, stem: 'convolutional' });
+const delays = { maxDelay: 3, motions: 4, size: 3 };
+describeConformance('spikmamba: delays', { ...spikMamba, stem: 'delayed', delays });
+describeConformance('spikmamba: motions', { ...spikMamba, stem: 'motion', delays });
 describeConformance('spikmamba: no temporal position, neurons without a leak', {
   ...spikMamba,
   temporalPosition: false,
@@ -112,6 +115,13 @@ describeConformance('spikformer: convolutional stem', {
   patch: 4,
 });
 describeConformance('spikformer: stem of Max-Former', { ...spikformer, stem: 'max', patch: 4 });
+describeConformance('spikformer: stem of Spikformer V2', {
+  ...spikformer,
+  stem: 'residual',
+  patch: 4,
+});
+describeConformance('spikformer: delays', { ...spikformer, stem: 'delayed', delays });
+describeConformance('spikformer: motions', { ...spikformer, stem: 'motion', delays });
 describeConformance('spikformer: adapting thresholds', { ...spikformer, neuron: { kind: 'alif' } });
 describeConformance('spikingConvNet: learned time constants', {
   ...spikingConvNet,
@@ -147,6 +157,8 @@ describe('modelSchema', () => {
     [{ kind: 'spikmamba', mixer: { name: 'quadratic' } }, 'mixer.name'],
     [{ kind: 'spikmamba', mixer: { name: 'deltaNet', decay: 'never' } }, 'mixer.decay'],
     [{ kind: 'spikmamba', mixerOver: 'space' }, 'mixerOver'],
+    [{ kind: 'spikmamba', delays: { maxDelay: 0 } }, 'delays.maxDelay'],
+    [{ kind: 'spikformer', delays: { size: 4 } }, 'delays.size'],
   ])('refuses %j', (config, path) => {
     const result = modelSchema.safeParse(config);
     expect(result.success).toBe(false);
@@ -167,6 +179,7 @@ describe('createModel', () => {
       'perHead',
     ],
     [{ ...spikMamba, stem: 'max', patch: 1 }, 'model.patch', '2, 4, 8'],
+    [{ ...spikMamba, stem: 'delayed', kernelFrames: 2 }, 'model.kernelFrames', 'expected 1'],
     [{ ...spikMamba, stem: 'max', kernelFrames: 2 }, 'model.kernelFrames', 'expected 1'],
     [{ ...spikMamba, hybrid: { ratio: 3 } }, 'model.hybrid', 'model.mixer'],
     [{ ...published, neuron: { tau: 'infinity' } }, 'model.neuron.decayInput', 'expected false'],

@@ -10,26 +10,23 @@ import { selectBackend } from '../../engine/backend.js';
 import { readCheckpoint, writeCheckpoint } from '../../models/checkpoints/checkpoint.js';
 import { spikMambaPresets } from '../../models/networks/presets.js';
 import { createSpikMamba } from '../../models/networks/spikMamba.js';
-import { disposeTree, flatten, unflatten } from '../../models/parameters.js';
+import { disposeTree, flatten, Initialiser, unflatten } from '../../models/parameters.js';
 import { trainingSchema, type TrainingConfig } from '../../models/training/config.js';
 import { train, type StepProgress, type TrainingOptions } from '../../models/training/train.js';
 import { bestBackend } from '../engine/backends.js';
 import { movingDotsData, movingDotsInput } from './movingDots.js';
 
-const model = createSpikMamba(
-  {
-    ...spikMambaPresets.nano,
-    patch: 4,
-    embedding: 16,
-    depth: 1,
-    heads: 2,
-    stateChannels: 16,
-    states: 4,
-    feedForward: 32,
-  },
-  movingDotsInput,
-  2,
-);
+const tiny = {
+  ...spikMambaPresets.nano,
+  patch: 4,
+  embedding: 16,
+  depth: 1,
+  heads: 2,
+  stateChannels: 16,
+  states: 4,
+  feedForward: 32,
+};
+const model = createSpikMamba(tiny, movingDotsInput, 2);
 
 const config = (overrides: Partial<TrainingConfig> = {}): TrainingConfig =>
   trainingSchema.parse({ epochs: 3, batchSize: 8, learningRate: 5e-3, ...overrides });
@@ -108,6 +105,41 @@ describe('training', () => {
     expect(second.losses).toEqual(first.losses);
     expect(third.losses).not.toEqual(first.losses);
     expect(await weights(second.path)).toEqual(await weights(first.path));
+  });
+
+  it('narrows delays step by step, the same when interrupted, and moves them faster than weights', async () => {
+    const delayed = createSpikMamba(
+      { ...tiny, stem: 'delayed', delays: { maxDelay: 3, motions: 1, size: 1 } },
+      movingDotsInput,
+      2,
+    );
+    const seen: (number | undefined)[] = [];
+    const noting: typeof delayed = {
+      ...delayed,
+      apply: (parameters, input, state, context) => {
+        if (context.training) seen.push(context.progress);
+        return delayed.apply(parameters, input, state, context);
+      },
+    };
+    const whole = await run('whole', { model: noting });
+    const steps = whole.losses.length;
+    expect(seen).toEqual(whole.losses.map((_, step) => step / steps));
+    await interrupted('cut', 7, { model: delayed });
+    const resumed = await run('cut', { model: delayed });
+    expect(resumed.losses).toEqual(whole.losses.slice(7));
+
+    // Adam's steps are about as long as the learning rate, whatever the gradient.
+    const path = 'embedding.synapses.delay';
+    const first = flatten(delayed.initialise(new Initialiser(1)));
+    const start = Array.from(first.get(path)!.dataSync());
+    for (const tensor of first.values()) tensor.dispose();
+    const moved = async (delayRate: number): Promise<number> => {
+      const slow = config({ delayRate, epochs: 1, learningRate: 1e-3 });
+      const result = await run(`rate ${delayRate}`, { model: delayed, config: slow });
+      const end = (await weights(result.path))[path];
+      return Math.max(...end.map((delay, i) => Math.abs(delay - start[i])));
+    };
+    expect((await moved(50)) / (await moved(1))).toBeGreaterThan(20);
   });
 
   it.each([1, 6, 9, 17])(
