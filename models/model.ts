@@ -25,6 +25,20 @@ export interface InputShape {
   readonly width: number;
 }
 
+/** A network up to its head: frames to tokens. What it learns without labels, the network goes on from. */
+export interface TokenEncoder {
+  /** Side of the square of pixels that each token stands for; tokens are in raster order. */
+  readonly patch: number;
+  /** Values of a token. */
+  readonly width: number;
+  /**
+   * @param parameters those of the network; the head's may be missing.
+   * @param input whole clips, `[batch, time, channels, height, width]`.
+   * @returns `[batch, time, tokens, width]`.
+   */
+  encode(parameters: ParameterTree, input: tf.Tensor, context: Context): tf.Tensor;
+}
+
 /**
  * A network as a function of parameters, input and state. It holds nothing: the same parameters, input
  * and state give the same output, and a clip's output never depends on its batch-mates (outside
@@ -41,6 +55,8 @@ export interface Model {
    * the same frame can be one batch.
    */
   readonly growingState?: boolean;
+  /** Where it makes tokens before it decides. Parameters of its head are those below `head`. */
+  readonly encoder?: TokenEncoder;
   initialise(initialiser: Initialiser): ParameterTree;
   /**
    * @param input `[batch, time, channels, height, width]`; any time where the model streams.

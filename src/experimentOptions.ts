@@ -12,6 +12,8 @@ export interface ExperimentChanges {
   readonly data?: string;
   readonly seed?: number;
   readonly epochs?: number;
+  /** Run folder or checkpoint to start from. */
+  readonly init?: string;
 }
 
 /** `--data`, which names another folder of recordings. */
@@ -22,6 +24,14 @@ export function dataOption(): Option {
 export function seedOption(): Option {
   return new Option('--seed <N>', 'seed, in place of the one configured').argParser(
     integerBetween(0, 2 ** 31 - 1),
+  );
+}
+
+/** `--init`, of commands that train. */
+export function initOption(): Option {
+  return new Option(
+    '--init <folder>',
+    'run folder or checkpoint whose weights training starts from, where their paths and shapes match',
   );
 }
 
@@ -42,7 +52,7 @@ export function backendOption(): Option {
 /** The experiment with what the command line says in place of its own settings. */
 export function changeExperiment<T extends Experiment>(
   experiment: T,
-  { data, seed, epochs }: ExperimentChanges,
+  { data, seed, epochs, init }: ExperimentChanges,
 ): T {
   return {
     ...experiment,
@@ -51,6 +61,10 @@ export function changeExperiment<T extends Experiment>(
       ...experiment.dataset,
       path: data === undefined ? experiment.dataset.path : resolve(data),
     },
-    training: { ...experiment.training, epochs: epochs ?? experiment.training.epochs },
+    training: {
+      ...experiment.training,
+      epochs: epochs ?? experiment.training.epochs,
+      ...(init !== undefined && { initialise: resolve(init) }),
+    },
   };
 }

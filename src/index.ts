@@ -180,14 +180,13 @@ export {
 } from '../models/checkpoints/checkpoint.js';
 
 /** Training, with data from anywhere. */
+export type { TrainingData } from '../models/training/loop.js';
 export {
   type EpochMetrics,
   train,
-  type TrainingData,
   type TrainingOptions,
   type TrainingResult,
 } from '../models/training/train.js';
-export { type TrainingConfig, trainingSchema } from '../models/training/config.js';
 /** Distillation: the slots of a linear mixer trained to mimic a trained softmax. */
 export {
   distil,
@@ -200,6 +199,18 @@ export {
   type MixerWithParameters,
 } from '../models/training/distillation.js';
 export { disposeTraining, startTraining, type TrainingState } from '../models/training/step.js';
+export {
+  pretrain,
+  type PretrainingMetrics,
+  type PretrainingOptions,
+  type PretrainingResult,
+} from '../models/training/pretrain.js';
+export {
+  type PretrainingConfig,
+  pretrainingSchema,
+  type TrainingConfig,
+  trainingSchema,
+} from '../models/training/config.js';
 export type { Clip, ClipBatch, EpochOptions } from '../preprocess/loader.js';
 export {
   openLoader,
@@ -232,6 +243,7 @@ export {
 } from '../workers/experiment.js';
 export type { JobContext, JobProgress } from '../workers/job.js';
 export { prepareData, type PreparedData } from '../workers/prepare.js';
+export { pretrainJob, type PretrainJob, type PretrainOutcome } from '../workers/pretrain.js';
 export { trainJob, type TrainJob, type TrainOutcome } from '../workers/train.js';
 export { evaluateJob, type EvaluateJob, type EvaluationOutcome } from '../workers/evaluate.js';
 export { inferWindows, type WindowPrediction } from '../workers/infer.js';

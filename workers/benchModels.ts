@@ -43,7 +43,7 @@ import type {
 } from './benchModelsResult.js';
 import { comparable, compareJob, comparedRun, type ComparedModel } from './compare.js';
 import { readEvaluation } from './evaluate.js';
-import { experimentSchema, readYaml, withDataFrom } from './experiment.js';
+import { experimentSchema, readYaml, withPathsFrom } from './experiment.js';
 import type { JobContext } from './job.js';
 import { loaderOptions, prepareData } from './prepare.js';
 import { inputShape, loadModel, type LoadedModel } from './runs.js';
@@ -137,7 +137,7 @@ export function parseBenchModels(value: unknown, file: string): BenchModelsConfi
 
 /** Reads a YAML (or JSON) bench; throws as `parseBenchModels` and `readYaml` do. */
 export async function readBenchModels(path: string): Promise<BenchModelsConfig> {
-  return withDataFrom(dirname(path), parseBenchModels(await readYaml(path), path));
+  return withPathsFrom(dirname(path), parseBenchModels(await readYaml(path), path));
 }
 
 /** One model of the bench. */

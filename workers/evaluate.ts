@@ -10,7 +10,7 @@ import { argMax, evaluate, type Evaluation } from '../models/evaluation/evaluate
 import { accuracy, confusionMatrix, type Accuracy } from '../models/evaluation/metrics.js';
 import { classificationReport, type ClassificationReport } from '../models/evaluation/report.js';
 import { disposeTree } from '../models/parameters.js';
-import { checkpointNames } from '../models/training/train.js';
+import { checkpointNames } from '../models/training/loop.js';
 import { batchesInOrder, type Clip } from '../preprocess/loader.js';
 import type { Experiment } from './experiment.js';
 import type { JobContext } from './job.js';

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { dirname, isAbsolute, resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 
 import { parse as parseYaml, YAMLParseError } from 'yaml';
 import { z } from 'zod';
@@ -8,7 +8,7 @@ import { SaccadeError } from '../engine/support/errors.js';
 import { parseConfig } from '../engine/support/parseConfig.js';
 import { datasetLayouts } from '../ingest/datasets/index.js';
 import { modelSchema } from '../models/networks/schema.js';
-import { trainingSchema } from '../models/training/config.js';
+import { pretrainingSchema, trainingSchema } from '../models/training/config.js';
 import { preprocessSchema } from '../preprocess/pipeline/index.js';
 
 const share = z.number().min(0).max(1);
@@ -46,6 +46,7 @@ export const experimentSchema = z.strictObject({
   preprocess: preprocessSchema,
   loader: loaderSchema,
   model: modelSchema,
+  pretraining: pretrainingSchema,
   training: trainingSchema,
 });
 
@@ -62,12 +63,12 @@ export function parseExperiment(value: unknown, file: string): Experiment {
 }
 
 /**
- * Reads a YAML (or JSON) experiment; relative data set paths are taken from the file's folder.
+ * Reads a YAML (or JSON) experiment; relative paths in it are taken from the file's folder.
  *
  * @throws SaccadeError of kind `input` where the file is missing, `config` where it is wrong.
  */
 export async function readExperiment(path: string): Promise<Experiment> {
-  return withDataFrom(dirname(path), parseExperiment(await readYaml(path), path));
+  return withPathsFrom(dirname(path), parseExperiment(await readYaml(path), path));
 }
 
 /**
@@ -89,14 +90,18 @@ export async function readYaml(path: string): Promise<unknown> {
   }
 }
 
-/** The experiment with a relative path of its data set taken from a folder. */
-export function withDataFrom<T extends Pick<Experiment, 'dataset'>>(
+/** The experiment with relative paths, of its data set and of the run that it starts from, taken from a folder. */
+export function withPathsFrom<T extends Pick<Experiment, 'dataset' | 'training'>>(
   folder: string,
   experiment: T,
 ): T {
-  const { path } = experiment.dataset;
+  const { dataset, training } = experiment;
+  const { initialise } = training;
   return {
     ...experiment,
-    dataset: { ...experiment.dataset, path: isAbsolute(path) ? path : resolve(folder, path) },
+    dataset: { ...dataset, path: resolve(folder, dataset.path) },
+    ...(initialise !== undefined && {
+      training: { ...training, initialise: resolve(folder, initialise) },
+    }),
   };
 }

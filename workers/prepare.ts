@@ -30,7 +30,7 @@ import {
 import { openLoader } from '../preprocess/parallelLoader.js';
 import type { PreprocessConfig } from '../preprocess/pipeline/index.js';
 import { parseRepresentation } from '../preprocess/representations/index.js';
-import type { TrainingData } from '../models/training/train.js';
+import type { TrainingData } from '../models/training/loop.js';
 import type { Experiment } from './experiment.js';
 import type { JobContext } from './job.js';
 

@@ -1,13 +1,15 @@
 import { readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
+import * as tf from '@tensorflow/tfjs-core';
+
 import { writeFileAtomically } from '../engine/support/atomicFile.js';
 import { SaccadeError } from '../engine/support/errors.js';
 import { readCheckpoint } from '../models/checkpoints/checkpoint.js';
 import type { InputShape, Model } from '../models/model.js';
 import { createModel } from '../models/networks/index.js';
 import { flatten, Initialiser, disposeTree, type ParameterTree } from '../models/parameters.js';
-import { checkpointNames } from '../models/training/train.js';
+import { checkpointNames } from '../models/training/loop.js';
 import { parseRepresentation } from '../preprocess/representations/index.js';
 import { parseExperiment, type Experiment } from './experiment.js';
 
@@ -17,6 +19,8 @@ export interface RunDescription {
   readonly classes: readonly string[];
   /** Whether the recordings were simulated. */
   readonly synthetic: boolean;
+  /** What was learned, where it was not to classify. */
+  readonly task?: 'pretraining';
 }
 
 /** Name of the description's own copy in a run folder, for people to read. */
@@ -67,7 +71,15 @@ export async function loadModel(path: string): Promise<LoadedModel> {
   const file = await findCheckpoint(path);
   const { parameters, metadata } = await readCheckpoint(file);
   const description = checkDescription(metadata.experiment, file);
-  const { experiment, classes } = description;
+  const { experiment, classes, task } = description;
+  if (task === 'pretraining') {
+    disposeTree(parameters);
+    throw new SaccadeError(
+      'input',
+      'is pretrained and cannot classify yet; train from it: saccade train CONFIG --init FOLDER',
+      { file },
+    );
+  }
   const model = createModel(experiment.model, inputShape(experiment), classes.length);
   const expected = model.initialise(new Initialiser(0));
   try {
@@ -88,7 +100,22 @@ export async function loadModel(path: string): Promise<LoadedModel> {
   return { ...description, path: file, model, parameters };
 }
 
-async function findCheckpoint(path: string): Promise<string> {
+/**
+ * The weights that a run starts from: of any run or checkpoint, whatever it has learned.
+ *
+ * @throws SaccadeError of kind `input` where there are none.
+ */
+export async function loadLeaves(
+  path: string,
+): Promise<{ readonly path: string; readonly leaves: ReadonlyMap<string, tf.Tensor> }> {
+  const file = await findCheckpoint(path);
+  const { parameters, optimiser } = await readCheckpoint(file);
+  tf.dispose([...(optimiser?.m.values() ?? []), ...(optimiser?.v.values() ?? [])]);
+  return { path: file, leaves: flatten(parameters) };
+}
+
+/** The checkpoint that a path means: itself, or the selected or last one of a run folder. */
+export async function findCheckpoint(path: string): Promise<string> {
   const info = await stat(path).catch(() => {
     throw new SaccadeError(
       'input',
@@ -109,11 +136,16 @@ async function findCheckpoint(path: string): Promise<string> {
 }
 
 function checkDescription(value: unknown, file: string): RunDescription {
-  const { experiment, classes, synthetic } = (value ?? {}) as Partial<RunDescription>;
+  const { experiment, classes, synthetic, task } = (value ?? {}) as Partial<RunDescription>;
   if (experiment === undefined || !Array.isArray(classes)) {
     throw new SaccadeError('input', 'holds no description of its experiment', { file });
   }
-  return { experiment: parseExperiment(experiment, file), classes, synthetic: synthetic === true };
+  return {
+    experiment: parseExperiment(experiment, file),
+    classes,
+    synthetic: synthetic === true,
+    ...(task === 'pretraining' && { task }),
+  };
 }
 
 /** The run folder that a checkpoint lies in. */

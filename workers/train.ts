@@ -1,41 +1,43 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { isDeepStrictEqual } from 'node:util';
 
-import { selectBackend } from '../engine/backend.js';
-import { removeTemporaries } from '../engine/support/atomicFile.js';
+import * as tf from '@tensorflow/tfjs-core';
+
 import { SaccadeError } from '../engine/support/errors.js';
-import { processLock } from '../engine/support/processLock.js';
 import { createModel } from '../models/networks/index.js';
 import { countParameters, disposeTree, Initialiser } from '../models/parameters.js';
-import {
-  clearRun,
-  train,
-  type EpochMetrics,
-  type TrainingResult,
-} from '../models/training/train.js';
-import type { Experiment } from './experiment.js';
+import { initialLeaves } from '../models/training/initialise.js';
+import { checkpointNames } from '../models/training/loop.js';
+import { train, type EpochMetrics, type TrainingResult } from '../models/training/train.js';
 import type { JobContext } from './job.js';
-import { type PreparedData, prepareData, trainingData } from './prepare.js';
-import { inputShape, readDescription, writeDescription, type RunDescription } from './runs.js';
+import { type PreparedData, trainingData } from './prepare.js';
+import { inRunFolder, type RunJob, stepProgress } from './runFolder.js';
+import { findCheckpoint, inputShape, loadLeaves, type RunDescription } from './runs.js';
 
-export interface TrainJob {
-  readonly experiment: Experiment;
-  /** Run folder. A run of the same experiment found there is resumed. */
-  readonly folder: string;
-  readonly cacheFolder: string;
-  readonly backend?: string;
-  /** Starts over whatever the folder holds. */
-  readonly fresh?: boolean;
-}
+export type TrainJob = RunJob;
 
 export interface TrainContext extends JobContext {
   readonly onEpoch?: (metrics: EpochMetrics) => void;
+}
+
+/** What a run took from the one that it started from. */
+export interface Initialisation {
+  /** Checkpoint. */
+  readonly from: string;
+  /** Paths of the weights that were taken. */
+  readonly taken: readonly string[];
+  /** Those that are fresh: the other has none of that path, or one of another shape. */
+  readonly fresh: readonly string[];
+  /** Those of the other run that have no place here. */
+  readonly unused: readonly string[];
 }
 
 export interface TrainOutcome extends TrainingResult {
   readonly parameters: number;
   readonly clips: { readonly train: number; readonly validation: number };
   readonly notes: readonly string[];
+  /** Where the run started from another one's weights, and did so now: a resumed one has its own. */
+  readonly initialised?: Initialisation;
 }
 
 /**
@@ -46,37 +48,28 @@ export interface TrainOutcome extends TrainingResult {
  *   where another process trains into it; see also `prepareData` and `train`.
  */
 export async function trainJob(job: TrainJob, context: TrainContext = {}): Promise<TrainOutcome> {
-  const lock = await processLock(join(job.folder, '.lock'), 'this run folder');
-  try {
-    await removeTemporaries(job.folder, true);
-    await selectBackend(job.backend);
-    const prepared = await prepareData(job.experiment, job.cacheFolder, context);
-    try {
-      return await trainPrepared(job, prepared, context);
-    } finally {
-      await prepared.release();
-    }
-  } finally {
-    await lock.release();
-  }
+  const { initialise } = job.experiment.training;
+  const isResumed = job.fresh !== true && existsSync(join(job.folder, checkpointNames.last));
+  // Missed at once, not when hours of preparation are over.
+  if (initialise !== undefined && !isResumed) await findCheckpoint(initialise);
+  return inRunFolder(job, 'training', context, (prepared, description) =>
+    trainPrepared(job, prepared, description, context),
+  );
 }
 
 async function trainPrepared(
-  { experiment, folder, fresh = false }: TrainJob,
+  { experiment, folder }: TrainJob,
   prepared: PreparedData,
+  description: RunDescription,
   context: TrainContext,
 ): Promise<TrainOutcome> {
-  const { classes, synthetic, notes } = prepared;
-  for (const sentence of notes) context.onMessage?.(sentence);
-  const description: RunDescription = { experiment, classes, synthetic };
-  if (fresh) await clearRun(folder);
-  else await requireSameRun(folder, description);
-  await writeDescription(folder, description);
-
+  const { classes, clips, notes } = prepared;
   const model = createModel(experiment.model, inputShape(experiment), classes.length);
   const first = model.initialise(new Initialiser(experiment.seed));
   const parameters = countParameters(first);
   disposeTree(first);
+  const { initialise: from } = experiment.training;
+  let initialised: Initialisation | undefined;
   const data = trainingData(experiment, prepared);
   const result = await train({
     model,
@@ -86,52 +79,56 @@ async function trainPrepared(
     folder,
     experiment: description,
     signal: context.signal,
-    onStep: ({ step, totalSteps, epoch, loss }) =>
-      context.onProgress?.({
-        phase: 'train',
-        done: step,
-        total: totalSteps,
-        info: `epoch ${epoch}, loss ${loss.toFixed(3)}`,
-      }),
+    ...(from !== undefined && {
+      async initialise(fresh) {
+        const { leaves, ...what } = await startFrom(from, fresh);
+        initialised = what;
+        for (const sentence of describeInitialisation(what)) context.onMessage?.(sentence);
+        return leaves;
+      },
+    }),
+    onStep: stepProgress('train', context),
     onEpoch: context.onEpoch,
     onWarning: context.onMessage,
   }).finally(() => data.close());
-  const { train: trained, validation } = prepared.clips;
   return {
     ...result,
     parameters,
-    clips: { train: trained.length, validation: validation.length },
+    clips: { train: clips.train.length, validation: clips.validation.length },
     notes,
+    initialised,
   };
 }
 
-/**
- * A folder's earlier run must be of this experiment; only the number of epochs may have changed, and how clips
- * are loaded and when checkpoints are written, which changes nothing of the result.
- */
-async function requireSameRun(folder: string, wanted: RunDescription): Promise<void> {
-  const found = await readDescription(folder);
-  if (found === undefined) return;
-  const comparable = ({ experiment, ...rest }: RunDescription): unknown =>
-    JSON.parse(
-      JSON.stringify({
-        ...rest,
-        experiment: {
-          ...experiment,
-          loader: undefined,
-          training: {
-            ...experiment.training,
-            epochs: undefined,
-            checkpointSteps: undefined,
-            checkpointSeconds: undefined,
-          },
-        },
-      }),
-    );
-  if (isDeepStrictEqual(comparable(found), comparable(wanted))) return;
-  throw new SaccadeError(
-    'config',
-    'holds a run of another experiment; use another folder, or start over with --fresh',
-    { file: folder },
+/** Fresh weights with those of another run in their place, where they fit. */
+async function startFrom(
+  from: string,
+  fresh: Map<string, tf.Tensor>,
+): Promise<Initialisation & { readonly leaves: Map<string, tf.Tensor> }> {
+  const { path, leaves: other } = await loadLeaves(from);
+  const { leaves, taken, fresh: kept, unused } = initialLeaves(fresh, other);
+  const used = new Set(leaves.values());
+  tf.dispose([...fresh.values(), ...other.values()].filter((tensor) => !used.has(tensor)));
+  if (taken.length === 0) {
+    tf.dispose([...used]);
+    throw new SaccadeError('config', 'has no weight whose path and shape are those of this model', {
+      file: path,
+      field: 'training.initialise',
+    });
+  }
+  const names = kept.map(({ path: name, found }) =>
+    found === undefined ? name : `${name} (there [${found.join(', ')}])`,
   );
+  return { leaves, from: path, taken, fresh: names, unused };
+}
+
+function describeInitialisation({ from, taken, fresh, unused }: Initialisation): string[] {
+  const list = (what: string, names: readonly string[]): string[] =>
+    names.length === 0 ? [] : [`${what}: ${names.join(', ')}`];
+  return [
+    `starts from ${taken.length} of ${taken.length + fresh.length} weights of ${from}`,
+    ...list('taken', taken),
+    ...list('fresh', fresh),
+    ...list('not used of it', unused),
+  ];
 }

@@ -53,9 +53,7 @@ export async function evaluate(
       probabilities.push(row);
       loss -= Math.log(Math.max(row[label], 1e-12));
     });
-    for (const [path, rate] of recorder.firingRates) {
-      rates.set(path, (rates.get(path) ?? 0) + rate.dataSync()[0] * rows.length);
-    }
+    addFiringRates(rates, recorder, rows.length);
     recorder.dispose();
   }
   const count = Math.max(1, labels.length);
@@ -67,6 +65,17 @@ export async function evaluate(
     accuracy: predictions.filter((prediction, i) => prediction === labels[i]).length / count,
     firingRates: Object.fromEntries([...rates].map(([path, sum]) => [path, sum / count])),
   };
+}
+
+/** Adds the rates of so many clips to the sums of those before, by layer. */
+export function addFiringRates(
+  sums: Map<string, number>,
+  { firingRates }: Recorder,
+  clips: number,
+): void {
+  for (const [path, rate] of firingRates) {
+    sums.set(path, (sums.get(path) ?? 0) + rate.dataSync()[0] * clips);
+  }
 }
 
 /** Names the layers that (almost) never or (almost) always spike. */

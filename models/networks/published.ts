@@ -17,9 +17,9 @@ import {
   type PublishedBlockParameters,
   type PublishedBlockState,
 } from '../blocks/publishedBlock.js';
-import { within } from '../context.js';
+import { within, type Context } from '../context.js';
 import { rotaryTable } from '../mixers/rotary.js';
-import { framesAfter } from '../frames.js';
+import { framesAfter, type FrameCount } from '../frames.js';
 import type { InputShape, Model, StateTree } from '../model.js';
 import type { NeuronConfig } from '../neurons/neuron.js';
 import type { ParameterTree } from '../parameters.js';
@@ -87,11 +87,52 @@ export function createPublished(
   };
   const blockNames = Array.from({ length: config.depth }, (_, i) => String(i));
 
+  /** Tokens behind the last norm. */
+  const encode = (
+    parameters: PublishedParameters,
+    x: tf.Tensor,
+    before: PublishedState | undefined,
+    frame: FrameCount,
+    context: Context,
+  ): { output: tf.Tensor; state: Omit<PublishedState, 'head'> } => {
+    const embedded = patchEmbedding(
+      parameters.embedding,
+      x,
+      before?.embedding,
+      embeddingConfig,
+      within(context, 'embedding'),
+    );
+    let output = tf.add(
+      tf.add(embedded.output, parameters.spatialPosition),
+      framePositions(parameters.temporalPosition, frame, x.shape[1]!),
+    );
+    const blocks: Record<string, PublishedBlockState> = {};
+    for (const name of blockNames) {
+      const result = publishedBlock(
+        parameters.blocks[name],
+        output,
+        before?.blocks[name],
+        blockConfig,
+        within(context, `blocks.${name}`),
+      );
+      output = result.output;
+      blocks[name] = result.state;
+    }
+    const state = { embedding: embedded.state, blocks };
+    return { output: layerNorm(parameters.norm, output), state };
+  };
+
   return {
     kind: 'published',
     classes,
     input,
     streaming: true,
+    encoder: {
+      patch: config.patch,
+      width,
+      encode: (tree, x, context) =>
+        encode(tree as unknown as PublishedParameters, x, undefined, 0, context).output,
+    },
     initialise(initialiser) {
       const position = (name: string, count: number): tf.Tensor =>
         initialiser.normal(name, [count, width], 0.02);
@@ -114,41 +155,15 @@ export function createPublished(
       const parameters = tree as unknown as PublishedParameters;
       const before = state?.layers as unknown as PublishedState | undefined;
       const frame = state?.frame ?? 0;
-      const time = x.shape[1]!;
-
-      const embedded = patchEmbedding(
-        parameters.embedding,
-        x,
-        before?.embedding,
-        embeddingConfig,
-        within(context, 'embedding'),
-      );
-      let output = tf.add(
-        tf.add(embedded.output, parameters.spatialPosition),
-        framePositions(parameters.temporalPosition, frame, time),
-      );
-      const blocks: Record<string, PublishedBlockState> = {};
-      for (const name of blockNames) {
-        const result = publishedBlock(
-          parameters.blocks[name],
-          output,
-          before?.blocks[name],
-          blockConfig,
-          within(context, `blocks.${name}`),
-        );
-        output = result.output;
-        blocks[name] = result.state;
-      }
-      const pooled = tf.mean(layerNorm(parameters.norm, output), 2);
-      const predicted = head(parameters.head, pooled, before?.head, frame);
-      const layers: PublishedState = {
-        embedding: embedded.state,
-        blocks,
-        head: predicted.state,
-      };
+      const encoded = encode(parameters, x, before, frame, context);
+      const predicted = head(parameters.head, tf.mean(encoded.output, 2), before?.head, frame);
+      const layers: PublishedState = { ...encoded.state, head: predicted.state };
       return {
         logits: predicted.logits,
-        state: { frame: framesAfter(state?.frame, time), layers: layers as unknown as StateTree },
+        state: {
+          frame: framesAfter(state?.frame, x.shape[1]!),
+          layers: layers as unknown as StateTree,
+        },
       };
     },
   };

@@ -23,11 +23,11 @@ import {
   type StemState,
 } from '../blocks/stem.js';
 import { extentShape, type MixerExtent, type PlacedMixer } from '../blocks/placedMixer.js';
-import { within } from '../context.js';
+import { within, type Context } from '../context.js';
 import { hybridSchedule, type HybridPlan } from '../mixers/hybridSchedule.js';
 import { createMixer, inLayer, type MixerConfig } from '../mixers/registry.js';
 import type { WindowSize } from '../mixers/window.js';
-import { framesAfter } from '../frames.js';
+import { framesAfter, type FrameCount } from '../frames.js';
 import type { InputShape, Model, StateTree } from '../model.js';
 import type { NeuronConfig } from '../neurons/neuron.js';
 import type { ParameterTree } from '../parameters.js';
@@ -139,6 +139,49 @@ export function createSpikMamba(
     ...(mixers && { mixer: mixers[i] }),
   }));
 
+  /** Tokens behind the last norm, the class token last. */
+  const encode = (
+    parameters: SpikMambaParameters,
+    x: tf.Tensor,
+    before: SpikMambaState | undefined,
+    frame: FrameCount,
+    context: Context,
+  ): { output: tf.Tensor; state: Omit<SpikMambaState, 'head'> } => {
+    const [batch, time] = x.shape;
+    const embedded = stem(
+      parameters.embedding,
+      x,
+      before?.embedding,
+      embeddingConfig,
+      config.stem,
+      within(context, 'embedding'),
+    );
+    let output = tf.add(embedded.output, parameters.spatialPosition);
+    if (parameters.temporalPosition !== undefined) {
+      output = tf.add(output, framePositions(parameters.temporalPosition, frame, time));
+    }
+    if (parameters.classToken !== undefined) {
+      const token = tf.tile(tf.reshape(parameters.classToken, [1, 1, 1, -1]), [batch, time, 1, 1]);
+      output = tf.concat([output, token], 2);
+    }
+    const blocks: Record<string, SpikMambaBlockState> = {};
+    for (const [i, blockConfig] of blockConfigs.entries()) {
+      const name = String(i);
+      const result = spikMambaBlock(
+        parameters.blocks[name],
+        output,
+        before?.blocks[name],
+        frame,
+        blockConfig,
+        within(context, `blocks.${name}`),
+      );
+      output = result.output;
+      blocks[name] = result.state;
+    }
+    const state = { embedding: embedded.state, blocks };
+    return { output: rmsNorm(output, parameters.norm), state };
+  };
+
   return {
     kind: 'spikmamba',
     classes,
@@ -146,6 +189,14 @@ export function createSpikMamba(
     streaming: causal,
     growingState:
       mixers?.some((placed) => placed.mixer.growingState && placed.over !== 'frame') ?? false,
+    encoder: {
+      patch: config.patch,
+      width: config.embedding,
+      encode(tree, x, context) {
+        const { output } = encode(tree as unknown as SpikMambaParameters, x, undefined, 0, context);
+        return tf.slice(output, [0, 0, 0, 0], [-1, -1, tokens, -1]);
+      },
+    },
     initialise(initialiser) {
       const position = (name: string, count: number): tf.Tensor =>
         initialiser.normal(name, [count, config.embedding], 0.02);
@@ -177,53 +228,15 @@ export function createSpikMamba(
       const parameters = tree as unknown as SpikMambaParameters;
       const before = state?.layers as unknown as SpikMambaState | undefined;
       const frame = state?.frame ?? 0;
-      const [batch, time] = x.shape;
-
-      const embedded = stem(
-        parameters.embedding,
-        x,
-        before?.embedding,
-        embeddingConfig,
-        config.stem,
-        within(context, 'embedding'),
-      );
-      let output = tf.add(embedded.output, parameters.spatialPosition);
-      if (parameters.temporalPosition !== undefined) {
-        output = tf.add(output, framePositions(parameters.temporalPosition, frame, time));
-      }
-      if (parameters.classToken !== undefined) {
-        const token = tf.tile(tf.reshape(parameters.classToken, [1, 1, 1, -1]), [
-          batch,
-          time,
-          1,
-          1,
-        ]);
-        output = tf.concat([output, token], 2);
-      }
-      const blocks: Record<string, SpikMambaBlockState> = {};
-      for (const [i, blockConfig] of blockConfigs.entries()) {
-        const name = String(i);
-        const result = spikMambaBlock(
-          parameters.blocks[name],
-          output,
-          before?.blocks[name],
-          frame,
-          blockConfig,
-          within(context, `blocks.${name}`),
-        );
-        output = result.output;
-        blocks[name] = result.state;
-      }
-      const pooled = tf.mean(rmsNorm(output, parameters.norm), 2);
-      const predicted = head(parameters.head, pooled, before?.head, frame);
-      const layers: SpikMambaState = {
-        embedding: embedded.state,
-        blocks,
-        head: predicted.state,
-      };
+      const encoded = encode(parameters, x, before, frame, context);
+      const predicted = head(parameters.head, tf.mean(encoded.output, 2), before?.head, frame);
+      const layers: SpikMambaState = { ...encoded.state, head: predicted.state };
       return {
         logits: predicted.logits,
-        state: { frame: framesAfter(state?.frame, time), layers: layers as unknown as StateTree },
+        state: {
+          frame: framesAfter(state?.frame, x.shape[1]!),
+          layers: layers as unknown as StateTree,
+        },
       };
     },
   };

@@ -162,6 +162,12 @@ export function createSpikformer(
     classes,
     input,
     streaming: true,
+    encoder: {
+      patch: config.patch,
+      width: config.embedding,
+      encode: (tree, x, context) =>
+        encoder.apply(tree as unknown as SpikformerParameters, x, undefined, context).output,
+    },
     initialise(initialiser) {
       const parameters: SpikformerParameters = {
         ...encoder.initialise(initialiser),

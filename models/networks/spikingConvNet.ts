@@ -71,11 +71,50 @@ export function createSpikingConvNet(
     neuron,
   };
 
+  /** Pixels of the last stage. */
+  const encode = (
+    parameters: SpikingConvNetParameters,
+    x: tf.Tensor,
+    before: SpikingConvNetState | undefined,
+    context: Context,
+  ): { output: tf.Tensor; state: Omit<SpikingConvNetState, 'head'> } => {
+    const stem = patchEmbedding(
+      parameters.stem,
+      x,
+      before?.stem,
+      stemConfig,
+      within(context, 'stem'),
+    );
+    let output = stem.output;
+    const stages: Record<string, StageState> = {};
+    stageChannels.forEach((_, i) => {
+      const shrink = 2 ** Math.max(0, i - 1);
+      if (i > 0) output = meanPool(output, rows / shrink, columns / shrink);
+      const result = convolutionStage(
+        parameters.stages[i],
+        output,
+        before?.stages[i],
+        [rows / 2 ** i, columns / 2 ** i],
+        neuron,
+        within(context, `stages.${i}`),
+      );
+      output = result.output;
+      stages[i] = result.state;
+    });
+    return { output, state: { stem: stem.state, stages } };
+  };
+
   return {
     kind: 'spikingConvNet',
     classes,
     input,
     streaming: true,
+    encoder: {
+      patch: patch * 2 ** Math.max(0, stageChannels.length - 1),
+      width: channels[channels.length - 1],
+      encode: (tree, x, context) =>
+        encode(tree as unknown as SpikingConvNetParameters, x, undefined, context).output,
+    },
     initialise(initialiser) {
       const parameters: SpikingConvNetParameters = {
         stem: initialisePatchEmbedding(initialiser.within('stem'), stemConfig),
@@ -101,36 +140,15 @@ export function createSpikingConvNet(
       const parameters = tree as unknown as SpikingConvNetParameters;
       const before = state?.layers as unknown as SpikingConvNetState | undefined;
       const frame = state?.frame ?? 0;
-      const time = x.shape[1]!;
-
-      const stem = patchEmbedding(
-        parameters.stem,
-        x,
-        before?.stem,
-        stemConfig,
-        within(context, 'stem'),
-      );
-      let output = stem.output;
-      const stages: Record<string, StageState> = {};
-      stageChannels.forEach((_, i) => {
-        const shrink = 2 ** Math.max(0, i - 1);
-        if (i > 0) output = meanPool(output, rows / shrink, columns / shrink);
-        const result = convolutionStage(
-          parameters.stages[i],
-          output,
-          before?.stages[i],
-          [rows / 2 ** i, columns / 2 ** i],
-          neuron,
-          within(context, `stages.${i}`),
-        );
-        output = result.output;
-        stages[i] = result.state;
-      });
-      const predicted = head(parameters.head, tf.mean(output, 2), before?.head, frame);
-      const layers: SpikingConvNetState = { stem: stem.state, stages, head: predicted.state };
+      const encoded = encode(parameters, x, before, context);
+      const predicted = head(parameters.head, tf.mean(encoded.output, 2), before?.head, frame);
+      const layers: SpikingConvNetState = { ...encoded.state, head: predicted.state };
       return {
         logits: predicted.logits,
-        state: { frame: framesAfter(state?.frame, time), layers: layers as unknown as StateTree },
+        state: {
+          frame: framesAfter(state?.frame, x.shape[1]!),
+          layers: layers as unknown as StateTree,
+        },
       };
     },
   };

@@ -2,35 +2,54 @@ import { z } from 'zod';
 
 const share = z.number().min(0).max(1);
 
+/** Settings of every run, whatever it learns. */
+const loopFields = {
+  epochs: z.number().int().positive().default(20),
+  batchSize: z.number().int().positive().default(16),
+  learningRate: z.number().positive().default(2e-3),
+  /** Rate at the end of the cosine. */
+  finalLearningRate: z.number().min(0).default(1e-5),
+  /** Length of the linear warm-up in epochs; may be a fraction. */
+  warmupEpochs: z.number().min(0).default(1),
+  /** Rate of learned delays, in that of the rest: they are counted in frames, and the rest about in ones. */
+  delayRate: z.number().positive().default(100),
+  weightDecay: z.number().min(0).default(0.01),
+  /** Largest norm of the whole gradient; 0 = no clipping. */
+  gradientClip: z.number().min(0).default(1),
+  /** Largest share of the old value that a running statistic keeps at each step. */
+  statisticsMomentum: share.default(0.9),
+  /** Steps between checkpoints inside an epoch; 0 = not by steps. They change nothing of the result. */
+  checkpointSteps: z.number().int().min(0).default(0),
+  /** Seconds of training that a crash may cost: a checkpoint follows at the next step; 0 = not by time. */
+  checkpointSeconds: z.number().min(0).default(60),
+};
+
 /** Settings of a training run; every field has a default. */
 export const trainingSchema = z
   .strictObject({
-    epochs: z.number().int().positive().default(20),
-    batchSize: z.number().int().positive().default(16),
-    learningRate: z.number().positive().default(2e-3),
-    /** Rate at the end of the cosine. */
-    finalLearningRate: z.number().min(0).default(1e-5),
-    /** Length of the linear warm-up in epochs; may be a fraction. */
-    warmupEpochs: z.number().min(0).default(1),
-    /** Rate of learned delays, in that of the rest: they are counted in frames, and the rest about in ones. */
-    delayRate: z.number().positive().default(100),
-    weightDecay: z.number().min(0).default(0.01),
+    ...loopFields,
     labelSmoothing: share.default(0.1),
-    /** Largest norm of the whole gradient; 0 = no clipping. */
-    gradientClip: z.number().min(0).default(1),
     /** α of mixup's Beta(α, α), in (0, 1]; 0 = no mixup. */
     mixup: share.default(0),
     /** α of CutMix's Beta(α, α), likewise; where both are set, each step draws one of them. */
     cutmix: share.default(0),
     /** Share of the loss that is the mean over every step's loss rather than the last step's (TET). */
     perStepLoss: share.default(0),
-    /** Largest share of the old value that a running statistic keeps at each step. */
-    statisticsMomentum: share.default(0.9),
-    /** Steps between checkpoints inside an epoch; 0 = not by steps. They change nothing of the result. */
-    checkpointSteps: z.number().int().min(0).default(0),
-    /** Seconds of training that a crash may cost: a checkpoint follows at the next step; 0 = not by time. */
-    checkpointSeconds: z.number().min(0).default(60),
+    /** Run folder or checkpoint whose weights it starts from, where their paths and shapes match; relative to the configuration file. */
+    initialise: z.string().min(1).optional(),
+  })
+  .prefault({});
+
+/** Settings of pretraining by masked events; every field has a default. */
+export const pretrainingSchema = z
+  .strictObject({
+    ...loopFields,
+    /** Share of the tokens whose events are hidden; 0.5 … 0.75 is usual. */
+    hiddenShare: z.number().gt(0).lt(1).default(0.6),
   })
   .prefault({});
 
 export type TrainingConfig = z.infer<typeof trainingSchema>;
+export type PretrainingConfig = z.infer<typeof pretrainingSchema>;
+/** What every run has. */
+export type LoopConfig = Pick<TrainingConfig, keyof typeof loopFields>;

@@ -3,7 +3,8 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { Random } from '../../engine/support/random.js';
 import { patches } from '../../engine/ops/patches.js';
 import { dense, initialiseDense, type DenseParameters } from '../blocks/dense.js';
-import { within, type Context } from '../context.js';
+import type { Context } from '../context.js';
+import type { TokenEncoder } from '../model.js';
 import type { Initialiser, ParameterTree } from '../parameters.js';
 import { gradientStep, type StepConfig, type StepResult, type TrainingState } from './step.js';
 
@@ -80,19 +81,8 @@ export function maskedEventLoss(
   return tf.div(tf.sum(tf.mul(error, mask)), tf.maximum(tf.sum(mask), 1));
 }
 
-/** What pretraining needs of a network: frames to tokens. Its parameters are those of the network without the head. */
-export interface TokenEncoder {
-  apply(
-    parameters: ParameterTree,
-    x: tf.Tensor,
-    state: undefined,
-    context: Context,
-  ): { output: tf.Tensor };
-}
-
 /**
- * One step of pretraining. The leaves of `state` are `encoder.…` and `reconstruction.…`; without those prefixes, the encoder's
- * take the place of a fresh network's own, and fine-tuning goes on from there.
+ * One step of pretraining. The leaves of `state` are a network's own, and `reconstruction.…` of the layer that predicts.
  *
  * @param x whole frames, `[batch, time, channels, height, width]`.
  * @param mask of `drawTokenMask`.
@@ -102,31 +92,24 @@ export function pretrainingStep(
   state: TrainingState,
   x: tf.Tensor,
   mask: tf.Tensor,
-  patch: number,
   config: Omit<StepConfig, 'perStepLoss'>,
 ): StepResult {
   return gradientStep(
     state,
-    (parameters, context) => {
-      const { output } = encoder.apply(
-        parameters.encoder as ParameterTree,
-        hideTokens(x, mask, patch),
-        undefined,
-        within(context, 'encoder'),
-      );
-      const layer = parameters.reconstruction as unknown as DenseParameters;
-      return maskedEventLoss(layer, output, eventTargets(x, patch), mask);
-    },
+    (parameters, context) => hiddenEventLoss(encoder, parameters, x, mask, context),
     config,
   );
 }
 
-/** A fresh network's leaves with those that pretraining found in place of its own. */
-export function pretrainedLeaves(
-  fresh: ReadonlyMap<string, tf.Tensor>,
-  pretrained: ReadonlyMap<string, tf.Tensor>,
-): Map<string, tf.Tensor> {
-  return new Map(
-    [...fresh].map(([path, value]) => [path, pretrained.get(`encoder.${path}`) ?? value]),
-  );
+/** `maskedEventLoss` of what an encoder makes of the frames that the mask leaves. */
+export function hiddenEventLoss(
+  encoder: TokenEncoder,
+  parameters: ParameterTree,
+  x: tf.Tensor,
+  mask: tf.Tensor,
+  context: Context,
+): tf.Tensor {
+  const tokens = encoder.encode(parameters, hideTokens(x, mask, encoder.patch), context);
+  const layer = parameters.reconstruction as unknown as DenseParameters;
+  return maskedEventLoss(layer, tokens, eventTargets(x, encoder.patch), mask);
 }

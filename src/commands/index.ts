@@ -11,6 +11,7 @@ import { registerFitHots } from './fitHots.js';
 import { registerInfer } from './infer.js';
 import { registerInfo } from './info.js';
 import { registerJobs } from './jobs.js';
+import { registerPretrain } from './pretrain.js';
 import { registerRepresent } from './represent.js';
 import { registerServe } from './serve.js';
 import { registerSimulate } from './simulate.js';
@@ -30,6 +31,7 @@ export const commands: readonly RegisterCommand[] = [
   registerSimulate,
   registerDataset,
   registerCache,
+  registerPretrain,
   registerTrain,
   registerEval,
   registerCompare,

@@ -12,12 +12,14 @@ import {
   changeExperiment,
   dataOption,
   type ExperimentChanges,
+  initOption,
   seedOption,
 } from '../experimentOptions.js';
 import { print, printJson, type CommandIo, type RegisterCommand } from '../io.js';
 import { watchJobs } from '../jobWatch.js';
 import { collected, examples, formatOption, integerBetween, jsonOption } from '../options.js';
 import { withClient, workspaceOption } from '../queueOptions.js';
+import { pretrainingFolder, pretrainingFor } from './pretrain.js';
 
 interface Common {
   readonly again?: boolean;
@@ -106,12 +108,36 @@ export const registerSubmit: RegisterCommand = (program, io) => {
       await hand(io, await preparationFlow(experiment, { file, cacheFolder: folder }), options);
     });
 
+  common(submit.command('pretrain'))
+    .summary('prepare a data set, and pretrain a model on it without labels')
+    .argument('<config>', 'experiment, a YAML file')
+    .option(
+      '--out <folder>',
+      'run folder (default: runs/ and the name of the experiment, -pretrained)',
+    )
+    .option('--epochs <N>', 'epochs, in place of those configured', integerBetween(1, 1_000_000))
+    .addOption(dataOption())
+    .addOption(seedOption())
+    .addOption(cacheOption())
+    .addOption(backendOption())
+    .action(async (config: string, { out, cache, backend, epochs, ...options }: TrainOptions) => {
+      const { pretrainingFlow } = await import('../../workers/queue/flows.js');
+      const experiment = pretrainingFor(await experimentOf(config, options), epochs);
+      const tree = await pretrainingFlow(experiment, {
+        folder: resolve(out ?? pretrainingFolder(experiment)),
+        cacheFolder: resolve(cache ?? cacheFolder(io.env)),
+        backend,
+      });
+      await hand(io, tree, options);
+    });
+
   common(submit.command('train'))
     .summary('prepare a data set, train a model on it, and evaluate it')
     .argument('<config>', 'experiment, a YAML file')
     .option('--out <folder>', 'run folder (default: runs/ and the name of the experiment)')
     .option('--epochs <N>', 'epochs, in place of those configured', integerBetween(1, 1_000_000))
     .option('--part <part>', 'evaluate on this part when trained: validation or test', parsePart)
+    .addOption(initOption())
     .addOption(dataOption())
     .addOption(seedOption())
     .addOption(cacheOption())

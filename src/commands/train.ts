@@ -8,6 +8,7 @@ import {
   changeExperiment,
   dataOption,
   type ExperimentChanges,
+  initOption,
   seedOption,
 } from '../experimentOptions.js';
 import { type CommandIo, grouped, print, printJson, type RegisterCommand } from '../io.js';
@@ -30,14 +31,16 @@ export const registerTrain: RegisterCommand = (program, io) => {
       'Trains the model that a configuration describes. The run folder gets checkpoints (safetensors), ' +
         'metrics.jsonl and TensorBoard events. A run that was interrupted is resumed by the same command, ' +
         'and ends with the same weights. The epoch is selected on the validation part; the test part is ' +
-        'left alone (see `eval`). With --json: {folder, parameters, clips, steps, bestEpoch, ' +
-        'bestValidationAccuracy, bestPath, lastPath, notes}.',
+        'left alone (see `eval`). With --init it starts from weights of another run (see `pretrain`), and says which ' +
+        'were taken. With --json: {folder, parameters, clips, steps, bestEpoch, ' +
+        'bestValidationAccuracy, bestPath, lastPath, notes, initialised: {from, taken, fresh, unused}}.',
     )
     .argument('<config>', 'experiment, a YAML file')
     .option('--out <folder>', 'run folder (default: runs/ and the name of the experiment)')
     .addOption(dataOption())
     .addOption(seedOption())
     .option('--epochs <N>', 'epochs, in place of those configured', integerBetween(1, 1_000_000))
+    .addOption(initOption())
     .option('--fresh', 'start over, whatever the run folder holds')
     .addOption(cacheOption())
     .addOption(backendOption())
@@ -49,6 +52,10 @@ export const registerTrain: RegisterCommand = (program, io) => {
         [
           'saccade train configs/actions.yaml --data recordings --seed 2 --out runs/mine-2',
           'other recordings, another seed',
+        ],
+        [
+          'saccade train configs/gestures.yaml --init runs/gestures-pretrained --out runs/tuned',
+          'start from what `pretrain` has learned',
         ],
       ),
     )

@@ -1,6 +1,6 @@
 import { createRandom } from '../../engine/support/random.js';
 import type { ClipBatch } from '../../preprocess/loader.js';
-import type { TrainingData } from '../../models/training/train.js';
+import type { TrainingData } from '../../models/training/loop.js';
 
 /** Clips of a dot that moves right (class 0) or left (class 1): only the order of frames tells which. */
 export const movingDotsInput = { bins: 4, channels: 2, height: 8, width: 8 };

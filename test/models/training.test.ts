@@ -12,7 +12,8 @@ import { spikMambaPresets } from '../../models/networks/presets.js';
 import { createSpikMamba } from '../../models/networks/spikMamba.js';
 import { disposeTree, flatten, Initialiser, unflatten } from '../../models/parameters.js';
 import { trainingSchema, type TrainingConfig } from '../../models/training/config.js';
-import { train, type StepProgress, type TrainingOptions } from '../../models/training/train.js';
+import type { StepProgress } from '../../models/training/loop.js';
+import { train, type TrainingOptions } from '../../models/training/train.js';
 import { bestBackend } from '../engine/backends.js';
 import { movingDotsData, movingDotsInput } from './movingDots.js';
 

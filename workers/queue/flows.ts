@@ -54,6 +54,22 @@ export async function trainingFlow(
   };
 }
 
+/** Prepares each recording, and pretrains when all are there. */
+export async function pretrainingFlow(
+  experiment: Experiment,
+  {
+    folder,
+    cacheFolder,
+    backend,
+  }: { readonly folder: string; readonly cacheFolder: string; readonly backend?: string },
+): Promise<JobTree> {
+  return {
+    kind: 'pretrain',
+    data: { experiment, folder, cacheFolder, backend },
+    children: await prepareJobs(experiment, cacheFolder),
+  };
+}
+
 /** The preparation of a data set alone, with a list of what was prepared. */
 export async function preparationFlow(
   experiment: Experiment,

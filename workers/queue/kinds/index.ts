@@ -9,6 +9,7 @@ import { inferKind } from './infer.js';
 import type { JobKind, PlainObject } from './kind.js';
 import { prepareKind } from './prepare.js';
 import { indexKind } from './timeIndex.js';
+import { pretrainKind } from './pretrain.js';
 import { trainKind } from './train.js';
 
 export * from './kind.js';
@@ -19,6 +20,7 @@ export const jobKinds: readonly JobKind[] = [
   indexKind,
   prepareKind,
   collectKind,
+  pretrainKind,
   trainKind,
   evaluateKind,
   inferKind,

@@ -3,20 +3,23 @@ import { z } from 'zod';
 import { experimentSchema } from '../../experiment.js';
 import { defineKind, pathSchema } from './kind.js';
 
+/** What jobs that learn into a run folder are told. */
+export const runJobSchema = z.strictObject({
+  experiment: experimentSchema,
+  folder: pathSchema,
+  cacheFolder: pathSchema,
+  backend: z.string().optional(),
+});
+
 export const trainKind = defineKind({
   name: 'train',
   queue: 'train',
   summary: 'trains a model into a run folder, or goes on with the run found there',
-  schema: z.strictObject({
-    experiment: experimentSchema,
-    folder: pathSchema,
-    cacheFolder: pathSchema,
-    backend: z.string().optional(),
-  }),
+  schema: runJobSchema,
   resource: ({ folder }) => folder,
   run: async (data, context) => {
     const { trainJob } = await import('../../train.js');
-    const { notes, ...outcome } = await trainJob(data, {
+    const { notes, initialised, ...outcome } = await trainJob(data, {
       ...context,
       onEpoch: ({ epoch, trainingLoss, validationAccuracy }) =>
         context.onMessage?.(
@@ -24,6 +27,12 @@ export const trainKind = defineKind({
             `validation accuracy ${(100 * validationAccuracy).toFixed(1)} %`,
         ),
     });
-    return { folder: data.folder, ...outcome, notes: notes.length };
+    const taken = initialised?.taken.length;
+    return {
+      folder: data.folder,
+      ...outcome,
+      notes: notes.length,
+      ...(taken !== undefined && { taken }),
+    };
   },
 });

@@ -114,7 +114,10 @@ async function describeRun(
       representation,
       input: { bins, height, width },
       model,
-      training,
+      training: {
+        ...training,
+        ...(training.initialise !== undefined && { initialise: basename(training.initialise) }),
+      },
     },
     classes: [...classes],
     synthetic,

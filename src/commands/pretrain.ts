@@ -1,0 +1,104 @@
+import type { PretrainingMetrics } from '../../models/training/pretrain.js';
+import type { Experiment } from '../../workers/experiment.js';
+import type { PretrainOutcome } from '../../workers/pretrain.js';
+import { cacheFolder } from '../cacheFolder.js';
+import {
+  backendOption,
+  cacheOption,
+  changeExperiment,
+  dataOption,
+  type ExperimentChanges,
+  seedOption,
+} from '../experimentOptions.js';
+import { grouped, print, printJson, type RegisterCommand } from '../io.js';
+import { commandJob } from '../jobContext.js';
+import { examples, integerBetween, jsonOption } from '../options.js';
+
+interface Options extends Omit<ExperimentChanges, 'init'> {
+  readonly out?: string;
+  readonly cache?: string;
+  readonly backend?: string;
+  readonly fresh?: boolean;
+  readonly json?: boolean;
+}
+
+export const registerPretrain: RegisterCommand = (program, io) => {
+  program
+    .command('pretrain')
+    .summary('train a model without labels, to start from')
+    .description(
+      'Hides the events of some tokens of each training clip (pretraining.hiddenShare) and trains the network, up to ' +
+        'its head, to tell how many were there. `train --init` starts from the weights. The run folder is like that ' +
+        'of `train`, and a run that was interrupted is resumed by the same command. The epoch is selected on the ' +
+        'validation part; the test part is left alone. With --json: {folder, parameters, clips, steps, bestEpoch, ' +
+        'validationLoss, explained, bestPath, lastPath, notes}.',
+    )
+    .argument('<config>', 'experiment, a YAML file')
+    .option(
+      '--out <folder>',
+      'run folder (default: runs/ and the name of the experiment, -pretrained)',
+    )
+    .addOption(dataOption())
+    .addOption(seedOption())
+    .option('--epochs <N>', 'epochs, in place of those configured', integerBetween(1, 1_000_000))
+    .option('--fresh', 'start over, whatever the run folder holds')
+    .addOption(cacheOption())
+    .addOption(backendOption())
+    .addOption(jsonOption())
+    .addHelpText(
+      'after',
+      examples(
+        ['saccade pretrain configs/gestures.yaml', 'into runs/gestures-pretrained'],
+        [
+          'saccade train configs/gestures.yaml --init runs/gestures-pretrained --out runs/tuned',
+          'go on from there, with labels',
+        ],
+      ),
+    )
+    .action(async (config: string, { out, json, epochs, ...options }: Options) => {
+      const [{ readExperiment }, { pretrainJob }] = await Promise.all([
+        import('../../workers/experiment.js'),
+        import('../../workers/pretrain.js'),
+      ]);
+      const changed = changeExperiment(await readExperiment(config), options);
+      const experiment = pretrainingFor(changed, epochs);
+      const folder = out ?? pretrainingFolder(experiment);
+      const { backend, fresh, cache } = options;
+      const job = commandJob(io, json);
+      const outcome = await pretrainJob(
+        { experiment, folder, backend, fresh, cacheFolder: cache ?? cacheFolder(io.env) },
+        { ...job.context, onEpoch: (metrics) => job.context.onMessage?.(epochLine(metrics)) },
+      ).finally(job.done);
+      if (json) printJson(io, { folder, ...outcome });
+      else print(io, ...describePretraining(folder, outcome));
+    });
+};
+
+export function pretrainingFolder({ name }: Experiment): string {
+  return `runs/${name}-pretrained`;
+}
+
+/** The experiment with so many epochs of pretraining, where a number is given. */
+export function pretrainingFor(experiment: Experiment, epochs?: number): Experiment {
+  const { pretraining } = experiment;
+  return { ...experiment, pretraining: { ...pretraining, epochs: epochs ?? pretraining.epochs } };
+}
+
+function epochLine(metrics: PretrainingMetrics): string {
+  const { epoch, trainingLoss, validationLoss, validationExplained } = metrics;
+  return (
+    `epoch ${epoch}: training loss ${trainingLoss.toFixed(3)}, validation loss ` +
+    `${validationLoss.toFixed(3)}, ${(100 * validationExplained).toFixed(1)} % of the variance explained`
+  );
+}
+
+function describePretraining(folder: string, outcome: PretrainOutcome): string[] {
+  const { parameters, clips, steps, bestEpoch, explained } = outcome;
+  return [
+    `${folder}: ${grouped(parameters)} parameters, ${grouped(steps)} steps on ${grouped(clips.train)} clips`,
+    clips.validation === 0
+      ? 'no validation clips: the last epoch is the selected one'
+      : `selected epoch ${bestEpoch}, which explains ${(100 * explained).toFixed(1)} % of the variance of ` +
+        `hidden events on ${grouped(clips.validation)} validation clips`,
+  ];
+}

@@ -1,0 +1,23 @@
+import { defineKind } from './kind.js';
+import { runJobSchema } from './train.js';
+
+export const pretrainKind = defineKind({
+  name: 'pretrain',
+  queue: 'train',
+  summary:
+    'pretrains a model without labels into a run folder, or goes on with the run found there',
+  schema: runJobSchema,
+  resource: ({ folder }) => folder,
+  run: async (data, context) => {
+    const { pretrainJob } = await import('../../pretrain.js');
+    const { notes, ...outcome } = await pretrainJob(data, {
+      ...context,
+      onEpoch: ({ epoch, trainingLoss, validationLoss }) =>
+        context.onMessage?.(
+          `epoch ${epoch}: training loss ${trainingLoss.toFixed(3)}, ` +
+            `validation loss ${validationLoss.toFixed(3)}`,
+        ),
+    });
+    return { folder: data.folder, ...outcome, notes: notes.length };
+  },
+});
