@@ -6,7 +6,7 @@ export {
   type Tasks,
 } from './computeThread.js';
 export * from './backend.js';
-export { adamw, type AdamwConfig, type AdamwState } from './ops/adamw.js';
+export { adamw, type AdamwConfig, type AdamwState, type UpdateControl } from './ops/adamw.js';
 export {
   binEvents,
   type EventColumns,
@@ -35,7 +35,7 @@ export { batchNorm, batchNormInference, layerNorm, rmsNorm } from './ops/normali
 export { patches } from './ops/patches.js';
 export { selectiveScan, type ScanInputs } from './ops/selectiveScan.js';
 export { gelu } from './ops/gelu.js';
-export { euclideanNorm } from './ops/norm.js';
+export { euclideanNorms } from './ops/norm.js';
 export { silu, siluGate } from './ops/silu.js';
 export { softmaxCrossEntropy } from './ops/softmaxCrossEntropy.js';
 export {

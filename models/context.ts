@@ -25,8 +25,15 @@ export class Recorder {
   /** What products in another form (`Forms`) cost, by weight. */
   readonly work = new Map<string, Work>();
 
-  constructor({ spikes = false }: { readonly spikes?: boolean } = {}) {
+  /** Whether layers are to note their firing rates: each costs a pass over all spikes. */
+  readonly wantsRates: boolean;
+
+  constructor({
+    spikes = false,
+    rates = true,
+  }: { readonly spikes?: boolean; readonly rates?: boolean } = {}) {
     this.spikes = spikes ? new Map() : undefined;
+    this.wantsRates = rates;
   }
 
   dispose(): void {

@@ -2,6 +2,8 @@ import * as tf from '@tensorflow/tfjs-core';
 import { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
 
 import { sizeOf } from '../fused.js';
+import type { Graph } from '../graphs.js';
+import { SaccadeError } from '../support/errors.js';
 import type { Driver } from './driver.js';
 import { allZero } from './libraries.js';
 import { type DeviceArray, DeviceMemory, type DeviceType, type MemoryUse } from './memory.js';
@@ -23,6 +25,13 @@ export interface DeviceOutput extends tf.TensorInfo {
 }
 
 const arrayTypes = { float32: Float32Array, int32: Int32Array, bool: Uint8Array } as const;
+
+/** A tensor's values on the host as an array of its type: it may have been given another's. */
+function hostArray({ dtype, host }: TensorData): Float32Array | Int32Array | Uint8Array {
+  const Type = arrayTypes[dtype as DeviceType];
+  const given = host as unknown as ArrayLike<number>;
+  return given instanceof Type ? given : Type.from(given);
+}
 
 /**
  * TensorFlow.js backend whose tensors lie on a CUDA device. What has no kernel here runs on the host
@@ -94,16 +103,53 @@ export class CudaBackend extends tf.KernelBackend {
     return { dataId: info.dataId, shape: shape as number[], dtype: info.dtype };
   }
 
-  private upload({ dtype, host }: TensorData): DeviceArray {
-    const Type = arrayTypes[dtype as DeviceType];
-    const given = host as unknown as ArrayLike<number>;
-    // A float32 tensor may have been given another type's array.
-    const values = given instanceof Type ? given : Type.from(given);
-    const device = this.allocate([values.length], dtype as DeviceType);
+  /**
+   * The same tensor for a kernel that changes it in place, with a reference of its own; a copy where others share its
+   * memory.
+   */
+  own(info: tf.TensorInfo): tf.TensorInfo {
+    const values = this.values(info);
+    if (this.tensors.get(info.dataId)!.refCount === 1) return this.share(info, info.shape);
+    const copy = this.output(info.shape, values.dtype);
+    copy.values.set(values);
+    return copy;
+  }
+
+  private upload(data: TensorData): DeviceArray {
+    const values = hostArray(data);
+    const dtype = data.dtype as DeviceType;
+    if (this.driver.capturing) {
+      // Sent once: it must lie where nothing else that is replayed writes.
+      const device = this.memoryPool.allocateFixed(dtype, values.length, () => this.running);
+      this.driver.uploadNow(device.pointer, values);
+      return device;
+    }
+    const device = this.allocate([values.length], dtype);
     // TensorFlow.js makes zeros on the host, for states and for gradients that nothing asked for.
     if (allZero(values)) device.clear();
     else this.driver.upload(device.pointer, values);
     return device;
+  }
+
+  /** Writes a tensor's values into another's memory (engine/graphs.ts). */
+  assign(target: tf.TensorInfo, source: tf.TensorInfo): void {
+    const to = this.values(target);
+    const from = this.tensors.get(source.dataId)!;
+    if (from.device !== undefined || this.driver.capturing) to.set(this.values(source));
+    else this.driver.upload(to.pointer, hostArray(from));
+  }
+
+  /** Records what `run` launches (engine/graphs.ts). */
+  capture(run: () => void): Graph {
+    if (this.timings !== undefined) throw new Error('kernels that are timed cannot be recorded');
+    const { result: graph, giveBack } = this.memoryPool.setAside(() => this.driver.capture(run));
+    return {
+      replay: () => graph.launch(),
+      dispose: () => {
+        graph.destroy();
+        giveBack();
+      },
+    };
   }
 
   override write(values: HostValues, _shape: number[], dtype: tf.DataType): object {
@@ -136,6 +182,12 @@ export class CudaBackend extends tf.KernelBackend {
       );
     }
     if (data.device === undefined) return data.host!;
+    if (this.driver.capturing) {
+      throw new SaccadeError(
+        'environment',
+        `${this.running} reads a tensor on the host while a graph is recorded: its values are not there yet`,
+      );
+    }
     const values = new arrayTypes[data.dtype as DeviceType](data.device.length);
     this.driver.download(values, data.device.pointer);
     return values;

@@ -30,6 +30,12 @@ export interface DeviceModule {
   function(name: string, types: string): DeviceFunction;
 }
 
+/** A recorded graph. */
+export interface DeviceGraph {
+  launch(): void;
+  destroy(): void;
+}
+
 /**
  * The part of the CUDA driver API that the backend needs, on one device and one stream. Addresses on the
  * device are plain numbers: they lie below 2⁵³.
@@ -44,6 +50,10 @@ export class Driver {
   readonly stream: unknown;
   /** Launches since the start, for reports. */
   launches = 0;
+  /** Whether launches are recorded for a graph rather than done. */
+  capturing = false;
+  /** For uploads while the other one is recorded. */
+  private readonly secondStream: unknown;
   private readonly calls: StatusCalls;
   // Arguments are packed into one block; the driver copies it during the launch.
   private readonly block = new DataView(new ArrayBuffer(4096));
@@ -84,6 +94,8 @@ export class Driver {
     this.calls.call('int cuCtxSetCurrent(uint64_t context)', out[0]);
     this.calls.call('int cuStreamCreate(uint64_t *stream, unsigned int flags)', out, 1);
     this.stream = out[0];
+    this.calls.call('int cuStreamCreate(uint64_t *stream, unsigned int flags)', out, 1);
+    this.secondStream = out[0];
     this.extra.set([1n, BigInt(addressOf(this.block)), 2n, BigInt(addressOf(this.blockSize)), 0n]);
   }
 
@@ -111,6 +123,18 @@ export class Driver {
 
   /** Host to device; the array may change once this returns. */
   upload(pointer: number, values: ArrayBufferView): void {
+    this.send(pointer, values, this.stream);
+    // The driver has staged pageable memory of up to 64 KiB when the call returns; more it may still read.
+    if (values.byteLength > 65536) this.synchronise();
+  }
+
+  /** Host to device, done when this returns, apart from the stream; for memory that no launch uses yet. */
+  uploadNow(pointer: number, values: ArrayBufferView): void {
+    this.send(pointer, values, this.secondStream);
+    this.calls.call('int cuStreamSynchronize(uint64_t stream)', this.secondStream);
+  }
+
+  private send(pointer: number, values: ArrayBufferView, stream: unknown): void {
     if (values.byteLength === 0) return;
     const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
     this.calls.call(
@@ -118,10 +142,8 @@ export class Driver {
       pointer,
       bytes,
       values.byteLength,
-      this.stream,
+      stream,
     );
-    // The driver has staged pageable memory of up to 64 KiB when the call returns; more it may still read.
-    if (values.byteLength > 65536) this.synchronise();
   }
 
   /** Device to host, after all launches so far. */
@@ -245,6 +267,58 @@ export class Driver {
     if (code !== 0) throw failureOf(code, `launch of ${kernel.name}`);
   }
 
+  /**
+   * Records what `run` starts on the stream as a graph, without doing it. Meanwhile nothing runs on the stream.
+   *
+   * @throws what `run` throws; CudaError where it does what no graph can hold.
+   */
+  capture(run: () => void): DeviceGraph {
+    this.synchronise();
+    // Relaxed: memory may be allocated meanwhile.
+    const relaxed = 2;
+    this.calls.call('int cuStreamBeginCapture_v2(uint64_t stream, int mode)', this.stream, relaxed);
+    this.capturing = true;
+    const graph = new BigUint64Array(16);
+    const end = (): number => {
+      this.capturing = false;
+      return this.calls.status(
+        'int cuStreamEndCapture(uint64_t stream, uint64_t *graph)',
+        this.stream,
+        graph,
+      );
+    };
+    const forget = (): void => {
+      if (graph[0] !== 0n) this.calls.call('int cuGraphDestroy(uint64_t graph)', graph[0]);
+    };
+    try {
+      run();
+    } catch (error) {
+      end();
+      forget();
+      throw error;
+    }
+    const ended = end();
+    if (ended !== 0) throw failureOf(ended, 'cuStreamEndCapture');
+    const executable = new BigUint64Array(16);
+    this.calls.call(
+      'int cuGraphInstantiateWithFlags(uint64_t *executable, uint64_t graph, uint64_t flags)',
+      executable,
+      graph[0],
+      0,
+    );
+    forget();
+    const [handle] = executable;
+    return {
+      launch: () => {
+        this.calls.call('int cuGraphLaunch(uint64_t executable, uint64_t stream)', handle, this.stream); // prettier-ignore
+      },
+      destroy: () => {
+        this.synchronise();
+        this.calls.call('int cuGraphExecDestroy(uint64_t executable)', handle);
+      },
+    };
+  }
+
   /** Milliseconds on the device that everything takes which `run` launches. */
   time(run: () => void): number {
     const events = [0, 1].map(() => {
@@ -282,4 +356,5 @@ const knownErrors: Readonly<Record<number, string>> = {
   701: 'too many resources for a launch',
   719: 'launch failure',
   900: 'not permitted while a graph is captured',
+  901: 'a capture that failed',
 };

@@ -39,6 +39,15 @@ export interface MemoryUse {
   readonly peakBytes: number;
 }
 
+/** What belongs to a graph. */
+interface GraphBlocks {
+  readonly touched: Set<number>;
+  /** Those that are not used for anything else, not even by the graph. */
+  readonly fixed: Set<number>;
+  /** Those in which nothing lives. */
+  readonly idle: number[];
+}
+
 const smallest = 512;
 const mebibyte = 1 << 20;
 
@@ -53,8 +62,10 @@ export class DeviceMemory {
   private used = 0;
   private reserved = 0;
   private peak = 0;
-  /** While a graph is captured its blocks are its own: nobody else may write them between replays. */
-  private owned: Set<number> | undefined;
+  /** While a graph is recorded, the blocks that it touches. They become its own: nobody else may write them. */
+  private recording: GraphBlocks | undefined;
+  /** The blocks of graphs that have been recorded. */
+  private readonly owners = new Map<number, GraphBlocks>();
 
   /** @param limitBytes what may be taken from the device in all. */
   constructor(
@@ -81,17 +92,33 @@ export class DeviceMemory {
     }
     this.used += bytes;
     this.peak = Math.max(this.peak, this.used);
-    this.owned?.add(pointer);
+    this.recording?.touched.add(pointer);
     return new DeviceArray(this.driver, pointer, length, dtype);
+  }
+
+  /** Memory for what a graph that is being recorded reads at each replay: it is the graph's alone until the end. */
+  allocateFixed(dtype: DeviceType, length: number, purpose: () => string): DeviceArray {
+    const values = this.allocate(dtype, length, purpose);
+    this.recording?.fixed.add(values.pointer);
+    return values;
   }
 
   release({ pointer }: DeviceArray): void {
     if (pointer === 0) return;
+    const { recording } = this;
+    this.used -= this.sizes.get(pointer)!;
+    // A block that was taken before and is given up now may have been read by what is recorded.
+    recording?.touched.add(pointer);
+    const owner = recording?.fixed.has(pointer) ? recording : this.owners.get(pointer);
+    if (owner === undefined) this.wait(pointer);
+    else owner.idle.push(pointer);
+  }
+
+  private wait(pointer: number): void {
     const bytes = this.sizes.get(pointer)!;
     const list = this.waiting.get(bytes);
     if (list === undefined) this.waiting.set(bytes, [pointer]);
     else list.push(pointer);
-    this.used -= bytes;
   }
 
   use(): MemoryUse {
@@ -99,30 +126,34 @@ export class DeviceMemory {
   }
 
   /**
-   * Runs `record` with blocks that it shares with nobody: what it allocates and releases is set aside
-   * for the graph, until `giveBack`.
+   * Runs `record`, and sets all blocks aside that it takes or gives up: they are the graph's that it records, until
+   * `giveBack`. What still lives in them then stays where it is.
    */
   setAside<T>(record: () => T): { result: T; giveBack: () => void } {
-    const before = new Map([...this.waiting].map(([bytes, list]) => [bytes, list]));
-    this.waiting.clear();
-    this.owned = new Set();
+    if (this.recording !== undefined) throw new Error('a graph is being recorded already');
+    const blocks: GraphBlocks = { touched: new Set(), fixed: new Set(), idle: [] };
+    this.recording = blocks;
+    const giveBack = (): void => {
+      for (const pointer of blocks.touched) this.owners.delete(pointer);
+      for (const pointer of blocks.idle) this.wait(pointer);
+      blocks.idle.length = 0;
+    };
     try {
       const result = record();
-      const kept = new Map([...this.waiting]);
-      return {
-        result,
-        giveBack: () => {
-          for (const [bytes, list] of kept) {
-            const shared = this.waiting.get(bytes);
-            if (shared === undefined) this.waiting.set(bytes, list);
-            else shared.push(...list);
-          }
-        },
-      };
+      for (const pointer of blocks.touched) this.owners.set(pointer, blocks);
+      for (const [bytes, list] of this.waiting) {
+        blocks.idle.push(...list.filter((pointer) => blocks.touched.has(pointer)));
+        this.waiting.set(
+          bytes,
+          list.filter((pointer) => !blocks.touched.has(pointer)),
+        );
+      }
+      return { result, giveBack };
+    } catch (error) {
+      giveBack();
+      throw error;
     } finally {
-      this.owned = undefined;
-      this.waiting.clear();
-      for (const [bytes, list] of before) this.waiting.set(bytes, list);
+      this.recording = undefined;
     }
   }
 
@@ -131,17 +162,22 @@ export class DeviceMemory {
     return this.driver.allocate(bytes);
   }
 
-  /** Gives all waiting blocks back to the device, and tries again. */
+  /** Gives all waiting blocks back to the device, but for those of a graph, and tries again. */
   private takeAfterTrim(bytes: number): number | undefined {
-    this.driver.synchronise();
+    const kept = this.recording?.touched;
+    // While a graph is recorded nothing runs.
+    if (kept === undefined) this.driver.synchronise();
     for (const [size, list] of this.waiting) {
       for (const pointer of list) {
+        if (kept?.has(pointer)) continue;
         this.driver.free(pointer);
         this.sizes.delete(pointer);
         this.reserved -= size;
       }
+      const left = list.filter((pointer) => kept?.has(pointer));
+      if (left.length === 0) this.waiting.delete(size);
+      else this.waiting.set(size, left);
     }
-    this.waiting.clear();
     return this.take(bytes);
   }
 }

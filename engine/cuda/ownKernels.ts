@@ -4,7 +4,10 @@ import { sizeOf } from '../fused.js';
 import type { Kernels, NativeFunction } from '../native/addon.js';
 import type { KernelCall, NativeKernel } from '../native/backend.js';
 import { loops } from '../native/kernels/layout.js';
+import type { AdamwConfig } from '../ops/adamw.js';
 import type { CudaBackend } from './backend.js';
+import type { Optimisers } from './launches/optimise.js';
+import type { DeviceArray } from './memory.js';
 
 type Run = NativeKernel['run'];
 
@@ -28,6 +31,7 @@ const integerTwins: Readonly<Record<string, string>> = {
  */
 export function ownKernels(
   kernels: Kernels,
+  optimisers: Optimisers,
   cuda: CudaBackend,
   shared: ReadonlyMap<string, Run>,
 ): NativeKernel[] {
@@ -54,6 +58,12 @@ export function ownKernels(
     run(...values, dims, loops.rank);
     return y;
   };
+
+  /** What decides about an update (engine/ops/adamw.ts), and what is updated. */
+  const controlled = (infos: readonly tf.TensorInfo[]): [DeviceArray[], tf.TensorInfo[]] => [
+    infos.slice(0, 3).map((x) => cuda.values(x)),
+    infos.slice(3),
+  ];
 
   return [
     sharing('Identity', ({ inputs: { x } }) => x.shape),
@@ -126,11 +136,41 @@ export function ownKernels(
       },
     },
     {
-      name: 'EuclideanNorm',
+      name: 'EuclideanNorms',
       run({ inputs }) {
-        const y = cuda.output([]);
-        kernels.euclideanNorm(cuda.values(Object.values(inputs)[0]) as never, y.values as never);
-        return y;
+        const tensors = Object.values(inputs);
+        const norms = cuda.output([1 + tensors.length]);
+        optimisers.euclideanNorms(
+          norms.values,
+          tensors.map((x) => cuda.values(x)),
+        );
+        return norms;
+      },
+    },
+    {
+      name: 'AdamwUpdate',
+      run({ inputs, attrs }) {
+        const [control, tensors] = controlled(Object.values(inputs));
+        const owned = tensors.map((x, i) => (i % 4 === 1 ? x : cuda.own(x)));
+        const config = attrs as unknown as AdamwConfig;
+        optimisers.adamwAll(
+          control,
+          config,
+          owned.map((x) => cuda.values(x)),
+        );
+        return owned.filter((_, i) => i % 4 !== 1);
+      },
+    },
+    {
+      name: 'RunningAverages',
+      run({ inputs }) {
+        const [control, tensors] = controlled(Object.values(inputs));
+        const owned = tensors.map((x, i) => (i % 2 === 1 ? x : cuda.own(x)));
+        optimisers.runningAverages(
+          control,
+          owned.map((x) => cuda.values(x)),
+        );
+        return owned.filter((_, i) => i % 2 === 0);
       },
     },
     {

@@ -15,6 +15,7 @@ import { Compiler } from './compiler.js';
 import { Device } from './device.js';
 import { Driver } from './driver.js';
 import { deviceKernels } from './kernels.js';
+import { optimise } from './launches/optimise.js';
 import { MatrixProducts, wantedPrecision } from './matMul.js';
 import { ownKernels } from './ownKernels.js';
 
@@ -54,7 +55,8 @@ export function registerCudaBackend(): Cuda {
   for (const [name, kernel] of Object.entries(ops(kernels))) {
     if (!hostOps.has(name)) runs.set(name, (call) => runOp(kernel, call));
   }
-  for (const { name, run } of ownKernels(kernels, backend, new Map(runs))) runs.set(name, run);
+  const own = ownKernels(kernels, optimise(device), backend, new Map(runs));
+  for (const { name, run } of own) runs.set(name, run);
 
   for (const config of tf.getKernelsForBackend('cpu')) {
     const { kernelName } = config;

@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs-core';
 
 import { linear } from '../../engine/ops/linear.js';
-import type { FrameCount } from '../frames.js';
+import { zeros } from '../../engine/ops/zeros.js';
+import { frameTensor, type FrameCount } from '../frames.js';
 import type { Initialiser } from '../parameters.js';
 
 export interface HeadParameters {
@@ -41,13 +42,21 @@ export function head(
   frame: FrameCount,
 ): { logits: tf.Tensor; state: HeadState } {
   const [batch, time, width] = x.shape;
-  const before = state?.sum ?? tf.zeros([batch, width]);
+  const before = state?.sum ?? zeros([batch, width]);
   // A triangular product rather than `tf.cumsum`, whose gradient is wrong on all but the last axis.
-  const upToNow = tf.linalg.bandPart(tf.ones([1, time, time]), -1, 0);
-  const sums = tf.add(tf.matMul(upToNow, x), tf.expandDims(before, 1));
-  const firsts = typeof frame === 'number' ? [frame] : frame;
-  const steps = tf.reshape(tf.range(1, time + 1), [1, time, 1]);
-  const counts = tf.add(tf.tensor(firsts as number[], [firsts.length, 1, 1]), steps);
+  const upToNow = (): tf.Tensor =>
+    tf.tensor(
+      Float32Array.from({ length: time * time }, (_, i) => (i % time <= i / time ? 1 : 0)),
+      [1, time, time],
+    );
+  const running = time === 1 ? x : tf.matMul(upToNow(), x);
+  const sums = tf.add(running, tf.expandDims(before, 1));
+  const counts = frameTensor(frame, 'head', (firsts) =>
+    tf.tensor(
+      firsts.flatMap((first) => Array.from({ length: time }, (_, i) => first + 1 + i)),
+      [firsts.length, time, 1],
+    ),
+  );
   const logits = linear(tf.div(sums, counts), parameters.weight, parameters.bias);
   const sum = tf.reshape(tf.slice(sums, [0, time - 1, 0], [batch, 1, width]), [batch, width]);
   return { logits, state: { sum } };

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 
 import type { Context } from '../context.js';
 import type { MixerShape, TokenMixer } from '../mixers/tokenMixer.js';
-import type { FrameCount } from '../frames.js';
+import { type FrameCount, frameNumbers } from '../frames.js';
 import type { StateTree } from '../model.js';
 import type { ParameterTree } from '../parameters.js';
 
@@ -44,11 +44,12 @@ export function placedMixer(
   const whole = { ...context, forms: undefined };
   const run = (clips: tf.Tensor, before: StateTree | undefined, at: number) =>
     mixTogether(parameters, clips, at === 0 ? undefined : before, at, placed, whole);
-  if (typeof frame === 'number') return run(x, state, frame);
-  if (frame.every((count) => count === frame[0])) return run(x, state, frame[0]);
-  const parts = frame.map((count, clip) => {
-    const own = state && mapLeaves([state], ([leaf]) => clipRows(leaf, clip, frame.length));
-    return run(clipRows(x, clip, frame.length), own, count);
+  const frames = placed.over === 'frame' ? 0 : frameNumbers(frame);
+  if (typeof frames === 'number') return run(x, state, frames);
+  if (frames.every((count) => count === frames[0])) return run(x, state, frames[0]);
+  const parts = frames.map((count, clip) => {
+    const own = state && mapLeaves([state], ([leaf]) => clipRows(leaf, clip, frames.length));
+    return run(clipRows(x, clip, frames.length), own, count);
   });
   return {
     output: tf.concat(parts.map(({ output }) => output)),

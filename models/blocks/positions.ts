@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 
-import type { FrameCount } from '../frames.js';
+import { frameTensor, type FrameCount } from '../frames.js';
 
 /**
  * Position embeddings of frames `frame` … `frame + time - 1`. Streams longer than the table start over
@@ -13,11 +13,13 @@ import type { FrameCount } from '../frames.js';
 export function framePositions(table: tf.Tensor, frame: FrameCount, time: number): tf.Tensor {
   const [bins, width] = table.shape;
   if (typeof frame !== 'number') {
-    const rows = frame.flatMap((start) =>
-      Array.from({ length: time }, (_, i) => (start + i) % bins),
+    const rows = frameTensor(frame, 'positions', (starts) =>
+      tf.tensor1d(
+        starts.flatMap((start) => Array.from({ length: time }, (_, i) => (start + i) % bins)),
+        'int32',
+      ),
     );
-    const gathered = tf.gather(table, tf.tensor1d(rows, 'int32'));
-    return tf.reshape(gathered, [frame.length, time, 1, width]);
+    return tf.reshape(tf.gather(table, rows), [-1, time, 1, width]);
   }
   const start = frame % bins;
   const parts: tf.Tensor[] = [];

@@ -6,7 +6,7 @@ import { silu, siluGate } from '../../engine/ops/silu.js';
 import { spikeMatMul } from '../../engine/ops/spikes.js';
 import { zeros } from '../../engine/ops/zeros.js';
 import { within, type Context } from '../context.js';
-import type { FrameCount } from '../frames.js';
+import { FrameClock, type FrameCount, frameNumbers } from '../frames.js';
 import type { NeuronConfig } from '../neurons/neuron.js';
 import { initialiseSpiking, spiking, type SpikingParameters } from '../neurons/spiking.js';
 import type { Initialiser } from '../parameters.js';
@@ -179,7 +179,9 @@ function attend(
 
   // Whole windows from their first frame on are independent: all of them in one call.
   const windowFrames = window.frames;
-  const starts = typeof frame === 'number' ? [frame] : frame;
+  // Windows of one frame begin with every frame, and those of the whole clip never again.
+  const frames = windowFrames <= 1 && frame instanceof FrameClock ? 0 : frameNumbers(frame);
+  const starts = typeof frames === 'number' ? [frames] : frames;
   const aligned = windowFrames > 0 && starts.every((start) => start % windowFrames === 0);
   if (aligned && time % windowFrames === 0) {
     return { out: run([q, k, v], windowFrames, undefined).out };

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 
 import { rmsNorm } from '../../engine/ops/normalise.js';
+import { zeros } from '../../engine/ops/zeros.js';
 import { SaccadeError } from '../../engine/support/errors.js';
 import { head, initialiseHead, type HeadParameters, type HeadState } from '../blocks/head.js';
 import { framePositions } from '../blocks/positions.js';
@@ -161,7 +162,9 @@ export function createSpikMamba(
       output = tf.add(output, framePositions(parameters.temporalPosition, frame, time));
     }
     if (parameters.classToken !== undefined) {
-      const token = tf.tile(tf.reshape(parameters.classToken, [1, 1, 1, -1]), [batch, time, 1, 1]);
+      // A sum with zeros rather than `tf.tile`, whose gradient is a slice and a sum for each copy.
+      const row = tf.reshape(parameters.classToken, [1, 1, 1, -1]);
+      const token = tf.add(zeros([batch, time, 1, 1]), row);
       output = tf.concat([output, token], 2);
     }
     const blocks: Record<string, SpikMambaBlockState> = {};

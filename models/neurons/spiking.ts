@@ -67,7 +67,7 @@ export function spiking(
     complete,
   );
   const { recorder, path } = context;
-  recorder?.firingRates.set(path, tf.keep(tf.mean(spikes)));
+  if (recorder?.wantsRates) recorder.firingRates.set(path, tf.keep(tf.mean(spikes)));
   recorder?.spikes?.set(path, tf.keep(tf.reshape(spikes, x.shape)));
   return {
     spikes: tf.reshape(spikes, x.shape),

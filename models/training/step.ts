@@ -1,7 +1,10 @@
 import * as tf from '@tensorflow/tfjs-core';
 
+import { assign, canCapture, capture, type Graph } from '../../engine/graphs.js';
 import { adamw } from '../../engine/ops/adamw.js';
-import { euclideanNorm } from '../../engine/ops/norm.js';
+import { euclideanNorms } from '../../engine/ops/norm.js';
+import { runningAverages } from '../../engine/ops/runningAverage.js';
+import { zeros } from '../../engine/ops/zeros.js';
 import { Recorder, type Context } from '../context.js';
 import type { OptimiserState } from '../checkpoints/checkpoint.js';
 import type { Model } from '../model.js';
@@ -38,6 +41,9 @@ export interface StepResult {
   readonly notFinite?: string;
 }
 
+/** What a step found, without the state. */
+type StepMeasures = Omit<StepResult, 'state'>;
+
 /** Starts training from a parameter tree, with moments of zero. Owns its tensors from then on. */
 export function startTraining(parameters: ReadonlyMap<string, tf.Tensor>): TrainingState {
   const zeros = (): Map<string, tf.Tensor> =>
@@ -69,106 +75,273 @@ export function trainingStep(
   targets: tf.Tensor,
   config: StepConfig,
 ): StepResult {
-  return gradientStep(
-    state,
-    (parameters, context) =>
-      clipLoss(
-        model.apply(parameters, input, undefined, context).logits,
-        targets,
-        config.perStepLoss,
-      ),
-    config,
-  );
+  return gradientStep(state, clipLossOf(model, input, targets, config.perStepLoss), config);
+}
+
+function clipLossOf(
+  model: Model,
+  input: tf.Tensor,
+  targets: tf.Tensor,
+  perStepLoss: number,
+): LossOf {
+  return (parameters, context) =>
+    clipLoss(model.apply(parameters, input, undefined, context).logits, targets, perStepLoss);
+}
+
+/** A loss as a function of parameters; a scalar. Its layers record their statistics in the context. */
+type LossOf = (parameters: ParameterTree, context: Context) => tf.Tensor;
+
+/** `trainingStep` for any loss. */
+export function gradientStep(
+  state: TrainingState,
+  lossOf: LossOf,
+  config: Omit<StepConfig, 'perStepLoss'>,
+): StepResult {
+  tf.engine().startScope();
+  try {
+    const settings = tf.tensor1d(settingsOf(state, config));
+    const { tensors, measures } = nextTensors(state, settings, lossOf, config);
+    const found = measuresOf(state, measures);
+    if (found.notFinite !== undefined) return { state, ...found };
+    const [leaves, m, v] = [state.leaves, state.optimiser.m, state.optimiser.v].map(
+      (map) => new Map(map),
+    );
+    for (const { kind, path, tensor } of tensors) {
+      const map = { leaves, m, v }[kind];
+      map.get(path)!.dispose();
+      map.set(path, tf.keep(tensor));
+    }
+    return { state: { leaves, optimiser: { m, v }, step: state.step + 1 }, ...found };
+  } finally {
+    tf.engine().endScope();
+  }
+}
+
+/** One tensor of the next state. */
+interface NextTensor {
+  readonly kind: 'leaves' | 'm' | 'v';
+  readonly path: string;
+  readonly tensor: tf.Tensor;
 }
 
 /**
- * `trainingStep` for any loss.
+ * A step up to where its results would be read: nothing here depends on what a device has computed. To be run in a `tidy`.
  *
- * @param lossOf a scalar of the parameters; its layers record their statistics in the context.
+ * @param settings of `settingsOf`.
+ * @returns the next state, which equals `state` where loss or gradients are not finite; and the loss, the norm of all
+ *   gradients and that of each, in one tensor.
  */
-export function gradientStep(
+function nextTensors(
   state: TrainingState,
-  lossOf: (parameters: ParameterTree, context: Context) => tf.Tensor,
-  config: Omit<StepConfig, 'perStepLoss'>,
-): StepResult {
-  const recorder = new Recorder();
-  const context = { training: true, progress: config.progress, recorder, path: '' };
-  const trained = [...state.leaves.keys()].filter(isTrainable);
-  const { value, grads } = tf.tidy(() => {
-    const loss = (...values: tf.Tensor[]): tf.Scalar => {
-      const leaves = new Map(state.leaves);
-      trained.forEach((path, i) => leaves.set(path, values[i]));
-      return lossOf(unflatten(leaves), context) as tf.Scalar;
-    };
-    return tf.valueAndGrads(loss)(trained.map((path) => state.leaves.get(path)!));
-  });
+  settings: tf.Tensor,
+  lossOf: LossOf,
+  { weightDecay, gradientClip, delayRate = 1, progress }: Omit<StepConfig, 'perStepLoss'>,
+): { tensors: NextTensor[]; measures: tf.Tensor } {
+  const recorder = new Recorder({ rates: false });
+  const context = { training: true, progress, recorder, path: '' };
   try {
-    // One read: a device has to be waited for at each.
-    const [loss, ...norms] = tf.tidy(() =>
-      Array.from(tf.stack([value, ...grads.map(euclideanNorm)]).dataSync()),
+    const trained = trainedPaths(state);
+    const parameters = trained.map((path) => state.leaves.get(path)!);
+    const { value: loss, grads } = tf.tidy(() => {
+      const lossOfTrained = (...values: tf.Tensor[]): tf.Scalar => {
+        const leaves = new Map(state.leaves);
+        trained.forEach((path, i) => leaves.set(path, values[i]));
+        return lossOf(unflatten(leaves), context) as tf.Scalar;
+      };
+      return tf.valueAndGrads(lossOfTrained)(parameters);
+    });
+    const norms = euclideanNorms(grads);
+    const measures = tf.concat([tf.reshape(loss, [1]), norms]);
+    const control = { settings, loss, norms };
+    const states = trained.map((path, i) => ({
+      parameter: parameters[i],
+      m: state.optimiser.m.get(path)!,
+      v: state.optimiser.v.get(path)!,
+    }));
+    const updated = adamw(states, grads, control, {
+      beta1: 0.9,
+      beta2: 0.999,
+      epsilon: 1e-8,
+      gradientClip,
+      rates: Float32Array.from(trained, (path) => (isDelay(path) ? delayRate : 1)),
+      // Scales, shifts, biases and the like are vectors, and so is A in effect: they don't decay. Nor do delays.
+      weightDecays: Float32Array.from(trained, (path, i) =>
+        parameters[i].rank > 1 && !path.endsWith('logA') && !isDelay(path) ? weightDecay : 0,
+      ),
+    });
+    const statistics = [...recorder.statistics].flatMap(([path, { mean, variance }]) => [
+      { path: `${path}.runningMean`, current: mean },
+      { path: `${path}.runningVariance`, current: variance },
+    ]);
+    const averages = runningAverages(
+      statistics.map(({ path }) => state.leaves.get(path)!),
+      statistics.map(({ current }) => current),
+      control,
     );
-    const gradientNorm = Math.hypot(...norms);
-    if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm)) {
-      const notFinite = trained[norms.findIndex((norm) => !Number.isFinite(norm))] ?? 'loss';
-      return { state, loss, gradientNorm, notFinite };
-    }
-    tf.engine().startScope();
-    const next = updated(state, trained, grads, gradientNorm, recorder, config);
-    tf.engine().endScope();
-    return { state: next, loss, gradientNorm };
+    const tensors = [
+      ...trained.flatMap((path, i): NextTensor[] => [
+        { kind: 'leaves', path, tensor: updated[i].parameter },
+        { kind: 'm', path, tensor: updated[i].m },
+        { kind: 'v', path, tensor: updated[i].v },
+      ]),
+      ...statistics.map(({ path }, i): NextTensor => ({
+        kind: 'leaves',
+        path,
+        tensor: averages[i],
+      })),
+    ];
+    return { tensors, measures };
   } finally {
-    value.dispose();
-    tf.dispose(grads);
     recorder.dispose();
   }
 }
 
 const isDelay = (path: string): boolean => /(^|\.)delay$/.test(path);
 
-function updated(
+function trainedPaths({ leaves }: TrainingState): string[] {
+  return [...leaves.keys()].filter(isTrainable);
+}
+
+/** What the next update of a state is controlled by (`UpdateControl`). */
+function settingsOf(
   state: TrainingState,
-  trained: readonly string[],
-  gradients: readonly tf.Tensor[],
-  gradientNorm: number,
-  recorder: Recorder,
-  config: Omit<StepConfig, 'perStepLoss'>,
-): TrainingState {
-  const { learningRate, weightDecay, gradientClip, statisticsMomentum, delayRate = 1 } = config;
+  { learningRate, statisticsMomentum }: Pick<StepConfig, 'learningRate' | 'statisticsMomentum'>,
+): number[] {
   const step = state.step + 1;
-  const gradientScale =
-    gradientClip > 0 && gradientNorm > gradientClip ? gradientClip / gradientNorm : 1;
-  const leaves = new Map(state.leaves);
-  const m = new Map(state.optimiser.m);
-  const v = new Map(state.optimiser.v);
-  const replace = (map: Map<string, tf.Tensor>, path: string, tensor: tf.Tensor): void => {
-    map.get(path)!.dispose();
-    map.set(path, tf.keep(tensor));
-  };
-  trained.forEach((path, i) => {
-    const parameter = leaves.get(path)!;
-    const next = adamw({ parameter, m: m.get(path)!, v: v.get(path)! }, gradients[i], {
-      learningRate: isDelay(path) ? delayRate * learningRate : learningRate,
-      beta1: 0.9,
-      beta2: 0.999,
-      epsilon: 1e-8,
-      // Scales, shifts, biases and the like are vectors, and so is A in effect: they don't decay. Nor do delays.
-      weightDecay: parameter.rank > 1 && !path.endsWith('logA') && !isDelay(path) ? weightDecay : 0, // prettier-ignore
-      step,
-      gradientScale,
-    });
-    replace(leaves, path, next.parameter);
-    replace(m, path, next.m);
-    replace(v, path, next.v);
-  });
   // The first values (mean 0, variance 1) were never measured: at first, all steps count alike.
-  const share = Math.max(1 - statisticsMomentum, 1 / step);
-  const blend = (path: string, current: tf.Tensor): void => {
-    const kept = tf.mul(1 - share, leaves.get(path)!);
-    replace(leaves, path, tf.add(kept, tf.mul(share, current)));
+  return [learningRate, step, Math.max(1 - statisticsMomentum, 1 / step)];
+}
+
+/** Waits for a step's results: the one read of a step, since a device has to be waited for at each. */
+function measuresOf(state: TrainingState, measures: tf.Tensor): StepMeasures {
+  const [loss, gradientNorm, ...norms] = measures.dataSync();
+  if (Number.isFinite(loss) && Number.isFinite(gradientNorm)) return { loss, gradientNorm };
+  const bad = norms.findIndex((norm) => !Number.isFinite(norm));
+  return { loss, gradientNorm, notFinite: trainedPaths(state)[bad] ?? 'loss' };
+}
+
+/** Training steps, one after the other. */
+export interface TrainingStepper {
+  /** Why steps are not recorded, where they could be. */
+  readonly notRecorded?: string | undefined;
+  /** As `trainingStep`. Where steps are recorded, the tensors of the state stay the same and change their values. */
+  step(state: TrainingState, input: tf.Tensor, targets: tf.Tensor, config: StepConfig): StepResult;
+  dispose(): void;
+}
+
+/**
+ * Training steps of a model. Where the backend can record, the second of two steps in a row that have the same shapes
+ * is recorded, and all later ones of these shapes on the same state are replayed. Steps of other shapes between them
+ * are run as they come.
+ */
+export function createTrainingStep(model: Model): TrainingStepper {
+  if (canCapture()) return new RecordedSteps(model);
+  return {
+    step: (state, input, targets, config) => trainingStep(model, state, input, targets, config),
+    dispose: () => undefined,
   };
-  for (const [path, { mean, variance }] of recorder.statistics) {
-    blend(`${path}.runningMean`, mean);
-    blend(`${path}.runningVariance`, variance);
+}
+
+/** A graph and the tensors that it reads. */
+interface Recorded {
+  readonly kind: string;
+  readonly leaves: TrainingState['leaves'];
+  readonly input: tf.Tensor;
+  readonly targets: tf.Tensor;
+  readonly graph: Graph;
+}
+
+class RecordedSteps implements TrainingStepper {
+  notRecorded: string | undefined;
+  private readonly settings = tf.keep(zeros([3]));
+  /** Results of a step, for that many trained parameters. */
+  private measures: tf.Tensor | undefined;
+  private recorded: Recorded | undefined;
+  private kindBefore: string | undefined;
+
+  constructor(private readonly model: Model) {}
+
+  step(state: TrainingState, input: tf.Tensor, targets: tf.Tensor, config: StepConfig): StepResult {
+    this.write(state, config);
+    const { learningRate: _, progress: __, ...fixed } = config;
+    const kind = JSON.stringify([input.dtype, input.shape, targets.dtype, targets.shape, fixed]);
+    const again = kind === this.kindBefore && this.notRecorded === undefined;
+    this.kindBefore = kind;
+    const fits = (): boolean =>
+      this.recorded?.kind === kind && this.recorded.leaves === state.leaves;
+    if (again && !fits()) this.record(kind, state, input, targets, config);
+    if (this.recorded !== undefined && fits()) {
+      assign(this.recorded.input, input);
+      assign(this.recorded.targets, targets);
+      this.recorded.graph.replay();
+    } else {
+      tf.tidy(() => {
+        this.update(state, input, targets, config);
+      });
+    }
+    const found = measuresOf(state, this.measures!);
+    const done = found.notFinite === undefined ? 1 : 0;
+    return { state: { ...state, step: state.step + done }, ...found };
   }
-  return { leaves, optimiser: { m, v }, step };
+
+  dispose(): void {
+    this.forget();
+    tf.dispose([this.settings, ...(this.measures ? [this.measures] : [])]);
+  }
+
+  /** What a step reads besides the state, and room for what it finds. */
+  private write(state: TrainingState, config: StepConfig): void {
+    const settings = tf.tensor1d(settingsOf(state, config));
+    assign(this.settings, settings);
+    settings.dispose();
+    const size = 2 + trainedPaths(state).length;
+    if (this.measures?.size === size) return;
+    this.forget();
+    this.measures?.dispose();
+    this.measures = tf.keep(zeros([size]));
+  }
+
+  private record(
+    kind: string,
+    state: TrainingState,
+    input: tf.Tensor,
+    targets: tf.Tensor,
+    config: StepConfig,
+  ): void {
+    this.forget();
+    if ([...state.leaves.keys()].some(isDelay)) {
+      this.notRecorded = 'delays narrow with the progress of the training';
+      return;
+    }
+    const [ownInput, ownTargets] = [input, targets].map((x) => tf.keep(copyOf(x)));
+    try {
+      const graph = capture(() => this.update(state, ownInput, ownTargets, config));
+      const { leaves } = state;
+      this.recorded = { kind, leaves, input: ownInput, targets: ownTargets, graph };
+    } catch (error) {
+      tf.dispose([ownInput, ownTargets]);
+      this.notRecorded = (error as Error).message;
+    }
+  }
+
+  private forget(): void {
+    if (this.recorded === undefined) return;
+    this.recorded.graph.dispose();
+    tf.dispose([this.recorded.input, this.recorded.targets]);
+    this.recorded = undefined;
+  }
+
+  /** A step whose results take the place of the state's values. */
+  private update(
+    state: TrainingState,
+    input: tf.Tensor,
+    targets: tf.Tensor,
+    config: StepConfig,
+  ): void {
+    const loss = clipLossOf(this.model, input, targets, config.perStepLoss);
+    const { tensors, measures } = nextTensors(state, this.settings, loss, config);
+    const maps = { leaves: state.leaves, m: state.optimiser.m, v: state.optimiser.v };
+    for (const { kind, path, tensor } of tensors) assign(maps[kind].get(path)!, tensor);
+    assign(this.measures!, measures);
+  }
 }

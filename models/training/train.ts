@@ -7,10 +7,21 @@ import type { Model } from '../model.js';
 import { flatten, Initialiser, unflatten } from '../parameters.js';
 import type { TrainingConfig } from './config.js';
 import { cutmix } from './cutmix.js';
-import { type LoopMetrics, type LoopOptions, type LoopResult, runEpochs } from './loop.js';
+import {
+  type LearningTask,
+  type LoopMetrics,
+  type LoopOptions,
+  type LoopResult,
+  runEpochs,
+} from './loop.js';
 import { smoothShares, smoothTargets } from './loss.js';
 import { mixup } from './mixup.js';
-import { trainingStep, type TrainingState } from './step.js';
+import {
+  createTrainingStep,
+  type StepResult,
+  type TrainingState,
+  type TrainingStepper,
+} from './step.js';
 
 /** What a classifier is selected by, on validation: the higher accuracy, at equal ones the lower loss. */
 export type ClassificationScore = { readonly accuracy: number; readonly loss: number };
@@ -37,44 +48,48 @@ export interface TrainingResult extends Omit<LoopResult<ClassificationScore>, 'b
  */
 export async function train(options: TrainingOptions): Promise<TrainingResult> {
   const { model, data, seed, initialise } = options;
-  const { best, ...result } = await runEpochs<ClassificationScore>({
-    ...options,
-    task: {
-      async initialise() {
-        const fresh = flatten(model.initialise(new Initialiser(seed)));
-        return initialise === undefined ? fresh : initialise(fresh);
-      },
-      step: (state, batch, step, learningRate) =>
-        runStep(options, state, step, batch, learningRate),
-      async judge(leaves) {
-        const evaluation = await evaluate(model, unflatten(leaves), data.validation());
-        const { labels, accuracy, loss, firingRates } = evaluation;
-        return { clips: labels.length, score: { accuracy, loss }, firingRates };
-      },
-      isBetter: (score, before) =>
-        score.accuracy > before.accuracy ||
-        (score.accuracy === before.accuracy && score.loss < before.loss),
-      // With one class there is nothing to guess.
-      guessing: model.classes > 1 ? Math.log(model.classes) : undefined,
+  const steps = createTrainingStep(model);
+  const task: LearningTask<ClassificationScore> = {
+    async initialise() {
+      const fresh = flatten(model.initialise(new Initialiser(seed)));
+      return initialise === undefined ? fresh : initialise(fresh);
     },
-  });
-  return { ...result, bestValidationAccuracy: best?.accuracy ?? 0 };
+    step: (state, batch, step, learningRate) =>
+      runStep(options, steps, state, step, batch, learningRate),
+    async judge(leaves) {
+      const evaluation = await evaluate(model, unflatten(leaves), data.validation());
+      const { labels, accuracy, loss, firingRates } = evaluation;
+      return { clips: labels.length, score: { accuracy, loss }, firingRates };
+    },
+    isBetter: (score, before) =>
+      score.accuracy > before.accuracy ||
+      (score.accuracy === before.accuracy && score.loss < before.loss),
+    // With one class there is nothing to guess.
+    guessing: model.classes > 1 ? Math.log(model.classes) : undefined,
+  };
+  try {
+    const { best, ...result } = await runEpochs<ClassificationScore>({ ...options, task });
+    return { ...result, bestValidationAccuracy: best?.accuracy ?? 0 };
+  } finally {
+    steps.dispose();
+  }
 }
 
 function runStep(
   { model, data, config, seed }: TrainingOptions,
+  steps: TrainingStepper,
   state: TrainingState,
   step: number,
   batch: ClipBatch,
   learningRate: number,
-): ReturnType<typeof trainingStep> {
+): StepResult {
   const { inputs, targets } = mixedBatch(batch, model.classes, config, () =>
     createRandom(seed, 'mixup', step),
   );
   const input = tf.tensor(inputs, [...batch.shape]);
   const target = tf.tensor(targets, [batch.shape[0], model.classes]);
   try {
-    return trainingStep(model, state, input, target, {
+    return steps.step(state, input, target, {
       ...config,
       learningRate,
       progress: step / (config.epochs * data.batchesPerEpoch),

@@ -12,9 +12,10 @@ import {
   type FusedOpDefinition,
 } from '../../engine/fused.js';
 import { adamwDefinition } from '../../engine/ops/adamw.js';
-import { euclideanNorm } from '../../engine/ops/norm.js';
+import { euclideanNorms } from '../../engine/ops/norm.js';
 import { linear } from '../../engine/ops/linear.js';
 import { batchNormInference, batchNormInferenceDefinition } from '../../engine/ops/normalise.js';
+import { runningAveragesDefinition } from '../../engine/ops/runningAverage.js';
 import { createRandom } from '../../engine/support/random.js';
 import { testedBackends } from './backends.js';
 import { cases, drawArrays, erase } from './fusedCases.js';
@@ -120,28 +121,59 @@ describe.each(testedBackends)('fused ops on %s', (backend) => {
   );
 });
 
-describe.each(testedBackends)('euclideanNorm on %s', (backend) => {
+const adamwAttributes = {
+  beta1: 0.9,
+  beta2: 0.99,
+  epsilon: 1e-8,
+  gradientClip: 1,
+  rates: Float32Array.of(1, 0.5),
+  weightDecays: Float32Array.of(0.1, 0),
+};
+
+const normal = (shape: number[], seed: number, deviation = 1): tf.Tensor =>
+  tf.randomNormal(shape, 0, deviation, 'float32', seed);
+
+/** Two parameters in the middle of training; the size of the gradients decides whether they are clipped. */
+function adamwInputs(loss: number, scale: number): tf.Tensor[] {
+  const tensors = [[7, 5], [3]].map((shape, p) => ({
+    parameter: normal(shape, 4 * p + 1),
+    gradient: tf.mul(normal(shape, 4 * p + 2), scale),
+    m: normal(shape, 4 * p + 3),
+    v: tf.square(normal(shape, 4 * p + 4)),
+  }));
+  return [
+    tf.tensor1d([0.01, 3, 0.1]),
+    tf.scalar(loss),
+    euclideanNorms(tensors.map(({ gradient }) => gradient)),
+    ...tensors.flatMap(({ parameter, gradient, m, v }) => [parameter, gradient, m, v]),
+  ];
+}
+
+function averageInputs(loss: number, scale: number): tf.Tensor[] {
+  const pairs = [1, 2, 3, 4].map((seed) => normal([6], seed));
+  const norms = euclideanNorms([tf.mul(normal([3], 5), scale)]);
+  return [tf.tensor1d([0.01, 3, 0.1]), tf.scalar(loss), norms, ...pairs];
+}
+
+describe.each(testedBackends)('euclideanNorms on %s', (backend) => {
   beforeAll(async () => {
     await selectBackend(backend);
   });
 
   it('adds up in double, and does not overflow where squares do', () => {
     tf.tidy(() => {
-      expect(
-        euclideanNorm(
-          tf.tensor([
-            [3, 0],
-            [0, 4],
-          ]),
-        ).dataSync()[0],
-      ).toBe(5);
-      expect(euclideanNorm(tf.zeros([0])).dataSync()[0]).toBe(0);
-      expect(euclideanNorm(tf.fill([10_000], 3e-3)).dataSync()[0]).toBeCloseTo(0.3, 6);
+      const norms = (...tensors: tf.Tensor[]): number[] => [...euclideanNorms(tensors).dataSync()];
+      const square = tf.tensor([
+        [3, 0],
+        [0, 4],
+      ]);
+      expect(norms(square, tf.tensor1d([12]), tf.zeros([0]))).toEqual([13, 5, 12, 0]);
+      expect(norms(tf.fill([10_000], 3e-3))[1]).toBeCloseTo(0.3, 6);
       if (backend !== 'tensorflow') {
-        expect(euclideanNorm(tf.tensor([3e25, 4e25])).dataSync()[0] / 5e25).toBeCloseTo(1, 6);
+        expect(norms(tf.tensor([3e25, 4e25]))[0] / 5e25).toBeCloseTo(1, 6);
       }
-      expect(euclideanNorm(tf.tensor([1, NaN])).dataSync()[0]).toBeNaN();
-      expect(euclideanNorm(tf.tensor([1, Infinity])).dataSync()[0]).toBe(Infinity);
+      expect(norms(tf.tensor([1, NaN]), square)).toEqual([NaN, NaN, 5]);
+      expect(norms(square, tf.tensor([1, Infinity]))).toEqual([Infinity, 5, Infinity]);
     });
   });
 });
@@ -206,29 +238,52 @@ describe('gradients against central finite differences in float64', () => {
   });
 });
 
-describe('adamw', () => {
+describe.each(testedBackends)('updates on %s', (backend) => {
   beforeAll(async () => {
-    await selectBackend('wasm');
+    await selectBackend(backend);
+  });
+  afterAll(() => {
+    expect(tf.memory().numTensors).toBe(0);
   });
 
-  it('equals its reference', () => {
+  const updates = [
+    { definition: erase(adamwDefinition), attributes: adamwAttributes, inputs: adamwInputs },
+    { definition: erase(runningAveragesDefinition), attributes: {}, inputs: averageInputs },
+  ];
+
+  it.each(updates)('$definition.name equals its reference', ({ definition, ...update }) => {
     tf.tidy(() => {
-      const attributes = {
-        learningRate: 0.01,
-        beta1: 0.9,
-        beta2: 0.99,
-        epsilon: 1e-8,
-        weightDecay: 0.1,
-        step: 3,
-        gradientScale: 0.5,
-      };
-      const [p, g, m] = [1, 2, 3].map((seed) => tf.randomNormal([7, 5], 0, 1, 'float32', seed));
-      const inputs = [p, g, m, tf.square(m)];
-      const expected = adamwDefinition.reference(inputs, attributes);
-      const actual = runKernel(erase(adamwDefinition), inputs, attributes);
-      expected.forEach((output, i) => {
-        expect(largestDifference(actual[i].dataSync(), output.dataSync())).toBeLessThan(1e-5);
-      });
+      const { attributes } = update;
+      for (const [loss, scale] of [
+        [0.5, 1],
+        [0.5, 0.01],
+        [NaN, 1],
+      ]) {
+        const inputs = update.inputs(loss, scale);
+        const expected = definition.reference(inputs, attributes);
+        const actual = runKernel(definition, inputs, attributes);
+        expected.forEach((output, i) => {
+          expect(largestDifference(actual[i].dataSync(), output.dataSync())).toBeLessThan(1e-5);
+        });
+      }
+    });
+  });
+
+  it.each(updates)('$definition.name changes nothing where a gradient is not finite', (update) => {
+    tf.tidy(() => {
+      for (const [loss, scale] of [
+        [NaN, 1],
+        [Infinity, 1],
+        [0.5, NaN],
+        [0.5, Infinity],
+      ]) {
+        const inputs = update.inputs(loss, scale);
+        const before = inputs.map((x) => x.dataSync().slice());
+        const perTensor = (inputs.length - 3) / 2 === 2 ? 2 : 4;
+        const kept = before.slice(3).filter((_, i) => i % perTensor !== 1);
+        const after = runKernel(update.definition, inputs, update.attributes);
+        expect(after.map((x) => [...x.dataSync()])).toEqual(kept.map((x) => [...x]));
+      }
     });
   });
 });

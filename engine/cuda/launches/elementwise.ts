@@ -105,17 +105,5 @@ export function elementwise(device: Device): Kernels {
     siluBackward: loop('siluBackward', 3),
     siluGateForward: loop('siluGateForward', 3),
     siluGateBackward: loop('siluGateBackward', 5),
-    adamw(
-      ...values: [...DeviceArray[], number, number, number, number, number, number, number]
-    ): void {
-      const arrays = values.slice(0, 7) as DeviceArray[];
-      const [rate, beta1, beta2, epsilon, decay, step, gradientScale] = values.slice(7) as number[];
-      const corrections = [1 - beta1 ** step, 1 - beta2 ** step];
-      const n = arrays[0].length;
-      device.walk(device.kernel('elementwise', 'adamw', 'pppppppffffffffl'), n, [
-        ...arrays,
-        ...[rate, beta1, beta2, epsilon, decay, ...corrections, gradientScale, n],
-      ]);
-    },
   } as unknown as Kernels;
 }

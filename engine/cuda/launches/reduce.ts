@@ -1,5 +1,5 @@
 import type { Kernels } from '../../native/addon.js';
-import { blockThreads, type Device } from '../device.js';
+import type { Device } from '../device.js';
 import type { DeviceArray } from '../memory.js';
 
 /** Reduces the middle axis of [outer, reduced, inner] by a kernel family of `source/reduce.cu`. */
@@ -53,7 +53,6 @@ export function reduce(
 
 /** `source/reduce.cu`. */
 export function reductions(device: Device): Kernels {
-  const { backend } = device;
   const reduction =
     (name: string) =>
     (
@@ -76,15 +75,6 @@ export function reductions(device: Device): Kernels {
       const kernel = device.kernel('reduce', 'softmax', 'ppll');
       const threads = n >= 256 ? 256 : 32;
       device.launch(kernel, [Math.min(rows, 65535)], [threads], [x, y, n, rows]);
-    },
-    euclideanNorm(x: DeviceArray, result: DeviceArray): void {
-      const blocks = device.blocksFor(x.length, 4 * blockThreads);
-      backend.scratch(blocks, (partial) => {
-        const squares = device.kernel('reduce', 'squaresOf', 'ppl');
-        device.launch(squares, [blocks], [blockThreads], [x, partial, x.length]);
-        const root = device.kernel('reduce', 'rootOfSum', 'ppi');
-        device.launch(root, [1], [1], [partial, result, blocks]);
-      });
     },
     countSpikes(x: DeviceArray, counts: DeviceArray): void {
       device.launch(

@@ -151,19 +151,3 @@ KERNEL siluGateBackward(const float* x, const float* gate, const float* dY, floa
     dGate[i] = d * x[i] * s * (1.0f + g * (1.0f - s));
   }
 }
-
-/// engine/ops/adamw.ts
-KERNEL adamw(const float* parameter, const float* gradient, const float* m, const float* v,
-             float* nextParameter, float* nextM, float* nextV, float learningRate, float beta1,
-             float beta2, float epsilon, float weightDecay, float correction1, float correction2,
-             float gradientScale, int64 n) {
-  for (int64 i = gridThread(); i < n; i += gridThreads()) {
-    const float g = gradient[i] * gradientScale;
-    const float m1 = beta1 * m[i] + (1.0f - beta1) * g;
-    const float v1 = beta2 * v[i] + (1.0f - beta2) * g * g;
-    nextM[i] = m1;
-    nextV[i] = v1;
-    const float update = m1 / correction1 / (sqrtf(v1 / correction2) + epsilon);
-    nextParameter[i] = parameter[i] - learningRate * (update + weightDecay * parameter[i]);
-  }
-}

@@ -84,20 +84,6 @@ KERNEL crossEntropyBackward(const float* logits, const float* targets, const flo
   }
 }
 
-/// Sums of squares, one for each block; then the root of their sum.
-KERNEL squaresOf(const float* x, float* partial, int64 n) {
-  __shared__ float shared[33];
-  float sum = 0.0f;
-  for (int64 i = gridThread(); i < n; i += gridThreads()) sum += x[i] * x[i];
-  sum = blockReduce(sum, Add(), 0.0f, shared);
-  if (threadIdx.x == 0) partial[blockIdx.x] = sum;
-}
-KERNEL rootOfSum(const float* partial, float* result, int count) {
-  double sum = 0;
-  for (int i = 0; i < count; i++) sum += partial[i];
-  *result = (float)sqrt(sum);
-}
-
 /// engine/ops/spikes.ts: how many values are not 0, and how many of those not 1. One block.
 KERNEL countSpikes(const float* x, float* counts, int64 n) {
   __shared__ float shared[33];

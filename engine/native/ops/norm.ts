@@ -1,13 +1,18 @@
-import { euclideanNormDefinition } from '../../ops/norm.js';
+import { euclideanNormsDefinition } from '../../ops/norm.js';
 import type { Addon } from '../addon.js';
 import { native, type NativeOps } from './native.js';
 
 export function norm({ sumOfSquares }: Addon['kernels']): NativeOps {
   const sum = new Float64Array(1);
   return {
-    EuclideanNorm: native(euclideanNormDefinition.forward, ([x], [result]) => {
-      sumOfSquares(x, sum);
-      result[0] = Math.sqrt(sum[0]);
+    EuclideanNorms: native(euclideanNormsDefinition.forward, (tensors, [norms]) => {
+      let total = 0;
+      tensors.forEach((x, t) => {
+        sumOfSquares(x, sum);
+        norms[1 + t] = Math.sqrt(sum[0]);
+        total += sum[0];
+      });
+      norms[0] = Math.sqrt(total);
     }),
   };
 }

@@ -4,7 +4,9 @@ import { describe, expect, it } from 'vitest';
 
 import type { Device } from '../../../engine/cuda/device.js';
 import { deviceKernels } from '../../../engine/cuda/kernels.js';
+import { optimise } from '../../../engine/cuda/launches/optimise.js';
 import type { MatrixProducts } from '../../../engine/cuda/matMul.js';
+import type { DeviceArray } from '../../../engine/cuda/memory.js';
 import { ops } from '../../../engine/native/ops/index.js';
 import type { Kernels } from '../../../engine/native/addon.js';
 
@@ -22,21 +24,25 @@ function recorded() {
     driver: { multiprocessors: 4, copy: () => undefined, allowShared: () => undefined },
     scratch: (length: number, use: (values: object) => unknown) => use(array(length)),
   };
-  let current: (typeof asked)[number];
-  const launch = (_: unknown, ...rest: unknown[]): void => {
-    const values = rest.find((value) => Array.isArray(value) && value.length > 3) as unknown[];
-    current.given = values.length;
+  const launch = (kernel: (typeof asked)[number], ...rest: unknown[]): void => {
+    const values = rest.find(
+      (value, i) => Array.isArray(value) && (rest.length === 1 || i === 2),
+    ) as unknown[];
+    kernel.given = values.length;
   };
   const device = {
     backend,
-    kernel: (file: string, name: string, types: string) =>
-      asked.push((current = { file, name, types, given: 0 })),
+    kernel(file: string, name: string, types: string) {
+      const kernel = { file, name, types, given: 0 };
+      asked.push(kernel);
+      return kernel;
+    },
     launch,
-    walk: (kernel: unknown, _: number, values: unknown[]) => launch(kernel, values),
+    walk: (kernel: (typeof asked)[number], _: number, values: unknown[]) => launch(kernel, values),
     blocksFor: () => 1,
   };
   const kernels = deviceKernels(device as unknown as Device, {} as MatrixProducts);
-  return { kernels, asked };
+  return { kernels, asked, device: device as unknown as Device };
 }
 
 const array = (length: number): object => ({
@@ -54,7 +60,8 @@ describe('kernels of the device', () => {
     );
     const { kernels } = recorded();
     const missing = [...wanted].filter((name) => !(name in kernels));
-    expect(missing.sort()).toEqual(['spikeConv2d', 'sumOfSquares']);
+    // And what runs over many tensors at once (`launches/optimise.ts`).
+    expect(missing.sort()).toEqual(['adamw', 'spikeConv2d', 'sumOfSquares']);
   });
 
   it.each([
@@ -83,4 +90,36 @@ describe('kernels of the device', () => {
       }
     },
   );
+
+  it('update many tensors in groups that fit the arguments of a launch', () => {
+    const { device, asked } = recorded();
+    const { euclideanNorms, adamwAll, runningAverages } = optimise(device);
+    const tensors = Array.from({ length: 81 }, (_, i) => array(1 + 100 * i) as DeviceArray);
+    const control = [3, 1, 82].map(array) as DeviceArray[];
+    euclideanNorms(control[2], tensors);
+    const config = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, gradientClip: 1 };
+    const weightDecays = new Float32Array(81);
+    adamwAll(
+      control,
+      { ...config, weightDecays, rates: weightDecays },
+      tensors.flatMap((x) => [x, x, x, x]),
+    );
+    runningAverages(
+      control,
+      tensors.flatMap((x) => [x, x]),
+    );
+    const structure = /struct Tensors {([^}]*)}/.exec(sources.get('optimise')!)![1];
+    const fields = structure.match(/;/g)!.length;
+    for (const { name, types, given } of asked) {
+      expect(given, name).toBe(types.length);
+      const [, parameters] = new RegExp(`KERNEL ${name}\\(([^)]*)\\)`).exec(
+        sources.get('optimise')!,
+      )!;
+      const own = types.replace(/^p{320}i{160}f{160}ii/, '');
+      expect(parameters.split(',').length - (own === types ? 0 : 1), name).toBe(own.length);
+      const bytes = [...types].reduce((sum, type) => sum + (type === 'p' ? 8 : 4), 0);
+      expect(bytes, name).toBeLessThanOrEqual(4096);
+    }
+    expect(fields).toBe(6);
+  });
 });

@@ -92,4 +92,46 @@ describe('device memory', () => {
     giveBack();
     expect(memory.allocate('float32', 1000, () => 'a test').pointer).toBe(result);
   });
+
+  it('gives a graph the blocks that wait, and never those again that it has touched', () => {
+    const { driver } = fakeDevice(1 << 30);
+    const memory = new DeviceMemory(driver);
+    const take = (): DeviceArray => memory.allocate('float32', 1000, () => 'a test');
+    const [first, input] = [take(), take()];
+    memory.release(first);
+    const { reservedBytes } = memory.use();
+    const { result, giveBack } = memory.setAside(() => {
+      const temporary = take();
+      expect(temporary.pointer).toBe(first.pointer);
+      memory.release(temporary);
+      const constant = memory.allocateFixed('float32', 1000, () => 'a test');
+      // Given up, but read by each replay.
+      memory.release(constant);
+      memory.release(input);
+      return { constant, kept: take() };
+    });
+    expect(result.kept.pointer).not.toBe(result.constant.pointer);
+    const touched = [first, input, result.constant, result.kept].map(({ pointer }) => pointer);
+    memory.release(result.kept);
+    const others = [take(), take(), take()];
+    for (const { pointer } of others) expect(touched).not.toContain(pointer);
+    expect(memory.use().reservedBytes).toBeGreaterThan(reservedBytes);
+    for (const other of others) memory.release(other);
+    giveBack();
+    const again = Array.from({ length: 6 }, take);
+    expect(again.map(({ pointer }) => pointer)).toEqual(expect.arrayContaining(touched));
+  });
+
+  it('keeps what a graph has touched when there is no room while it is recorded', () => {
+    const { driver, blocks } = fakeDevice(1 << 20);
+    const memory = new DeviceMemory(driver);
+    const { giveBack } = memory.setAside(() => {
+      const small = memory.allocate('float32', 150_000, () => 'a graph');
+      memory.release(small);
+      expect(() => memory.allocate('float32', 200_000, () => 'a graph')).toThrow(/out of GPU/);
+      expect(blocks.has(small.pointer)).toBe(true);
+    });
+    giveBack();
+    expect(memory.allocate('float32', 200_000, () => 'a test').length).toBe(200_000);
+  });
 });

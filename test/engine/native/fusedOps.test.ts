@@ -47,16 +47,26 @@ const nativeCases: Case[] = [
     title: 'adamw',
     definition: erase(adamwDefinition),
     attributes: {
-      learningRate: 0.01,
       beta1: 0.9,
       beta2: 0.99,
       epsilon: 1e-8,
-      weightDecay: 0.1,
-      step: 3,
-      gradientScale: 0.5,
+      gradientClip: 1,
+      rates: Float32Array.of(1, 0.5),
+      weightDecays: Float32Array.of(0.1, 0),
     },
-    shapes: ({ a, b, c }) => [1, 2, 3, 4].map(() => [a * b, c]),
-    draw: (random, input) => Math.abs(random.normal()) * (input === 3 ? 1 : halves(random)),
+    // Settings, loss, norms; then parameter, gradient and moments of two parameters.
+    shapes: ({ a, b, c }) => [
+      [3],
+      [],
+      [3],
+      ...[1, 2, 3, 4].map(() => [a * b, c]),
+      ...[1, 2, 3, 4].map(() => [b]),
+    ],
+    fixed: [0],
+    draw: (random, input) => {
+      if (input === 0) return 1 + random.integer(4);
+      return Math.abs(random.normal()) * (input === 6 || input === 10 ? 1 : halves(random));
+    },
   },
   {
     title: 'batchNormInference',
