@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 
+import { zeros } from './ops/zeros.js';
 import { SaccadeError } from './support/errors.js';
 
 /** A recorded run: the same work on the same memory, started at once. */
@@ -53,6 +54,13 @@ export function assign(target: tf.Tensor, source: tf.Tensor): void {
     throw new RangeError(`cannot assign ${of(source)} to ${of(target)}`);
   }
   only('assignment').assign(target, source);
+}
+
+/** A tensor of the same values in memory of its own. */
+export function copyOf(x: tf.Tensor): tf.Tensor {
+  const copy = tf.tidy(() => tf.cast(zeros(x.shape), x.dtype));
+  assign(copy, x);
+  return copy;
 }
 
 function only(what: string): Recording {

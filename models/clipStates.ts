@@ -74,7 +74,10 @@ export function splitState(
 }
 
 /** The tensors of a state by their path; parts that it has not are left out. */
-function* stateLeaves(tree: StateTree, prefix = ''): Generator<[path: string, tensor: tf.Tensor]> {
+export function* stateLeaves(
+  tree: StateTree,
+  prefix = '',
+): Generator<[path: string, tensor: tf.Tensor]> {
   for (const [name, child] of Object.entries(tree)) {
     if (child instanceof tf.Tensor) yield [`${prefix}${name}`, child];
     else if (child !== undefined) yield* stateLeaves(child, `${prefix}${name}.`);

@@ -1,12 +1,8 @@
-import * as tf from '@tensorflow/tfjs-core';
-
 import type { EventBatch } from '../ingest/eventBatch.js';
-import { inference } from '../models/context.js';
 import { argMax } from '../models/evaluation/evaluate.js';
-import type { ClipState } from '../models/model.js';
+import { createFrameStepper } from '../models/runtime/frameStepper.js';
 import { filterStream } from '../preprocess/filters/index.js';
 import { type EventBin, EventBinner, type StreamReport, streamInput } from './binning.js';
-import { lastProbabilities } from './infer.js';
 import type { JobContext } from './job.js';
 import { clipPipelineOf } from './prepare.js';
 import type { LoadedModel } from './runs.js';
@@ -49,20 +45,12 @@ export async function* streamPredictions(
   const input = streamInput(loaded);
   const binner = new EventBinner(input.windowUs, input.bins, report);
   const values = new Float32Array(input.length);
-  let state: ClipState | undefined;
-  const replaceState = (next: ClipState | undefined): void => {
-    const kept = new Set(tensorsOf(next?.layers));
-    tf.dispose(tensorsOf(state?.layers).filter((tensor) => !kept.has(tensor)));
-    state = next;
-  };
+  const stepper = createFrameStepper(loaded.model, loaded.parameters);
 
   const step = (bin: EventBin): BinPrediction => {
-    if (bin.afterJump) replaceState(undefined);
+    if (bin.afterJump || stepper.frame >= restartBins) stepper.restart();
     input.represent(bin, values);
-    const before = state !== undefined && state.frame < restartBins ? state : undefined;
-    const result = applyFrame(loaded, values, before);
-    replaceState(result.state);
-    const { probabilities } = result;
+    const probabilities = Array.from(stepper.step(values));
     return {
       bin: bin.bin,
       startUs: bin.startUs,
@@ -70,7 +58,7 @@ export async function* streamPredictions(
       events: bin.events.length,
       prediction: argMax(probabilities),
       probabilities,
-      frames: result.state.frame,
+      frames: stepper.frame,
     };
   };
 
@@ -81,28 +69,6 @@ export async function* streamPredictions(
     const last = binner.end();
     if (last !== undefined) yield step(last);
   } finally {
-    replaceState(undefined);
+    stepper.dispose();
   }
-}
-
-/** One frame through the model; the caller owns the state's tensors. */
-function applyFrame(
-  { model, parameters }: LoadedModel,
-  values: Float32Array,
-  before: ClipState | undefined,
-): { probabilities: number[]; state: ClipState } {
-  const { channels, height, width } = model.input;
-  const run = (): { probabilities: number[]; state: ClipState } => {
-    const input = tf.tensor(values, [1, 1, channels, height, width]);
-    const { logits, state } = model.apply(parameters, input, before, inference);
-    return { probabilities: lastProbabilities(logits), state };
-  };
-  // Tensors in what `tidy` returns outlive it; its types know no trees with gaps.
-  return tf.tidy(run as unknown as () => tf.TensorContainer) as unknown as ReturnType<typeof run>;
-}
-
-function tensorsOf(tree: ClipState['layers'] = {}): tf.Tensor[] {
-  return Object.values(tree).flatMap((child) =>
-    child instanceof tf.Tensor ? [child] : tensorsOf(child),
-  );
 }

@@ -11,6 +11,7 @@ import { selectBackend } from '../../engine/backend.js';
 import type { CudaBackend } from '../../engine/cuda/backend.js';
 import { defaultLif, lif } from '../../engine/ops/lif.js';
 import { selectiveScan } from '../../engine/ops/selectiveScan.js';
+import { timeStreaming, timeTraining } from './graphs.js';
 
 interface Figure {
   readonly work: string;
@@ -115,4 +116,22 @@ for (const [batch, length, channels] of [
 }
 const square: tf.Tensor2D = tf.randomNormal([4096, 4096]);
 measure('matMul 4096', () => void tf.matMul(square, square), { operations: 2 * 4096 ** 3 });
+// Wall clock, with the read of the result.
+for (const preset of ['small', 'base']) {
+  for (const [work, time] of [
+    ['training step × 32 clips', timeTraining],
+    ['streaming one bin', timeStreaming],
+  ] as const) {
+    const { plain, graph } = time(backend, preset);
+    figures.push({ work: `${work}, ${preset}`, milliseconds: plain });
+    figures.push({ work: `${work}, ${preset}, graph`, milliseconds: graph });
+    writeSync(
+      1,
+      `${figures
+        .slice(-2)
+        .map((figure) => JSON.stringify(figure))
+        .join('\n')}\n`,
+    );
+  }
+}
 process.exit(0);

@@ -2,7 +2,7 @@
  * The engine's conformance tests on one backend, without a test runner: for hosts that have a GPU and no
  * packages. Writes one JSON document to standard output.
  *
- *     node check.mjs [backend]
+ *     node check.mjs [backend] [all|steps|graphs]
  */
 import { writeSync } from 'node:fs';
 
@@ -10,6 +10,7 @@ import '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs-core';
 
 import { selectBackend } from '../../engine/backend.js';
+import type { CudaBackend } from '../../engine/cuda/backend.js';
 import { referenceGradients, sizeOf } from '../../engine/fused.js';
 import { createRandom } from '../../engine/support/random.js';
 import { createModel } from '../../models/networks/index.js';
@@ -18,6 +19,7 @@ import { flatten, Initialiser } from '../../models/parameters.js';
 import { startTraining, trainingStep } from '../../models/training/step.js';
 import { smoothTargets } from '../../models/training/loss.js';
 import { inference } from '../../models/context.js';
+import { graphs } from './graphs.js';
 import { cases, drawArrays, type Case, type Extents } from '../../test/engine/fusedCases.js';
 
 interface Finding {
@@ -241,6 +243,13 @@ report.bad = (report.ops as Finding[]).filter(
   ({ outputs, gradients }) => !(outputs < 1e-4 && gradients < 1e-3),
 );
 print();
+if (wanted === 'graphs' || (wanted === 'all' && backend === 'cuda')) {
+  report.graphs = graphs(tf.backend() as unknown as CudaBackend, say);
+  if (wanted === 'graphs') {
+    print();
+    process.exit(0);
+  }
+}
 say('training');
 try {
   if (wanted === 'all') report.training = await training(backend);

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 
-import { assign, canCapture, capture, type Graph } from '../../engine/graphs.js';
+import { assign, canCapture, capture, copyOf, type Graph } from '../../engine/graphs.js';
 import { adamw } from '../../engine/ops/adamw.js';
 import { euclideanNorms } from '../../engine/ops/norm.js';
 import { runningAverages } from '../../engine/ops/runningAverage.js';
