@@ -43,6 +43,7 @@ const extents: Extents[] = [
   { a: 2, b: 3, c: 4, d: 2 },
   { a: 3, b: 5, c: 5, d: 4 },
   { a: 2, b: 33, c: 8, d: 3 },
+  { a: 2, b: 19, c: 72, d: 16 },
 ];
 
 function relative(actual: tf.Tensor, expected: ArrayLike<number>): number {

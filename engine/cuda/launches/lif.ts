@@ -1,5 +1,6 @@
 import type { Kernels } from '../../native/addon.js';
 import type { Device } from '../device.js';
+import type { DeviceFunction } from '../driver.js';
 import type { DeviceArray } from '../memory.js';
 import { reduce } from './reduce.js';
 
@@ -23,6 +24,14 @@ export function lif(device: Device): Kernels {
       STEPS: steps <= 32 ? steps : 0,
     };
   };
+  /** A thread for each, all at once: they run through few steps, with much memory on its way for each of them. */
+  const each = (
+    kernel: DeviceFunction,
+    count: number,
+    values: readonly (DeviceArray | number)[],
+  ): void => {
+    if (count > 0) device.launch(kernel, [Math.ceil(count / 128)], [128], values);
+  };
   function lifForward(
     x: DeviceArray,
     initial: DeviceArray,
@@ -37,7 +46,7 @@ export function lif(device: Device): Kernels {
     // Registers hold one step only: the number of steps need not be known.
     const definitions = lifDefinitions(settings, { tau, adaptation }, [width, 0]);
     const kernel = device.kernel('lif', 'lifForward', `pppppppiiii${neuronTypes}`, definitions);
-    device.walk(kernel, (batch * features) / width, [
+    each(kernel, (batch * features) / width, [
       ...[x, initial, tau, adaptation, spikes, last, lastAdaptation],
       ...[batch, steps, features, tau.length, ...neuronOf(settings)],
     ]);
@@ -69,12 +78,12 @@ export function lif(device: Device): Kernels {
       });
       return;
     }
-    const width = features % 4 === 0 && steps <= 16 ? 4 : 1;
+    const width = [4, 2].find((lanes) => features % lanes === 0 && lanes * steps <= 32) ?? 1;
     const definitions = lifDefinitions(settings, { tau, adaptation }, [width, steps]);
     const kernel = device.kernel('lif', 'lifBackward', `ppppppppiiii${neuronTypes}`, definitions);
     const parametric = tau.length > 0;
     backend.scratch(parametric ? batch * features : 0, (rates) => {
-      device.walk(kernel, (batch * features) / width, [
+      each(kernel, (batch * features) / width, [
         ...[x, initial, tau, dSpikes, dLast, dX, dInitial, rates],
         ...[batch, steps, features, tau.length, ...neuron],
       ]);

@@ -2,6 +2,9 @@ import type { Kernels } from '../../native/addon.js';
 import type { Device } from '../device.js';
 import type { DeviceArray } from '../memory.js';
 
+/** Rows of more values than this have a block each, shorter ones a warp at most. */
+const longRow = 1024;
+
 /** Reduces the middle axis of [outer, reduced, inner] by a kernel family of `source/reduce.cu`. */
 export function reduce(
   device: Device,
@@ -13,42 +16,45 @@ export function reduce(
 ): void {
   if (outer * inner === 0) return;
   const { backend } = device;
-  const { multiprocessors } = backend.driver;
-  const columnBlocks = Math.ceil(inner / 32);
-  // Few results of many values: in pieces first, so that the whole device works.
-  const wanted = Math.floor((4 * multiprocessors) / (outer * columnBlocks));
-  const pieces = Math.max(1, Math.min(wanted, Math.floor(reduced / 256)));
-  if (inner === 1 && (pieces === 1 || outer >= multiprocessors)) {
-    const threads = reduced >= 1024 ? 256 : reduced >= 128 ? 128 : 32;
-    const kernel = device.kernel('reduce', `${name}Rows`, 'pplfl');
-    device.launch(kernel, [Math.min(outer, 65535)], [threads], [x, y, reduced, scale, outer]);
-    return;
-  }
-  if (inner === 1 && reduced % pieces === 0) {
-    // Pieces of a row are rows of a shorter one.
-    backend.scratch(outer * pieces, (part) => {
-      reduce(device, name, x, part, [outer * pieces, reduced / pieces, 1], 1);
-      reduce(device, name, part, y, [outer, pieces, 1], scale);
-    });
-    return;
-  }
-  const columns = (
-    from: DeviceArray,
-    to: DeviceArray,
-    [length, parts, factor]: readonly [number, number, number],
-  ): void => {
-    const kernel = device.kernel('reduce', `${name}Columns`, 'pplllf');
-    const grid = [columnBlocks * outer, parts] as const;
-    device.launch(kernel, grid, [32, 8], [from, to, length, inner, parts, factor]);
+  const busy = 8 * backend.driver.multiprocessors;
+  /** Pieces of the axis: few results of many values come in two stages, so that the whole device works. */
+  const inPieces = (
+    count: number,
+    run: (to: DeviceArray, count: number, scale: number) => void,
+  ) => {
+    if (count === 1) run(y, 1, scale);
+    else {
+      backend.scratch(outer * count * inner, (part) => {
+        run(part, count, 1);
+        reduce(device, name, part, y, [outer, count, inner], scale);
+      });
+    }
   };
-  if (pieces === 1) {
-    columns(x, y, [reduced, 1, scale]);
-  } else {
-    backend.scratch(outer * pieces * inner, (part) => {
-      columns(x, part, [reduced, pieces, 1]);
-      columns(part, y, [pieces, 1, scale]);
-    });
+  if (inner === 1 && reduced <= longRow) {
+    const group = Math.min(32, 2 ** Math.ceil(Math.log2(Math.max(1, reduced / 4))));
+    const kernel = device.kernel('reduce', `${name}Rows`, 'pplifl');
+    const blocks = Math.min(65535, Math.ceil((outer * group) / blockThreads));
+    device.launch(kernel, [blocks], [blockThreads], [x, y, reduced, group, scale, outer]);
+    return;
   }
+  if (inner === 1) {
+    const wanted = Math.min(Math.floor(busy / outer), Math.floor(reduced / (2 * longRow)));
+    inPieces(Math.max(1, wanted), (to, pieces, factor) => {
+      const kernel = device.kernel('reduce', `${name}Pieces`, 'ppllfl');
+      const blocks = Math.min(65535, outer * pieces);
+      device.launch(kernel, [blocks], [blockThreads], [x, to, reduced, pieces, factor, outer]);
+    });
+    return;
+  }
+  const width = inner >= 32 ? 32 : 2 ** Math.ceil(Math.log2(inner));
+  const rows = blockThreads / width;
+  const columnBlocks = outer * Math.ceil(inner / width);
+  const wanted = Math.min(Math.floor(busy / columnBlocks), Math.floor(reduced / (32 * rows)));
+  inPieces(Math.max(1, wanted), (to, pieces, factor) => {
+    const kernel = device.kernel('reduce', `${name}Columns`, 'pplllf');
+    const values = [x, to, reduced, inner, pieces, factor];
+    device.launch(kernel, [columnBlocks, pieces], [width, rows], values);
+  });
 }
 
 /** `source/reduce.cu`. */

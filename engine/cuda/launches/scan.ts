@@ -4,20 +4,24 @@ import type { DeviceArray } from '../memory.js';
 import { reduce } from './reduce.js';
 
 const scanTypes = 'pppppppppiiii';
-/** Steps between the states that a scan keeps for its way back. */
-const scanChunk = 16;
+const threads = 256;
 
 /** `source/scan.cu`. */
 export function scan(device: Device): Kernels {
   const { backend } = device;
-  /** Lanes that share a channel's states: four where the states divide. */
-  const scanDefinitions = (states: number) => ({
-    STATES: states,
-    LANES: states % 4 === 0 ? 4 : states % 2 === 0 ? 2 : 1,
-    CHUNK: scanChunk,
-  });
+  /** Lanes that share a channel's states, four states each where they divide so; steps that registers hold. */
+  const scanDefinitions = (states: number, gated: boolean) => {
+    const lanes = [32, 16, 8, 4, 2].find((count) => states % (4 * count) === 0) ?? 1;
+    const own = states / lanes;
+    return {
+      STATES: states,
+      LANES: lanes,
+      CHUNK: own <= 4 ? 8 : own <= 8 ? 4 : 2,
+      GATED: gated ? 1 : 0,
+    };
+  };
   const scanGrid = (batch: number, channels: number, lanes: number) =>
-    [Math.ceil(channels / (4 * (32 / lanes))), batch] as const;
+    [Math.ceil((channels * lanes) / threads), batch] as const;
 
   function scanForward(
     ...values: [
@@ -46,11 +50,11 @@ export function scan(device: Device): Kernels {
     const inputs = values.slice(0, 9) as DeviceArray[];
     const [y, last] = values.slice(9, 11) as DeviceArray[];
     const [batch, length, channels, states] = values.slice(11, 15) as number[];
-    const definitions = scanDefinitions(states);
-    const kernel = device.kernel('scan', 'scanForward', `${scanTypes}pppi`, definitions);
+    const definitions = scanDefinitions(states, inputs[8].length > 0);
+    const kernel = device.kernel('scan', 'scanForward', `${scanTypes}ppp`, definitions);
     const sizes = [batch, length, channels, values[15] ? 1 : 0];
     const grid = scanGrid(batch, channels, definitions.LANES);
-    device.launch(kernel, grid, [128], [...inputs, ...sizes, y, last, 0, 1]);
+    device.launch(kernel, grid, [threads], [...inputs, ...sizes, y, last, 0]);
   }
 
   function scanBackward(...values: (DeviceArray | number | boolean)[]): void {
@@ -61,16 +65,18 @@ export function scan(device: Device): Kernels {
     ) as DeviceArray[];
     const [batch, length, channels, states] = values.slice(20, 24) as number[];
     const sizes = [batch, length, channels, values[24] ? 1 : 0];
-    const definitions = scanDefinitions(states);
-    const grid = scanGrid(batch, channels, definitions.LANES);
+    const definitions = scanDefinitions(states, inputs[8].length > 0);
+    const { LANES: lanes, CHUNK: chunk, GATED: gated } = definitions;
+    const grid = scanGrid(batch, channels, lanes);
     const blocks = grid[0];
-    const chunks = Math.ceil(length / scanChunk);
-    const perThread = states / definitions.LANES;
-    const sharedBytes = 4 * ((scanChunk + 1) * perThread * 128 + 8 * states);
+    const chunks = Math.ceil(length / chunk);
+    const width = threads / lanes;
+    const sums = (2 + gated) * threads + 2 * (width * states + 16);
+    const sharedBytes = 4 * chunk * (4 * width + 2 * states + sums);
     const mixes = batch * length * states;
     backend.scratch(chunks * batch * channels * states, (kept) => {
-      const again = device.kernel('scan', 'scanForward', `${scanTypes}pppi`, definitions);
-      device.launch(again, grid, [128], [...inputs, ...sizes, 0, 0, kept, scanChunk]);
+      const again = device.kernel('scan', 'scanForward', `${scanTypes}ppp`, definitions);
+      device.launch(again, grid, [threads], [...inputs, ...sizes, 0, 0, kept]);
       backend.scratch(batch * channels * (states + 2) + 2 * blocks * mixes, (parts) => {
         const partA = parts.pointer;
         const partD = partA + 4 * batch * channels * states;
@@ -86,7 +92,7 @@ export function scan(device: Device): Kernels {
         if (sharedBytes > 49152) backend.driver.allowShared(back, sharedBytes);
         const to = [dU, dDelta, dInitial, dZ, partA, partB, partC, partD, partBias];
         const given = [...inputs, ...sizes, dY, dLast, kept, ...to.slice(0, 4)];
-        device.launch(back, grid, [128], [...given, ...to.slice(4)], sharedBytes);
+        device.launch(back, grid, [threads], [...given, ...to.slice(4)], sharedBytes);
         const sum = (from: number, target: DeviceArray, count: number): void =>
           reduce(device, 'Sum', view(from), target, [1, count, target.length], 1);
         sum(partA, dA, batch);

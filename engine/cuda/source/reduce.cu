@@ -1,33 +1,93 @@
 // Sums and the like over one axis, and normalisations by their results.
 
-#define REDUCTION(NAME, JOIN, NEUTRAL)                                                                \
-  /* Neighbouring values, a block for each row. */                                                    \
-  KERNEL NAME##Rows(const float* x, float* y, int64 reduced, float scale, int64 rows) {               \
-    __shared__ float shared[33];                                                                      \
-    for (int64 row = blockIdx.x; row < rows; row += gridDim.x) {                                      \
-      float value = NEUTRAL;                                                                          \
-      for (int64 i = threadIdx.x; i < reduced; i += blockDim.x) value = JOIN()(value, x[row * reduced + i]); \
-      value = blockReduce(value, JOIN(), NEUTRAL, shared);                                            \
-      if (threadIdx.x == 0) y[row] = value * scale;                                                   \
-    }                                                                                                 \
-  }                                                                                                   \
-  /* An axis with others inside: blocks of 32 × 8, each thread a column and an eighth of its rows. */ \
-  KERNEL NAME##Columns(const float* x, float* y, int64 reduced, int64 inner, int64 pieces, float scale) { \
-    __shared__ float shared[8][32];                                                                   \
-    const int64 columnBlocks = (inner + 31) / 32, outer = blockIdx.x / columnBlocks;                  \
-    const int64 column = blockIdx.x % columnBlocks * 32 + threadIdx.x, piece = blockIdx.y;            \
-    const int64 length = (reduced + pieces - 1) / pieces;                                             \
-    const int64 from = piece * length, to = min(reduced, from + length);                              \
-    float value = NEUTRAL;                                                                            \
-    if (column < inner)                                                                               \
-      for (int64 r = from + threadIdx.y; r < to; r += 8)                                              \
-        value = JOIN()(value, x[(outer * reduced + r) * inner + column]);                             \
-    shared[threadIdx.y][threadIdx.x] = value;                                                         \
-    __syncthreads();                                                                                  \
-    if (threadIdx.y == 0 && column < inner) {                                                         \
-      for (int i = 1; i < 8; i++) value = JOIN()(value, shared[i][threadIdx.x]);                      \
-      y[(outer * pieces + piece) * inner + column] = value * scale;                                   \
-    }                                                                                                 \
+/// Short rows: `group` neighbouring threads for each, a power of two up to 32.
+template <typename Join>
+__device__ __forceinline__ void reduceRows(const float* x, float* y, int64 reduced, int group, float scale,
+                                           int64 rows, float neutral) {
+  const Join join;
+  const int lane = threadIdx.x & (group - 1), perBlock = blockDim.x / group;
+  for (int64 first = (int64)blockIdx.x * perBlock; first < rows; first += (int64)gridDim.x * perBlock) {
+    const int64 row = first + threadIdx.x / group;
+    float value = neutral;
+    if (row < rows)
+      for (int64 i = lane; i < reduced; i += group) value = join(value, x[row * reduced + i]);
+    for (int offset = group >> 1; offset > 0; offset >>= 1)
+      value = join(value, __shfl_xor_sync(0xffffffffu, value, offset));
+    if (lane == 0 && row < rows) y[row] = value * scale;
+  }
+}
+
+/// Long rows, each in pieces of the same length, a block for a piece: y is [rows, pieces].
+template <typename Join>
+__device__ __forceinline__ void reducePieces(const float* x, float* y, int64 reduced, int64 pieces, float scale,
+                                             int64 rows, float neutral) {
+  __shared__ float shared[33];
+  const Join join;
+  const int64 length = (reduced + 4 * pieces - 1) / (4 * pieces) * 4;
+  for (int64 at = blockIdx.x; at < rows * pieces; at += gridDim.x) {
+    const int64 row = at / pieces, from = (at - row * pieces) * length, to = min(reduced, from + length);
+    const float* values = x + row * reduced;
+    float value = neutral;
+    if (reduced % 4 == 0 && (unsigned long long)x % 16 == 0) {
+      float parts[4] = {neutral, neutral, neutral, neutral};
+      const float4* quads = reinterpret_cast<const float4*>(values);
+#pragma unroll 4
+      for (int64 i = from / 4 + threadIdx.x; i < to / 4; i += blockDim.x) {
+        const float4 quad = quads[i];
+        parts[0] = join(parts[0], quad.x), parts[1] = join(parts[1], quad.y);
+        parts[2] = join(parts[2], quad.z), parts[3] = join(parts[3], quad.w);
+      }
+      value = join(join(parts[0], parts[1]), join(parts[2], parts[3]));
+    } else {
+#pragma unroll 4
+      for (int64 i = from + threadIdx.x; i < to; i += blockDim.x) value = join(value, values[i]);
+    }
+    value = blockReduce(value, join, neutral, shared);
+    if (threadIdx.x == 0) y[at] = value * scale;
+  }
+}
+
+/// An axis with others inside, in pieces: y is [outer, pieces, inner]. Blocks of 256 threads, so many columns wide
+/// as `inner` has up to 32; each thread takes a column and some of its rows.
+template <typename Join>
+__device__ __forceinline__ void reduceColumns(const float* x, float* y, int64 reduced, int64 inner,
+                                              int64 pieces, float scale, float neutral) {
+  __shared__ float shared[256];
+  const Join join;
+  const int64 columnBlocks = (inner + blockDim.x - 1) / blockDim.x, outer = blockIdx.x / columnBlocks;
+  const int64 column = blockIdx.x % columnBlocks * blockDim.x + threadIdx.x, piece = blockIdx.y;
+  const int64 length = (reduced + pieces - 1) / pieces;
+  const int64 from = piece * length, to = min(reduced, from + length), step = blockDim.y;
+  float value = neutral;
+  if (column < inner) {
+    const float* values = x + outer * reduced * inner + column;
+    float parts[4] = {neutral, neutral, neutral, neutral};
+    int64 r = from + threadIdx.y;
+    for (; r + 3 * step < to; r += 4 * step) {
+#pragma unroll
+      for (int k = 0; k < 4; k++) parts[k] = join(parts[k], values[(r + k * step) * inner]);
+    }
+    for (; r < to; r += step) parts[0] = join(parts[0], values[r * inner]);
+    value = join(join(parts[0], parts[1]), join(parts[2], parts[3]));
+  }
+  const int at = threadIdx.y * blockDim.x + threadIdx.x;
+  shared[at] = value;
+  __syncthreads();
+  if (threadIdx.y == 0 && column < inner) {
+    for (int i = 1; i < blockDim.y; i++) value = join(value, shared[i * blockDim.x + threadIdx.x]);
+    y[(outer * pieces + piece) * inner + column] = value * scale;
+  }
+}
+
+#define REDUCTION(NAME, JOIN, NEUTRAL)                                                                      \
+  KERNEL NAME##Rows(const float* x, float* y, int64 reduced, int group, float scale, int64 rows) {          \
+    reduceRows<JOIN>(x, y, reduced, group, scale, rows, NEUTRAL);                                           \
+  }                                                                                                         \
+  KERNEL NAME##Pieces(const float* x, float* y, int64 reduced, int64 pieces, float scale, int64 rows) {     \
+    reducePieces<JOIN>(x, y, reduced, pieces, scale, rows, NEUTRAL);                                        \
+  }                                                                                                         \
+  KERNEL NAME##Columns(const float* x, float* y, int64 reduced, int64 inner, int64 pieces, float scale) {   \
+    reduceColumns<JOIN>(x, y, reduced, inner, pieces, scale, NEUTRAL);                                      \
   }
 
 REDUCTION(Sum, Add, 0.0f)

@@ -84,7 +84,9 @@ describe('kernels of the device', () => {
       for (const { file, name: kernel, types, given } of asked) {
         expect(given, `${file}/${kernel}`).toBe(types.length);
         const [, parameters] =
-          new RegExp(`KERNEL ${kernel}\\(([^)]*)\\)`).exec(sources.get(file)!) ?? [];
+          new RegExp(`KERNEL(?: __launch_bounds__\\([^)]*\\))?\\s+${kernel}\\(([^)]*)\\)`).exec(
+            sources.get(file)!,
+          ) ?? [];
         if (parameters === undefined) continue; // Made by a macro.
         expect(parameters.split(',').length, `${file}/${kernel}`).toBe(types.length);
       }
