@@ -31,6 +31,13 @@ export function describeFailure(
     const message = error.message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ');
     return { exitCode: exitCodes.usage, text: errorLine({ kind: 'usage', message }, json) };
   }
+  const missing = missingPackage(error);
+  if (missing !== undefined) {
+    const message =
+      `the package ${missing} is not here: this installation is incomplete (reinstall with \`npm ci\`), ` +
+      'or a bundle that was made without it';
+    return describeFailure(new SaccadeError('environment', message, {}, error), { json, debug });
+  }
   const { name, message, stack } = error instanceof Error ? error : new Error(String(error));
   const trace = debug && stack !== undefined ? `${stack}\n` : '';
   if (error instanceof SaccadeError) {
@@ -43,6 +50,13 @@ export function describeFailure(
     exitCode: unexpectedExitCode,
     text: trace + errorLine({ kind: 'unexpected', message: text }, json),
   };
+}
+
+/** The package that Node has not found, where that is what the error says. */
+function missingPackage(error: unknown): string | undefined {
+  const { code, message } = (error ?? {}) as Partial<NodeJS.ErrnoException>;
+  if (code !== 'ERR_MODULE_NOT_FOUND') return undefined;
+  return /Cannot find package '([^']+)'/.exec(message ?? '')?.[1];
 }
 
 function isHelp(error: CommanderError): boolean {

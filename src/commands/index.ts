@@ -1,5 +1,6 @@
 import type { RegisterCommand } from '../io.js';
 import { registerBench } from './bench.js';
+import { registerBundle } from './bundle.js';
 import { registerCache } from './cache.js';
 import { registerCompare } from './compare.js';
 import { registerConvert } from './convert.js';
@@ -44,4 +45,5 @@ export const commands: readonly RegisterCommand[] = [
   registerJobs,
   registerDemo,
   registerDoctor,
+  registerBundle,
 ];
