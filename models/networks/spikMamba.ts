@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 
 import { rmsNorm } from '../../engine/ops/normalise.js';
 import { SaccadeError } from '../../engine/support/errors.js';
+import type { DeltaActivationConfig } from '../blocks/deltaActivation.js';
 import { head, initialiseHead, type HeadParameters, type HeadState } from '../blocks/head.js';
 import { framePositions } from '../blocks/positions.js';
 import {
@@ -65,6 +66,11 @@ export interface SpikMambaConfig {
   readonly hybrid?: Omit<HybridPlan, 'base'> | undefined;
   /** Learned position embedding per frame; streams longer than a clip start over with the first. */
   readonly temporalPosition: boolean;
+  /**
+   * Rounds the real values that go into a block's layers to steps that it learns, and makes training pay for each change
+   * from frame to frame, so that `runtime/deltaModel.ts` has less to compute.
+   */
+  readonly delta?: DeltaActivationConfig | undefined;
   readonly neuron: NeuronConfig;
 }
 
@@ -132,6 +138,7 @@ export function createSpikMamba(
     },
     feedForward: { width: config.embedding, hidden: config.feedForward, neuron },
     feedForwardKind: config.feedForwardKind,
+    delta: config.delta,
   };
   const mixers = placedMixers(config, rows, columns);
   const blockConfigs = Array.from({ length: config.depth }, (_, i): SpikMambaBlockConfig => ({

@@ -84,7 +84,8 @@ export function trainingStep(
 /**
  * `trainingStep` for any loss.
  *
- * @param lossOf a scalar of the parameters; its layers record their statistics in the context.
+ * @param lossOf a scalar of the parameters; its layers record their statistics in the context, and leave losses of their
+ *   own, which are added.
  */
 export function gradientStep(
   state: TrainingState,
@@ -92,13 +93,15 @@ export function gradientStep(
   config: Omit<StepConfig, 'perStepLoss'>,
 ): StepResult {
   const recorder = new Recorder();
-  const context = { training: true, progress: config.progress, recorder, path: '' };
+  const losses: tf.Tensor[] = [];
+  const context = { training: true, progress: config.progress, recorder, losses, path: '' };
   const trained = [...state.leaves.keys()].filter(isTrainable);
   const { value, grads } = tf.tidy(() => {
     const loss = (...values: tf.Tensor[]): tf.Scalar => {
       const leaves = new Map(state.leaves);
       trained.forEach((path, i) => leaves.set(path, values[i]));
-      return lossOf(unflatten(leaves), context) as tf.Scalar;
+      const own = lossOf(unflatten(leaves), context);
+      return tf.addN([own, ...losses.map((layer) => tf.reshape(layer, own.shape))]) as tf.Scalar;
     };
     return tf.valueAndGrads(loss)(trained.map((path) => state.leaves.get(path)!));
   });

@@ -27,6 +27,7 @@ const networks = {
     classToken: true,
     kernelFrames: 2,
   },
+  'spikmamba with delta activations': { ...spikMamba, delta: {} },
   'spikmamba with a mixer and a gated unit': {
     ...spikMamba,
     mixer: { name: 'gatedDeltaNet' },
