@@ -153,7 +153,7 @@ export function spikMambaBlock(
 /** Outputs that a value feeds: of the two branches of each mixer (of any in its place, too), and of the feed-forward part. */
 function fanOut(
   place: DeltaPlace,
-  { mamba, feedForward, feedForwardKind }: SpikMambaBlockConfig,
+  { mamba, feedForward: { width, hidden }, feedForwardKind = 'spiking' }: SpikMambaBlockConfig,
 ): number {
   switch (place) {
     case 'attention':
@@ -161,7 +161,7 @@ function fanOut(
     case 'mamba':
       return 2 * mamba.channels;
     case 'feedForward':
-      return (feedForwardKind === 'gated' ? 2 : 1) * feedForward.hidden;
+      return { spiking: hidden, gated: 2 * hidden, receptance: hidden + width }[feedForwardKind];
   }
 }
 

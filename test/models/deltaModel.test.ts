@@ -33,6 +33,7 @@ const networks = {
     mixer: { name: 'gatedDeltaNet' },
     feedForwardKind: 'gated',
   },
+  'spikmamba with a receptance': { ...spikMamba, feedForwardKind: 'receptance', delta: {} },
   published: { kind: 'published', patch: 2, embedding: 8, depth: 1, heads: 2, feedForward: 16, neuron: { decayInput: false } }, // prettier-ignore
   spikformer: { kind: 'spikformer', patch: 4, embedding: 8, feedForward: 12, stem: 'max' },
   'spikformer with a residual stem': { kind: 'spikformer', patch: 4, embedding: 8, feedForward: 12, stem: 'residual' }, // prettier-ignore
