@@ -76,6 +76,8 @@ export interface Context {
   /** Where statistics and firing rates go, if anyone wants them. */
   readonly recorder?: Recorder;
   readonly forms?: Forms | undefined;
+  /** Where layers leave losses of their own, scalars, for whoever trains to add them. */
+  readonly losses?: tf.Tensor[];
   /** Path of the layer, the same as its parameters'. */
   readonly path: string;
 }

@@ -20,6 +20,12 @@ import {
 import type { StateTree } from '../model.js';
 import type { Initialiser, ParameterTree } from '../parameters.js';
 import {
+  deltaActivation,
+  initialiseDeltaActivation,
+  type DeltaActivationConfig,
+  type DeltaActivationParameters,
+} from './deltaActivation.js';
+import {
   feedForward,
   initialiseFeedForward,
   type FeedForwardConfig,
@@ -50,7 +56,13 @@ export interface SpikMambaBlockConfig {
   readonly feedForward: FeedForwardConfig;
   /** What the feed-forward part is: two layers with neurons between, a gated unit without any, or SpikeGPT's. */
   readonly feedForwardKind?: FeedForwardKind | undefined;
+  /** Rounds what goes into the layers of real values, where it is there. */
+  readonly delta?: DeltaActivationConfig | undefined;
 }
+
+/** What goes into layers of real values: the tokens of each part, in order. */
+const deltaPlaces = ['attention', 'mamba', 'feedForward'] as const;
+type DeltaPlace = (typeof deltaPlaces)[number];
 
 export interface SpikMambaBlockParameters {
   readonly mixerNorm: tf.Tensor;
@@ -60,6 +72,7 @@ export interface SpikMambaBlockParameters {
   readonly feedForwardNorm: tf.Tensor;
   /** Where it is of another kind, that one's. */
   readonly feedForward: FeedForwardParameters;
+  readonly delta?: Readonly<Record<DeltaPlace, DeltaActivationParameters>>;
 }
 
 export interface SpikMambaBlockState {
@@ -74,12 +87,18 @@ export function initialiseSpikMambaBlock(
   config: SpikMambaBlockConfig,
 ): SpikMambaBlockParameters {
   const { width } = config.mamba;
+  const { delta } = config;
   return {
     mixerNorm: initialiser.constant([width], 1),
     attention: initialiseAttention(initialiser.within('attention'), config),
     mamba: initialiseSpikeMamba(initialiser.within('mamba'), config.mamba),
     feedForwardNorm: initialiser.constant([width], 1),
     feedForward: initialiseChannels(initialiser.within('feedForward'), config),
+    ...(delta && {
+      delta: Object.fromEntries(
+        deltaPlaces.map((place) => [place, initialiseDeltaActivation(initialiser, delta)]),
+      ) as Record<DeltaPlace, DeltaActivationParameters>,
+    }),
   };
 }
 
@@ -101,7 +120,11 @@ export function spikMambaBlock(
   context: Context,
 ): { output: tf.Tensor; state: SpikMambaBlockState } {
   const patchCount = config.attention.rows * config.attention.columns;
-  const normal = rmsNorm(x, parameters.mixerNorm);
+  const rounded = (place: DeltaPlace, y: tf.Tensor): tf.Tensor =>
+    config.delta === undefined || parameters.delta === undefined
+      ? y
+      : deltaActivation(parameters.delta[place], y, config.delta, fanOut(place, config), context);
+  const normal = rounded('attention', rmsNorm(x, parameters.mixerNorm));
   const extra = x.shape[2]! - patchCount;
   const [patches, others] =
     extra === 0 ? [normal, undefined] : tf.split(normal, [patchCount, extra], 2);
@@ -109,13 +132,13 @@ export function spikMambaBlock(
   const tokens = others === undefined ? attended.output : tf.concat([attended.output, others], 2);
   const scanned = spikeMamba(
     parameters.mamba,
-    tokens,
+    rounded('mamba', tokens),
     state?.mamba,
     config.mamba,
     within(context, 'mamba'),
   );
   const y = tf.add(x, scanned.output);
-  const normalY = rmsNorm(y, parameters.feedForwardNorm);
+  const normalY = rounded('feedForward', rmsNorm(y, parameters.feedForwardNorm));
   const fed = mixChannels(parameters, normalY, state, config, within(context, 'feedForward'));
   return {
     output: tf.add(y, fed.output),
@@ -125,6 +148,21 @@ export function spikMambaBlock(
       ...(fed.state && { feedForward: fed.state }),
     },
   };
+}
+
+/** Outputs that a value feeds: of the two branches of each mixer (of any in its place, too), and of the feed-forward part. */
+function fanOut(
+  place: DeltaPlace,
+  { mamba, feedForward: { width, hidden }, feedForwardKind = 'spiking' }: SpikMambaBlockConfig,
+): number {
+  switch (place) {
+    case 'attention':
+      return 2 * mamba.width;
+    case 'mamba':
+      return 2 * mamba.channels;
+    case 'feedForward':
+      return { spiking: hidden, gated: 2 * hidden, receptance: hidden + width }[feedForwardKind];
+  }
 }
 
 function initialiseAttention(

@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs-core';
 
-import { linear } from '../../engine/ops/linear.js';
 import { within, type Context } from '../context.js';
 import { initialiseSpiking, spiking, type SpikingParameters } from '../neurons/spiking.js';
 import type { Initialiser } from '../parameters.js';
+import { project } from '../project.js';
 import type { FeedForwardConfig } from './feedForward.js';
 import { shiftMix, tokenShift } from './tokenShift.js';
 
@@ -57,13 +57,13 @@ export function spikingReceptance(
   context: Context,
 ): { output: tf.Tensor; state: SpikingReceptanceState } {
   const { previous, last } = tokenShift(x, state?.last);
-  const gate = tf.sigmoid(
-    linear(shiftMix(x, previous, parameters.receptanceMix), parameters.receptance),
-  );
-  const hidden = linear(shiftMix(x, previous, parameters.keyMix), parameters.key);
+  const product = (name: 'receptance' | 'key' | 'value', y: tf.Tensor): tf.Tensor =>
+    project(y, parameters[name], within(context, name));
+  const gate = tf.sigmoid(product('receptance', shiftMix(x, previous, parameters.receptanceMix)));
+  const hidden = product('key', shiftMix(x, previous, parameters.keyMix));
   const { spikes, membrane } = spiking(
     parameters.neurons,
-    tf.mul(gate, linear(tf.square(tf.relu(hidden)), parameters.value)),
+    tf.mul(gate, product('value', tf.square(tf.relu(hidden)))),
     state?.membrane,
     neuron,
     within(context, 'neurons'),

@@ -20,6 +20,7 @@ const common = {
   mixer: undefined,
   mixerOver: 'time',
   hybrid: undefined,
+  delta: undefined,
   // The paper gives no neuron constants. The input isn't divided by tau: after batch normalisation
   // about one neuron in six then fires, rather than one in forty.
   neuron: { ...defaultLif, decayInput: false },

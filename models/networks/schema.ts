@@ -91,6 +91,13 @@ const spikMambaFields = {
     ratio: count,
     placement: z.enum(hybridPlacements).default('interleaved'),
   }),
+  /** Rounded activations that training keeps from changing; `{}` for the defaults. */
+  delta: z.strictObject({
+    /** First step of the rounding, in units of normalised activations (about 1); > 0. */
+    step: positive.default(0.25),
+    /** Weight in the loss of one step of one value, times its fan-out; ≥ 0. */
+    rate: z.number().min(0).default(1e-3),
+  }),
   neuron,
 } satisfies Fields<SpikMambaConfig>;
 

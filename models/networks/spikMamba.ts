@@ -3,6 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { rmsNorm } from '../../engine/ops/normalise.js';
 import { zeros } from '../../engine/ops/zeros.js';
 import { SaccadeError } from '../../engine/support/errors.js';
+import type { DeltaActivationConfig } from '../blocks/deltaActivation.js';
 import { head, initialiseHead, type HeadParameters, type HeadState } from '../blocks/head.js';
 import { framePositions } from '../blocks/positions.js';
 import {
@@ -66,6 +67,11 @@ export interface SpikMambaConfig {
   readonly hybrid?: Omit<HybridPlan, 'base'> | undefined;
   /** Learned position embedding per frame; streams longer than a clip start over with the first. */
   readonly temporalPosition: boolean;
+  /**
+   * Rounds the real values that go into a block's layers to steps that it learns, and makes training pay for each change
+   * from frame to frame, so that `runtime/deltaModel.ts` has less to compute.
+   */
+  readonly delta?: DeltaActivationConfig | undefined;
   readonly neuron: NeuronConfig;
 }
 
@@ -133,6 +139,7 @@ export function createSpikMamba(
     },
     feedForward: { width: config.embedding, hidden: config.feedForward, neuron },
     feedForwardKind: config.feedForwardKind,
+    delta: config.delta,
   };
   const mixers = placedMixers(config, rows, columns);
   const blockConfigs = Array.from({ length: config.depth }, (_, i): SpikMambaBlockConfig => ({

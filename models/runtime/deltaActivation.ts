@@ -8,11 +8,16 @@ import * as tf from '@tensorflow/tfjs-core';
  * @param step s, a positive scalar.
  */
 export function quantise(x: tf.Tensor, step: tf.Tensor): tf.Tensor {
+  return tf.mul(step, quantisedLevels(x, step));
+}
+
+/** The activations in whole steps, round(x / s), through whose rounding gradients pass. */
+export function quantisedLevels(x: tf.Tensor, step: tf.Tensor): tf.Tensor {
   const rounded = tf.customGrad((input) => ({
     value: tf.round(input as tf.Tensor),
     gradFunc: (dy: tf.Tensor) => dy,
   }));
-  return tf.mul(step, rounded(tf.div(x, step)));
+  return rounded(tf.div(x, step));
 }
 
 /** Values of the frame before, `[batch, tokens, features]`; zeros at a clip's start. */
@@ -26,7 +31,9 @@ export type DeltaState = tf.Tensor | undefined;
  * @param fanOut outputs that each value feeds.
  */
 export function deltaLoss(quantised: tf.Tensor, fanOut: number, rate: number): tf.Tensor {
-  return tf.mul(tf.mean(tf.abs(differences(quantised))), rate * fanOut);
+  const changes = differences(quantised);
+  // Not `tf.abs`, whose gradient at 0, where most of them are, is that of -x.
+  return tf.mul(tf.mean(tf.mul(changes, tf.sign(changes))), rate * fanOut);
 }
 
 /** Q[t] - Q[t-1] along time, the first one of nothing. */

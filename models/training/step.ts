@@ -88,7 +88,10 @@ function clipLossOf(
     clipLoss(model.apply(parameters, input, undefined, context).logits, targets, perStepLoss);
 }
 
-/** A loss as a function of parameters; a scalar. Its layers record their statistics in the context. */
+/**
+ * A loss as a function of parameters; a scalar. Its layers record their statistics in the context, and leave losses of
+ * their own, which are added.
+ */
 type LossOf = (parameters: ParameterTree, context: Context) => tf.Tensor;
 
 /** `trainingStep` for any loss. */
@@ -138,7 +141,8 @@ function nextTensors(
   { weightDecay, gradientClip, delayRate = 1, progress }: Omit<StepConfig, 'perStepLoss'>,
 ): { tensors: NextTensor[]; measures: tf.Tensor } {
   const recorder = new Recorder({ rates: false });
-  const context = { training: true, progress, recorder, path: '' };
+  const losses: tf.Tensor[] = [];
+  const context = { training: true, progress, recorder, losses, path: '' };
   try {
     const trained = trainedPaths(state);
     const parameters = trained.map((path) => state.leaves.get(path)!);
@@ -146,7 +150,9 @@ function nextTensors(
       const lossOfTrained = (...values: tf.Tensor[]): tf.Scalar => {
         const leaves = new Map(state.leaves);
         trained.forEach((path, i) => leaves.set(path, values[i]));
-        return lossOf(unflatten(leaves), context) as tf.Scalar;
+        const own = lossOf(unflatten(leaves), context);
+        // With what layers ask for beside it.
+        return tf.addN([own, ...losses.map((layer) => tf.reshape(layer, own.shape))]) as tf.Scalar;
       };
       return tf.valueAndGrads(lossOfTrained)(parameters);
     });

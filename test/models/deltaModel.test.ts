@@ -27,11 +27,13 @@ const networks = {
     classToken: true,
     kernelFrames: 2,
   },
+  'spikmamba with delta activations': { ...spikMamba, delta: {} },
   'spikmamba with a mixer and a gated unit': {
     ...spikMamba,
     mixer: { name: 'gatedDeltaNet' },
     feedForwardKind: 'gated',
   },
+  'spikmamba with a receptance': { ...spikMamba, feedForwardKind: 'receptance', delta: {} },
   published: { kind: 'published', patch: 2, embedding: 8, depth: 1, heads: 2, feedForward: 16, neuron: { decayInput: false } }, // prettier-ignore
   spikformer: { kind: 'spikformer', patch: 4, embedding: 8, feedForward: 12, stem: 'max' },
   'spikformer with a residual stem': { kind: 'spikformer', patch: 4, embedding: 8, feedForward: 12, stem: 'residual' }, // prettier-ignore

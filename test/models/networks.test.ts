@@ -50,6 +50,7 @@ describeConformance('spikmamba: windows of 2 frames, 2 rows, 2 columns, a class 
 describeConformance('spikmamba: kernels of 2 frames', { ...spikMamba, kernelFrames: 2 });
 describeConformance('spikmamba: a convolutional stem', { ...spikMamba, stem: 'convolutional' });
 const delays = { maxDelay: 3, motions: 4, size: 3 };
+describeConformance('spikmamba: delta activations', { ...spikMamba, delta: {} });
 describeConformance('spikmamba: delays', { ...spikMamba, stem: 'delayed', delays });
 describeConformance('spikmamba: motions', { ...spikMamba, stem: 'motion', delays });
 describeConformance('spikmamba: no temporal position, neurons without a leak', {
@@ -157,6 +158,7 @@ describe('modelSchema', () => {
     [{ kind: 'spikmamba', mixer: { name: 'quadratic' } }, 'mixer.name'],
     [{ kind: 'spikmamba', mixer: { name: 'deltaNet', decay: 'never' } }, 'mixer.decay'],
     [{ kind: 'spikmamba', mixerOver: 'space' }, 'mixerOver'],
+    [{ kind: 'spikmamba', delta: { step: 0 } }, 'delta.step'],
     [{ kind: 'spikmamba', delays: { maxDelay: 0 } }, 'delays.maxDelay'],
     [{ kind: 'spikformer', delays: { size: 4 } }, 'delays.size'],
   ])('refuses %j', (config, path) => {
