@@ -83,28 +83,33 @@ function training(backend: CudaBackend) {
     ({ state } = result);
     return result.loss;
   });
-  const stepper = createTrainingStep(model, start(), settings);
-  const step = () => stepper.step(x, targets, learningRate);
+  const stepper = createTrainingStep(model);
+  let own = start();
+  const step = (clips = x, wanted = targets) => {
+    const result = stepper.step(own, clips, wanted, { ...settings, learningRate });
+    own = result.state;
+    return result;
+  };
   const losses = Array.from({ length: 50 }, () => step().loss);
   const equality = {
     losses: largestDifference(losses, plainLosses),
-    state: worst(valuesOf(stepper.state), valuesOf(state)),
+    state: worst(valuesOf(own), valuesOf(state)),
     first: plainLosses[0],
     last: plainLosses[49],
   };
-  const before = valuesOf(stepper.state);
+  const before = valuesOf(own);
   const broken = tf.mul(targets, Infinity);
-  const { notFinite } = stepper.step(x, broken, learningRate);
-  const changed = worst(valuesOf(stepper.state), before);
+  const { notFinite } = step(x, broken);
+  const changed = worst(valuesOf(own), before);
   const use = () => ({ ...backend.memoryPool.use(), tensors: tf.memory().numTensors });
   const used = use();
   for (let i = 0; i < 500; i++) step();
   const after = use();
   const part = batchOf({ ...nano, batch: 1 });
-  const ragged = stepper.step(part.x, part.targets, learningRate).loss;
+  const ragged = step(part.x, part.targets).loss;
   const { notRecorded } = stepper;
   stepper.dispose();
-  disposeTraining(stepper.state);
+  disposeTraining(own);
   disposeTraining(state);
   tf.dispose([x, targets, broken, part.x, part.targets]);
   return { notRecorded, equality, notFinite, changed, used, after, ragged };
@@ -213,6 +218,7 @@ function updates() {
     beta2: 0.999,
     epsilon: 1e-8,
     gradientClip: 1,
+    rates: Float32Array.from(shapes, (_, i) => 1 / (1 + (i % 3))),
     weightDecays: Float32Array.from(shapes, (_, i) => (i % 2) / 10),
   };
   const parameters = shapes.flatMap((shape) => [
@@ -295,11 +301,13 @@ export function timeTraining(backend: CudaBackend, preset: string): StepTimes {
   const { launches } = backend.driver;
   plainStep();
   const count = backend.driver.launches - launches;
-  const stepper = createTrainingStep(model, state, config);
-  const graph = median(() => void stepper.step(x, targets, learningRate), 20);
+  const stepper = createTrainingStep(model);
+  const graph = median(() => {
+    ({ state } = stepper.step(state, x, targets, { ...config, learningRate }));
+  }, 20);
   const { notRecorded } = stepper;
   stepper.dispose();
-  disposeTraining(stepper.state);
+  disposeTraining(state);
   tf.dispose([x, targets]);
   return { preset, plain, graph, launches: count, notRecorded };
 }

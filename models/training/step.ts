@@ -269,7 +269,7 @@ class RecordedSteps implements TrainingStepper {
 
   step(state: TrainingState, input: tf.Tensor, targets: tf.Tensor, config: StepConfig): StepResult {
     this.write(state, config);
-    const { learningRate: _, progress: __, ...fixed } = config;
+    const fixed = { ...config, learningRate: undefined, progress: undefined };
     const kind = JSON.stringify([input.dtype, input.shape, targets.dtype, targets.shape, fixed]);
     const again = kind === this.kindBefore && this.notRecorded === undefined;
     this.kindBefore = kind;
