@@ -26,7 +26,7 @@ import {
 import { contentOf, dot, greatest, type Content } from '../../models/mixers/sparse/content.js';
 import { wholeClip, type Grid, type Piece } from '../../models/mixers/sparse/grid.js';
 import { hipMask, searchTree } from '../../models/mixers/sparse/hip.js';
-import { hyperMask } from '../../models/mixers/sparse/hyper.js';
+import { causalHyperMask, hyperMask, pastParts } from '../../models/mixers/sparse/hyper.js';
 import {
   axisKeys,
   neighbourhoodMask,
@@ -560,5 +560,59 @@ describe('HyperAttention', () => {
     const ratio = error(16) / error(64);
     expect(ratio).toBeGreaterThan(1.6);
     expect(ratio).toBeLessThan(2.8);
+  });
+
+  const causal = { ...config, leaf: 4, reach: tokens };
+
+  it('halves the past as recursion does', () => {
+    const seen = new Set<string>();
+    const halve = (from: number, to: number): void => {
+      if (to - from <= causal.leaf) return;
+      const middle = (from + to) / 2;
+      for (let frame = middle; frame < to; frame++) seen.add(`${frame}: ${from}-${middle}`);
+      halve(from, middle);
+      halve(middle, to);
+    };
+    halve(0, tokens);
+    const parts = Array.from({ length: tokens }, (_, frame) =>
+      pastParts(frame, causal.leaf).map(([from, to]) => `${frame}: ${from}-${to}`),
+    ).flat();
+    expect(new Set(parts)).toEqual(seen);
+    expect(parts.length).toBe(seen.size);
+  });
+
+  tidily('causal, is exact when every key is drawn, none counted twice', () => {
+    const inputs = [1, 2, 3].map((seed) => normal([2, tokens, 4], seed));
+    const [q, k, v] = inputs;
+    const later = tf.sub(1, tf.linalg.bandPart(tf.ones([tokens, tokens]), -1, 0));
+    const scores = tf.sub(tf.mul(tf.matMul(q, k, false, true), 0.5), tf.mul(later, 1e9));
+    const exact = tf.matMul(tf.softmax(scores), v);
+    const mask = causalHyperMask(causal, piece, contentFrom(q, k));
+    for (const way of bothWays(mask, piece, inputs)) {
+      expect(relativeDifference(way.output, exact)).toBeLessThan(1e-6);
+    }
+  });
+
+  tidily('causal, sees a few keys of each half, the same whatever comes later', () => {
+    const [q, k] = [1, 2].map((seed) => normal([1, tokens, 4], seed));
+    const few = { ...causal, block: 2, samples: 2 };
+    const keysOf = (queries: tf.Tensor, keys: tf.Tensor, count: number): unknown => {
+      const part = wholeClip(line(count));
+      const [list] = causalHyperMask(few, part, contentFrom(queries, keys));
+      return list.keyBlocks.map((block, i) =>
+        [...block].map((token) => [token, list.logWeight!(i, token, i)]),
+      );
+    };
+    const whole = keysOf(q, k, tokens) as number[][][];
+    for (const count of [9, 31, 32]) {
+      const [start, other] = [q, k].map((x) => tf.slice(x, [0, 0, 0], [1, count, 4]));
+      expect(keysOf(start, other, count)).toEqual(whole.slice(0, count));
+    }
+    const levels = Math.log2(tokens / few.leaf);
+    const most = Math.max(...whole.map((keys) => keys.length));
+    expect(most).toBeLessThanOrEqual(few.leaf + levels * (few.block + few.samples));
+    // The weights of the keys stand for all keys so far, where any was drawn of each half.
+    const last = whole[tokens - 1].reduce((sum, [, weight]) => sum + Math.exp(weight), 0);
+    expect(last).toBeCloseTo(tokens, 3);
   });
 });
