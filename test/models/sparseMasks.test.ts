@@ -226,6 +226,36 @@ describe('neighbourhood attention', () => {
     }
   });
 
+  tidily('attends inside each dilation group of two axes as though it were alone', () => {
+    const [rows, columns] = [6, 4];
+    const inputs = [1, 2, 3].map((seed) => normal([1, rows * columns, 4], seed));
+    const plane = (changes: Partial<NeighbourhoodAxis>): StaticMask =>
+      neighbourhoodMask({
+        frames: axis({}),
+        rows: axis({ window: 3, ...changes }),
+        columns: axis({ window: 2, ...changes }),
+      });
+    const attend = (xs: tf.Tensor[], mask: StaticMask, grid: Grid): tf.Tensor => {
+      const piece = wholeClip(grid);
+      return bothWays(staticBlocks(mask, piece, 1, tile), piece, xs)[0].output;
+    };
+    const dilated = attend(inputs, plane({ dilation: 2 }), { frames: 1, rows, columns });
+    for (const [y, x] of [
+      [0, 0],
+      [0, 1],
+      [1, 0],
+      [1, 1],
+    ]) {
+      const own = Array.from({ length: rows * columns }, (_, token) => token).filter(
+        (token) => Math.floor(token / columns) % 2 === y && (token % columns) % 2 === x,
+      );
+      const group = (all: tf.Tensor): tf.Tensor => tf.gather(all, tf.tensor1d(own, 'int32'), 1);
+      const grid = { frames: 1, rows: rows / 2, columns: columns / 2 };
+      const alone = attend(inputs.map(group), plane({}), grid);
+      expect(relativeDifference(group(dilated), alone)).toBeLessThan(1e-6);
+    }
+  });
+
   it('visits the tiles that its simulator says, fewer the better stride and tiles fit', () => {
     const grid = { frames: 1, rows: 1, columns: 32 };
     const mask = (stride: number): StaticMask =>
@@ -375,6 +405,21 @@ describe('positional attention', () => {
       const expected = tf.matMul(tf.reshape(tf.transpose(mixed, [1, 0, 2]), [3, 8]), parameters.output as tf.Tensor2D); // prettier-ignore
       expect(relativeDifference(tf.reshape(tf.slice(output, [0, 3], [1, 3]), [3, 8]), expected)).toBeLessThan(1e-5); // prettier-ignore
     }
+  });
+});
+
+describe('positional attention in time', () => {
+  tidily('moves with its input, by whole frames', () => {
+    const [frames, reach, shift] = [12, 3, 4];
+    const shape = { width: 8, heads: 2, rows: 1, columns: 2 };
+    const mixer = createMixer({ name: 'positionalAttention', frames: reach }, shape);
+    const parameters = mixer.initialise(new Initialiser(1));
+    const x = normal([1, frames * 2, 8], 1);
+    const moved = tf.concat([normal([1, shift * 2, 8], 2), x], 1);
+    const [own, later] = [x, moved].map((y) => mixer.apply(parameters, y, undefined, inference).output); // prettier-ignore
+    // From where all frames that it sees are there.
+    const seen = (y: tf.Tensor, from: number): tf.Tensor => tf.slice(y, [0, from * 2], [1, (frames - reach) * 2]); // prettier-ignore
+    expect(relativeDifference(seen(later, reach + shift), seen(own, reach))).toBeLessThan(1e-6);
   });
 });
 
