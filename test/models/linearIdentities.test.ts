@@ -105,6 +105,36 @@ describe('linear mixers: what their papers state', () => {
     }
   });
 
+  identity('Lightning: the block is W_o (Norm(Lightning(silu, silu, silu)) ⊙ σ(W x))', () => {
+    const shape = { width: 8, heads, rows: 1, columns: 1 };
+    const place = { layer: 1, layers: 3 };
+    const mixer = createMixer({ name: 'lightning1', ...place }, shape);
+    const parameters = mixer.initialise(new Initialiser(3)) as Record<string, ParameterTree>;
+    const x = normal([1, tokens, 8], 1);
+    const project = (weight: unknown): tf.Tensor =>
+      tf.reshape(tf.matMul(tf.reshape(x, [tokens, 8]), weight as tf.Tensor2D), [1, tokens, 8]);
+    const [q, k, v] = [parameters.query, parameters.key, parameters.value].map((weight) => {
+      const y = project(weight);
+      return splitHeads(tf.mul(y, tf.sigmoid(y)), heads);
+    });
+    const slopes = [2 ** -4, 2 ** -8].map((slope) => slope * (1 - 1 / 2 + 1e-5));
+    const read = summed(
+      v,
+      (head, t, s) =>
+        Math.exp(-slopes[head] * (t - s)) * dot(ofHead(q, head)[t], ofHead(k, head)[s]),
+    );
+    const joined = joinHeads(read);
+    // SimpleRMSNorm: x / (|x| / √d).
+    const normed = tf.div(joined, tf.div(tf.norm(joined, 2, 2, true), Math.sqrt(8)));
+    const gated = tf.mul(normed, tf.sigmoid(project(parameters.outputGate.weight)));
+    const expected = tf.matMul(
+      tf.reshape(gated, [tokens, 8]),
+      parameters.output as unknown as tf.Tensor2D,
+    );
+    const { output } = mixer.apply(parameters, x, undefined, inference);
+    expect(relativeDifference(output, tf.reshape(expected, output.shape))).toBeLessThan(1e-4);
+  });
+
   identity("TransNormer's slopes end at almost 0; another library's are not the same", () => {
     const factorsOf = (name: 'annealed' | 'linearSlopes', layer: number): number[] => {
       const gate = decays[name]({ ...sizes, heads: 8 }, { ...settings, layer, layers: 4 });
@@ -136,6 +166,10 @@ describe('linear mixers: what their papers state', () => {
     const decay = (alpha: number): tf.Tensor => tf.fill(q.shape, Math.log(alpha));
     const strong = read('hebb', { q, k, v, logDecay: decay(1e-4) }, 'step');
     expect(tf.all(tf.isFinite(strong)).dataSync()[0]).toBe(1);
+    const [longQ, longK, longV] = [1, 2, 3].map((seed) => some(seed, width, 4096));
+    const fading = tf.fill(longQ.shape, Math.log(1e-4));
+    const scanned = read('hebb', { q: longQ, k: longK, v: longV, logDecay: fading }, 'chunked');
+    expect(tf.all(tf.isFinite(scanned)).dataSync()[0]).toBe(1);
     const short = [q, k, v].map((x) => tf.slice(x, [0, 0, 0, 0], [1, heads, 64, width]));
     const [Q, K, V] = short;
     const at = (logDecay?: tf.Tensor): tf.Tensor =>
@@ -259,6 +293,14 @@ describe('linear mixers: what their papers state', () => {
     expect(map.features).toBe((width * (width + 1)) / 2 + width + 1);
     const { q, k } = map.apply({}, { q: some(1), k: some(2) }, undefined, segment());
     expect(q.shape[3]).toBe(map.features);
+    // Its memory: features × (values and the sum of weights), and keys and values of the window.
+    for (const keyWidth of [2, 4, 8]) {
+      const config = { name: 'based', keyWidth, window: 3 };
+      const mixer = createMixer(config, { width: 8, heads, rows: 1, columns: 1 });
+      const features = 1 + keyWidth + (keyWidth * (keyWidth + 1)) / 2;
+      const values = heads * (features * (4 + 1) + 2 * (keyWidth + 4 + 1));
+      expect(mixer.cost(100).stateBytes).toBe(4 * values);
+    }
     const s = tf.mul(tf.matMul(some(1), some(2), false, true), width ** -0.5);
     const expected = tf.add(tf.add(1, s), tf.div(tf.square(s), 2));
     expect(relativeDifference(tf.matMul(q, k, false, true), expected)).toBeLessThan(1e-6);
@@ -644,19 +686,27 @@ describe('linear mixers: what their papers state', () => {
     },
   );
 
-  identity('a gated output is half of it at W = 0, and 0 where the gate shuts', () => {
+  identity('a gated output is half of it at W = 0, all where gates open, 0 where they shut', () => {
     for (const outputGate of ['head', 'element'] as const) {
       const shape = { width: 8, heads, rows: 1, columns: 1 };
-      const x = normal([1, tokens, 8], 1);
+      // The first feature is 1 for every token: a bias.
+      const x = tf.concat([tf.ones([1, tokens, 1]), normal([1, tokens, 7], 1)], 2);
       const [plain, gated] = ['none', outputGate].map((gate) =>
         createMixer({ name: 'hedgehog', outputGate: gate }, shape),
       );
       const parameters = flatten(gated.initialise(new Initialiser(1)));
       const expected = plain.apply(unflatten(parameters), x, undefined, inference).output;
-      const weight = parameters.get('outputGate.weight')!;
-      parameters.set('outputGate.weight', tf.zerosLike(weight));
-      const { output } = gated.apply(unflatten(parameters), x, undefined, inference);
-      expect(relativeDifference(output, tf.mul(expected, 0.5))).toBe(0);
+      const gates = parameters.get('outputGate.weight')!.shape[1]!;
+      for (const [bias, share] of [
+        [0, 0.5],
+        [60, 1],
+        [-60, 0],
+      ]) {
+        const weight = tf.concat([tf.fill([1, gates], bias), tf.zeros([7, gates])], 0);
+        parameters.set('outputGate.weight', weight);
+        const { output } = gated.apply(unflatten(parameters), x, undefined, inference);
+        expect(relativeDifference(output, tf.mul(expected, share))).toBeLessThan(1e-7);
+      }
     }
   });
 });

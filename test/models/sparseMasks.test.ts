@@ -26,7 +26,7 @@ import {
 import { contentOf, dot, greatest, type Content } from '../../models/mixers/sparse/content.js';
 import { wholeClip, type Grid, type Piece } from '../../models/mixers/sparse/grid.js';
 import { hipMask, searchTree } from '../../models/mixers/sparse/hip.js';
-import { hyperMask } from '../../models/mixers/sparse/hyper.js';
+import { causalHyperMask, hyperMask, pastParts } from '../../models/mixers/sparse/hyper.js';
 import {
   axisKeys,
   neighbourhoodMask,
@@ -226,6 +226,36 @@ describe('neighbourhood attention', () => {
     }
   });
 
+  tidily('attends inside each dilation group of two axes as though it were alone', () => {
+    const [rows, columns] = [6, 4];
+    const inputs = [1, 2, 3].map((seed) => normal([1, rows * columns, 4], seed));
+    const plane = (changes: Partial<NeighbourhoodAxis>): StaticMask =>
+      neighbourhoodMask({
+        frames: axis({}),
+        rows: axis({ window: 3, ...changes }),
+        columns: axis({ window: 2, ...changes }),
+      });
+    const attend = (xs: tf.Tensor[], mask: StaticMask, grid: Grid): tf.Tensor => {
+      const piece = wholeClip(grid);
+      return bothWays(staticBlocks(mask, piece, 1, tile), piece, xs)[0].output;
+    };
+    const dilated = attend(inputs, plane({ dilation: 2 }), { frames: 1, rows, columns });
+    for (const [y, x] of [
+      [0, 0],
+      [0, 1],
+      [1, 0],
+      [1, 1],
+    ]) {
+      const own = Array.from({ length: rows * columns }, (_, token) => token).filter(
+        (token) => Math.floor(token / columns) % 2 === y && (token % columns) % 2 === x,
+      );
+      const group = (all: tf.Tensor): tf.Tensor => tf.gather(all, tf.tensor1d(own, 'int32'), 1);
+      const grid = { frames: 1, rows: rows / 2, columns: columns / 2 };
+      const alone = attend(inputs.map(group), plane({}), grid);
+      expect(relativeDifference(group(dilated), alone)).toBeLessThan(1e-6);
+    }
+  });
+
   it('visits the tiles that its simulator says, fewer the better stride and tiles fit', () => {
     const grid = { frames: 1, rows: 1, columns: 32 };
     const mask = (stride: number): StaticMask =>
@@ -375,6 +405,21 @@ describe('positional attention', () => {
       const expected = tf.matMul(tf.reshape(tf.transpose(mixed, [1, 0, 2]), [3, 8]), parameters.output as tf.Tensor2D); // prettier-ignore
       expect(relativeDifference(tf.reshape(tf.slice(output, [0, 3], [1, 3]), [3, 8]), expected)).toBeLessThan(1e-5); // prettier-ignore
     }
+  });
+});
+
+describe('positional attention in time', () => {
+  tidily('moves with its input, by whole frames', () => {
+    const [frames, reach, shift] = [12, 3, 4];
+    const shape = { width: 8, heads: 2, rows: 1, columns: 2 };
+    const mixer = createMixer({ name: 'positionalAttention', frames: reach }, shape);
+    const parameters = mixer.initialise(new Initialiser(1));
+    const x = normal([1, frames * 2, 8], 1);
+    const moved = tf.concat([normal([1, shift * 2, 8], 2), x], 1);
+    const [own, later] = [x, moved].map((y) => mixer.apply(parameters, y, undefined, inference).output); // prettier-ignore
+    // From where all frames that it sees are there.
+    const seen = (y: tf.Tensor, from: number): tf.Tensor => tf.slice(y, [0, from * 2], [1, (frames - reach) * 2]); // prettier-ignore
+    expect(relativeDifference(seen(later, reach + shift), seen(own, reach))).toBeLessThan(1e-6);
   });
 });
 
@@ -560,5 +605,59 @@ describe('HyperAttention', () => {
     const ratio = error(16) / error(64);
     expect(ratio).toBeGreaterThan(1.6);
     expect(ratio).toBeLessThan(2.8);
+  });
+
+  const causal = { ...config, leaf: 4, reach: tokens };
+
+  it('halves the past as recursion does', () => {
+    const seen = new Set<string>();
+    const halve = (from: number, to: number): void => {
+      if (to - from <= causal.leaf) return;
+      const middle = (from + to) / 2;
+      for (let frame = middle; frame < to; frame++) seen.add(`${frame}: ${from}-${middle}`);
+      halve(from, middle);
+      halve(middle, to);
+    };
+    halve(0, tokens);
+    const parts = Array.from({ length: tokens }, (_, frame) =>
+      pastParts(frame, causal.leaf).map(([from, to]) => `${frame}: ${from}-${to}`),
+    ).flat();
+    expect(new Set(parts)).toEqual(seen);
+    expect(parts.length).toBe(seen.size);
+  });
+
+  tidily('causal, is exact when every key is drawn, none counted twice', () => {
+    const inputs = [1, 2, 3].map((seed) => normal([2, tokens, 4], seed));
+    const [q, k, v] = inputs;
+    const later = tf.sub(1, tf.linalg.bandPart(tf.ones([tokens, tokens]), -1, 0));
+    const scores = tf.sub(tf.mul(tf.matMul(q, k, false, true), 0.5), tf.mul(later, 1e9));
+    const exact = tf.matMul(tf.softmax(scores), v);
+    const mask = causalHyperMask(causal, piece, contentFrom(q, k));
+    for (const way of bothWays(mask, piece, inputs)) {
+      expect(relativeDifference(way.output, exact)).toBeLessThan(1e-6);
+    }
+  });
+
+  tidily('causal, sees a few keys of each half, the same whatever comes later', () => {
+    const [q, k] = [1, 2].map((seed) => normal([1, tokens, 4], seed));
+    const few = { ...causal, block: 2, samples: 2 };
+    const keysOf = (queries: tf.Tensor, keys: tf.Tensor, count: number): unknown => {
+      const part = wholeClip(line(count));
+      const [list] = causalHyperMask(few, part, contentFrom(queries, keys));
+      return list.keyBlocks.map((block, i) =>
+        [...block].map((token) => [token, list.logWeight!(i, token, i)]),
+      );
+    };
+    const whole = keysOf(q, k, tokens) as number[][][];
+    for (const count of [9, 31, 32]) {
+      const [start, other] = [q, k].map((x) => tf.slice(x, [0, 0, 0], [1, count, 4]));
+      expect(keysOf(start, other, count)).toEqual(whole.slice(0, count));
+    }
+    const levels = Math.log2(tokens / few.leaf);
+    const most = Math.max(...whole.map((keys) => keys.length));
+    expect(most).toBeLessThanOrEqual(few.leaf + levels * (few.block + few.samples));
+    // The weights of the keys stand for all keys so far, where any was drawn of each half.
+    const last = whole[tokens - 1].reduce((sum, [, weight]) => sum + Math.exp(weight), 0);
+    expect(last).toBeCloseTo(tokens, 3);
   });
 });

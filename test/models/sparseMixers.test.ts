@@ -100,6 +100,31 @@ describeMixer('hyper attention', {
   config: { name: 'hyperAttention', block: 4, samples: 5, bits: 3 },
   smooth: everything.hyperAttention,
 });
+describeMixer('hyper attention, causal', {
+  config: {
+    name: 'hyperAttention',
+    causal: true,
+    leaf: 2,
+    block: 2,
+    samples: 2,
+    bits: 3,
+    reach: 12,
+  },
+  smooth: { ...everything.hyperAttention, causal: true, leaf: 2 },
+});
+describeMixer('hyper attention over frames of patches, causal', {
+  config: {
+    name: 'hyperAttention',
+    causal: true,
+    leaf: 1,
+    block: 3,
+    samples: 4,
+    bits: 3,
+    reach: 5,
+  },
+  shape: grid,
+  smooth: { ...everything.hyperAttention, causal: true, leaf: 1 },
+});
 
 describeMixer('depthwise mixer', {
   config: { name: 'depthwise', size: 3 },

@@ -73,17 +73,20 @@ export function staticBlocks(
   });
 }
 
-/** Whether a value is among sorted ones. */
-function includes(sorted: Int32Array, value: number): boolean {
-  let low = 0;
-  let high = sorted.length;
+/** Place of the first of the sorted values that is no less. */
+export function firstAtLeast(sorted: ArrayLike<number>, value: number): number {
+  let [low, high] = [0, sorted.length];
   while (low < high) {
     const middle = (low + high) >> 1;
     if (sorted[middle] < value) low = middle + 1;
     else high = middle;
   }
-  return sorted[low] === value;
+  return low;
 }
+
+/** Whether a value is among sorted ones. */
+const includes = (sorted: Int32Array, value: number): boolean =>
+  sorted[firstAtLeast(sorted, value)] === value;
 
 /**
  * Pairs of a query and a key that a mask's blocks compute, masked ones included: what attention costs. Of static
