@@ -41,15 +41,15 @@ function modelOf({ preset, bins, size }: Sizes): Model {
   return createModel(modelSchema.parse({ kind: 'spikmamba', preset }), input as never, 11);
 }
 
-/** Clips of events in a tenth of the pixels, and targets; they live on the device. */
+/** Clips of events in a tenth of the pixels, and targets; they live on the device. Large clips are all the same. */
 function batchOf({ batch, bins, size }: Sizes): { x: tf.Tensor; targets: tf.Tensor } {
   return tf.tidy(() => {
     const labels = Array.from({ length: batch }, (_, i) => i % 11);
+    const drawn = size > 32 ? 1 : batch;
+    const noise = tf.randomUniform([drawn, bins, 2, size, size], 0, 1, 'float32', 7);
+    const clips = tf.cast(tf.less(noise, 0.1), 'float32');
     return {
-      x: tf.cast(
-        tf.less(tf.randomUniform([batch, bins, 2, size, size], 0, 1, 'float32', 7), 0.1),
-        'float32',
-      ),
+      x: tf.tile(clips, [batch / drawn, 1, 1, 1, 1]),
       targets: tf.tensor(smoothTargets(labels, 11, 0.1), [batch, 11]),
     };
   });
