@@ -22,6 +22,8 @@ export class Recorder {
   readonly firingRates = new Map<string, tf.Tensor>();
   /** The spikes themselves, `[batch, time, neurons]`, by layer; where asked for. */
   readonly spikes: Map<string, tf.Tensor> | undefined;
+  /** What each token mixer read, `[sequences, tokens, width]`, by its path; where asked for. */
+  readonly mixerInputs: Map<string, tf.Tensor> | undefined;
   /** What products in another form (`Forms`) cost, by weight. */
   readonly work = new Map<string, Work>();
 
@@ -30,9 +32,15 @@ export class Recorder {
 
   constructor({
     spikes = false,
+    mixerInputs = false,
     rates = true,
-  }: { readonly spikes?: boolean; readonly rates?: boolean } = {}) {
+  }: {
+    readonly spikes?: boolean;
+    readonly mixerInputs?: boolean;
+    readonly rates?: boolean;
+  } = {}) {
     this.spikes = spikes ? new Map() : undefined;
+    this.mixerInputs = mixerInputs ? new Map() : undefined;
     this.wantsRates = rates;
   }
 
@@ -40,9 +48,11 @@ export class Recorder {
     for (const { mean, variance } of this.statistics.values()) tf.dispose([mean, variance]);
     for (const rate of this.firingRates.values()) rate.dispose();
     for (const spikes of this.spikes?.values() ?? []) spikes.dispose();
+    for (const input of this.mixerInputs?.values() ?? []) input.dispose();
     this.statistics.clear();
     this.firingRates.clear();
     this.spikes?.clear();
+    this.mixerInputs?.clear();
     this.work.clear();
   }
 }

@@ -2,6 +2,7 @@ import type * as tf from '@tensorflow/tfjs-core';
 
 import type { Context } from './context.js';
 import type { FrameCount } from './frames.js';
+import type { TokenMixer } from './mixers/tokenMixer.js';
 import type { Initialiser, ParameterTree } from './parameters.js';
 
 /** State of a model in the middle of a clip: a tree of tensors. */
@@ -57,6 +58,8 @@ export interface Model {
   readonly growingState?: boolean;
   /** Where it makes tokens before it decides. Parameters of its head are those below `head`. */
   readonly encoder?: TokenEncoder;
+  /** Its mixers of the registry, by the paths of their parameters; where it has any. */
+  readonly mixers?: ReadonlyMap<string, TokenMixer>;
   initialise(initialiser: Initialiser): ParameterTree;
   /**
    * @param input `[batch, time, channels, height, width]`; any time where the model streams.

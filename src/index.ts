@@ -187,18 +187,6 @@ export {
   type TrainingOptions,
   type TrainingResult,
 } from '../models/training/train.js';
-/** Distillation: the slots of a linear mixer trained to mimic a trained softmax. */
-export {
-  distil,
-  distilled,
-  distilledLeaves,
-  type DistillationConfig,
-  type DistillationOptions,
-  type DistillationTarget,
-  inheritedParameters,
-  type MixerWithParameters,
-} from '../models/training/distillation.js';
-export { disposeTraining, startTraining, type TrainingState } from '../models/training/step.js';
 export {
   pretrain,
   type PretrainingMetrics,
@@ -206,6 +194,7 @@ export {
   type PretrainingResult,
 } from '../models/training/pretrain.js';
 export {
+  type DistillationTarget,
   type PretrainingConfig,
   pretrainingSchema,
   type TrainingConfig,
@@ -217,6 +206,19 @@ export {
   type ParallelLoader,
   type ParallelOptions,
 } from '../preprocess/parallelLoader.js';
+
+/** Distillation: the slots of a linear mixer trained to mimic a trained softmax. */
+export {
+  distil,
+  distilled,
+  distilledLeaves,
+  type DistillationConfig,
+  type DistillationOptions,
+  inheritedParameters,
+  type MixerWithParameters,
+} from '../models/training/distillation.js';
+export { disposeTraining, startTraining, type TrainingState } from '../models/training/step.js';
+export { linearise, type LineariseOptions } from '../models/training/linearise.js';
 
 /** Evaluation: predictions, metrics with intervals, reports, a picture of the confusion matrix. */
 export { evaluate, type Evaluation } from '../models/evaluation/evaluate.js';

@@ -90,18 +90,20 @@ export async function readYaml(path: string): Promise<unknown> {
   }
 }
 
-/** The experiment with relative paths, of its data set and of the run that it starts from, taken from a folder. */
+/** The experiment with relative paths, of its data set and of the runs that it starts from, taken from a folder. */
 export function withPathsFrom<T extends Pick<Experiment, 'dataset' | 'training'>>(
   folder: string,
   experiment: T,
 ): T {
   const { dataset, training } = experiment;
-  const { initialise } = training;
+  const { initialise, distil } = training;
   return {
     ...experiment,
     dataset: { ...dataset, path: resolve(folder, dataset.path) },
-    ...(initialise !== undefined && {
-      training: { ...training, initialise: resolve(folder, initialise) },
-    }),
+    training: {
+      ...training,
+      ...(initialise !== undefined && { initialise: resolve(folder, initialise) }),
+      ...(distil && { distil: { ...distil, teacher: resolve(folder, distil.teacher) } }),
+    },
   };
 }

@@ -1,18 +1,23 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 
 import * as tf from '@tensorflow/tfjs-core';
 
 import { SaccadeError } from '../engine/support/errors.js';
+import type { Model } from '../models/model.js';
 import { createModel } from '../models/networks/index.js';
 import { countParameters, disposeTree, Initialiser } from '../models/parameters.js';
+import type { DistillationSettings } from '../models/training/config.js';
 import { initialLeaves } from '../models/training/initialise.js';
-import { checkpointNames } from '../models/training/loop.js';
+import { linearise } from '../models/training/linearise.js';
+import { checkpointNames, type TrainingData } from '../models/training/loop.js';
 import { train, type EpochMetrics, type TrainingResult } from '../models/training/train.js';
+import type { Experiment } from './experiment.js';
 import type { JobContext } from './job.js';
 import { type PreparedData, trainingData } from './prepare.js';
 import { inRunFolder, type RunJob, stepProgress } from './runFolder.js';
-import { findCheckpoint, inputShape, loadLeaves, type RunDescription } from './runs.js';
+import { findCheckpoint, inputShape, loadLeaves, loadModel, type RunDescription } from './runs.js';
 
 export type TrainJob = RunJob;
 
@@ -48,10 +53,12 @@ export interface TrainOutcome extends TrainingResult {
  *   where another process trains into it; see also `prepareData` and `train`.
  */
 export async function trainJob(job: TrainJob, context: TrainContext = {}): Promise<TrainOutcome> {
-  const { initialise } = job.experiment.training;
+  const { initialise, distil } = job.experiment.training;
   const isResumed = job.fresh !== true && existsSync(join(job.folder, checkpointNames.last));
   // Missed at once, not when hours of preparation are over.
-  if (initialise !== undefined && !isResumed) await findCheckpoint(initialise);
+  for (const from of [initialise, distil?.teacher]) {
+    if (from !== undefined && !isResumed) await findCheckpoint(from);
+  }
   return inRunFolder(job, 'training', context, (prepared, description) =>
     trainPrepared(job, prepared, description, context),
   );
@@ -68,7 +75,8 @@ async function trainPrepared(
   const first = model.initialise(new Initialiser(experiment.seed));
   const parameters = countParameters(first);
   disposeTree(first);
-  const { initialise: from } = experiment.training;
+  const { initialise, distil } = experiment.training;
+  const from = initialise ?? distil?.teacher;
   let initialised: Initialisation | undefined;
   const data = trainingData(experiment, prepared);
   const result = await train({
@@ -84,6 +92,8 @@ async function trainPrepared(
         const { leaves, ...what } = await startFrom(from, fresh);
         initialised = what;
         for (const sentence of describeInitialisation(what)) context.onMessage?.(sentence);
+        if (distil !== undefined)
+          await distilInto(leaves, model, distil, experiment, data, context);
         return leaves;
       },
     }),
@@ -98,6 +108,50 @@ async function trainPrepared(
     notes,
     initialised,
   };
+}
+
+/** Puts what the network's mixers learn from those of a trained one in place of their first weights. */
+async function distilInto(
+  leaves: Map<string, tf.Tensor>,
+  model: Model,
+  { teacher: from, steps, target, learningRate }: DistillationSettings,
+  { training: { weightDecay, gradientClip, statisticsMomentum } }: Experiment,
+  data: TrainingData,
+  { signal, onProgress, onMessage }: TrainContext,
+): Promise<void> {
+  const teacher = await loadModel(from);
+  try {
+    if (!isDeepStrictEqual(teacher.model.input, model.input)) {
+      throw new SaccadeError('config', 'reads frames of another shape than this model', {
+        file: teacher.path,
+        field: 'training.distil.teacher',
+      });
+    }
+    const losses: number[] = [];
+    const learned = await linearise({
+      teacher,
+      student: { model, leaves },
+      data,
+      steps,
+      config: { target, learningRate, weightDecay, gradientClip, statisticsMomentum },
+      signal,
+      onStep({ step, loss }) {
+        losses.push(loss);
+        const info = `loss ${loss.toFixed(3)}`;
+        onProgress?.({ phase: 'distil', done: step, total: steps, info });
+      },
+    });
+    for (const [path, value] of learned) {
+      leaves.get(path)?.dispose();
+      leaves.set(path, value);
+    }
+    const [first, last] = [losses[0], losses[losses.length - 1]].map((loss) => loss.toFixed(4));
+    onMessage?.(
+      `distilled ${learned.size} weights from ${teacher.path}: loss ${first} at first, then ${last}`,
+    );
+  } finally {
+    disposeTree(teacher.parameters);
+  }
 }
 
 /** Fresh weights with those of another run in their place, where they fit. */

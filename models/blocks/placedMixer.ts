@@ -94,9 +94,13 @@ function mixTogether(
 ): { output: tf.Tensor; state: StateTree } {
   const [batch, time, patches, width] = x.shape as [number, number, number, number];
   const known = state && { frame, layers: state };
+  const mix = (tokens: tf.Tensor, before: typeof known): ReturnType<TokenMixer['apply']> => {
+    context.recorder?.mixerInputs?.set(context.path, tf.keep(tf.clone(tokens)));
+    return mixer.apply(parameters, tokens, before, context);
+  };
   if (over === 'time') {
     const tubes = tf.reshape(tf.transpose(x, [0, 2, 1, 3]), [batch * patches, time, width]);
-    const mixed = mixer.apply(parameters, tubes, known, context);
+    const mixed = mix(tubes, known);
     return {
       output: tf.transpose(tf.reshape(mixed.output, [batch, patches, time, width]), [0, 2, 1, 3]),
       state: mixed.state.layers,
@@ -104,10 +108,10 @@ function mixTogether(
   }
   if (over === 'frame') {
     const frames = tf.reshape(x, [batch * time, patches, width]);
-    const { output } = mixer.apply(parameters, frames, undefined, context);
+    const { output } = mix(frames, undefined);
     return { output: tf.reshape(output, x.shape), state: {} };
   }
   const clip = tf.reshape(x, [batch, time * patches, width]);
-  const mixed = mixer.apply(parameters, clip, known, context);
+  const mixed = mix(clip, known);
   return { output: tf.reshape(mixed.output, x.shape), state: mixed.state.layers };
 }

@@ -207,6 +207,9 @@ export function createSpikMamba(
         return tf.slice(output, [0, 0, 0, 0], [-1, -1, tokens, -1]);
       },
     },
+    ...(mixers && {
+      mixers: new Map(mixers.map(({ mixer }, i) => [`blocks.${i}.attention`, mixer])),
+    }),
     initialise(initialiser) {
       const position = (name: string, count: number): tf.Tensor =>
         initialiser.normal(name, [count, config.embedding], 0.02);

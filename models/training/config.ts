@@ -24,6 +24,23 @@ const loopFields = {
   checkpointSeconds: z.number().min(0).default(60),
 };
 
+export const distillationTargets = ['weights', 'outputs'] as const;
+
+/**
+ * What a student mimics: its teacher's rows of attention weights, by their cross-entropy (Hedgehog, Zhang et al. 2024), or its
+ * teacher's outputs, by their mean squared error (Lizard, Nguyen et al. 2025, first stage).
+ */
+export type DistillationTarget = (typeof distillationTargets)[number];
+
+/** How the mixers of a network learn from those of a trained one, before it is trained itself. */
+const distillationSchema = z.strictObject({
+  /** Run folder or checkpoint, relative to the configuration file. Training starts from its weights, where they fit. */
+  teacher: z.string().min(1),
+  steps: z.number().int().positive().default(200),
+  target: z.enum(distillationTargets).default('weights'),
+  learningRate: z.number().positive().default(1e-2),
+});
+
 /** Settings of a training run; every field has a default. */
 export const trainingSchema = z
   .strictObject({
@@ -37,6 +54,7 @@ export const trainingSchema = z
     perStepLoss: share.default(0),
     /** Run folder or checkpoint whose weights it starts from, where their paths and shapes match; relative to the configuration file. */
     initialise: z.string().min(1).optional(),
+    distil: distillationSchema.optional(),
   })
   .prefault({});
 
@@ -50,6 +68,7 @@ export const pretrainingSchema = z
   .prefault({});
 
 export type TrainingConfig = z.infer<typeof trainingSchema>;
+export type DistillationSettings = z.infer<typeof distillationSchema>;
 export type PretrainingConfig = z.infer<typeof pretrainingSchema>;
 /** What every run has. */
 export type LoopConfig = Pick<TrainingConfig, keyof typeof loopFields>;

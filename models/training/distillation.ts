@@ -2,8 +2,10 @@ import * as tf from '@tensorflow/tfjs-core';
 
 import { SaccadeError } from '../../engine/support/errors.js';
 import type { TokenMixer } from '../mixers/tokenMixer.js';
-import { inference } from '../context.js';
+import { inference, type Recorder } from '../context.js';
 import { flatten, isTrainable, unflatten, type ParameterTree } from '../parameters.js';
+import type { DistillationTarget } from './config.js';
+import { initialLeaves } from './initialise.js';
 import {
   disposeTraining,
   gradientStep,
@@ -17,14 +19,6 @@ export interface MixerWithParameters {
   readonly mixer: TokenMixer;
   readonly parameters: ParameterTree;
 }
-
-export const distillationTargets = ['weights', 'outputs'] as const;
-
-/**
- * What a student mimics: its teacher's rows of attention weights, by their cross-entropy (Hedgehog, Zhang et al. 2024,
- * eq. 7), or its teacher's outputs, by their mean squared error (Lizard, Nguyen et al. 2025, first stage).
- */
-export type DistillationTarget = (typeof distillationTargets)[number];
 
 /** Smallest share of a row whose logarithm is taken. */
 const tiny = 1e-9;
@@ -40,16 +34,7 @@ export const defaultSlots = ['featureMap', 'decay', 'local', 'position'] as cons
  * output), and else its own.
  */
 export function inheritedParameters(own: ParameterTree, teacher: ParameterTree): ParameterTree {
-  const known = flatten(teacher);
-  return unflatten(
-    new Map(
-      [...flatten(own)].map(([path, value]) => {
-        const inherited = known.get(path);
-        const fits = inherited !== undefined && inherited.shape.join() === value.shape.join();
-        return [path, fits ? inherited : value];
-      }),
-    ),
-  );
+  return unflatten(initialLeaves(flatten(own), flatten(teacher)).leaves);
 }
 
 /** Rows divided by their sums: shares, as those of a softmax. */
@@ -126,22 +111,26 @@ export function distillationStep(
       state,
       (trained, context) => {
         const parameters = unflatten(new Map([...all, ...flatten(trained)]));
-        return target === 'weights'
-          ? rowCrossEntropy(wanted, weightsOf({ ...student, parameters }, x))
-          : tf.mean(
-              tf.square(
-                tf.sub(
-                  wanted,
-                  student.mixer.apply(parameters, x, undefined, context, { form: 'parallel' })
-                    .output,
-                ),
-              ),
-            );
+        if (target === 'weights') {
+          return rowCrossEntropy(wanted, weightsOf({ ...student, parameters }, x));
+        }
+        const given = student.mixer.apply(parameters, x, undefined, context, { form: 'parallel' });
+        keepStatisticsOf(state, context.recorder);
+        return tf.mean(tf.square(tf.sub(wanted, given.output)));
       },
       config,
     );
   } finally {
     wanted.dispose();
+  }
+}
+
+/** Frozen neurons keep their statistics. */
+function keepStatisticsOf({ leaves }: TrainingState, recorder: Recorder | undefined): void {
+  for (const [path, { mean, variance }] of recorder?.statistics ?? []) {
+    if (leaves.has(`${path}.runningMean`)) continue;
+    tf.dispose([mean, variance]);
+    recorder?.statistics.delete(path);
   }
 }
 
@@ -160,14 +149,18 @@ export interface DistillationOptions {
   readonly onStep?: (progress: { readonly step: number; readonly loss: number }) => void;
 }
 
-/** What of a student is trained: copies of its leaves in the given slots. */
+/** Whether a student's leaf is its own. */
+export const isIn = (slots: readonly string[], path: string): boolean =>
+  slots.includes(path.split('.')[0]);
+
+/** What of a student is trained, or counted, as running statistics are: copies of its leaves in the given slots. */
 export function distilledLeaves(
   parameters: ParameterTree,
   slots: readonly string[] = defaultSlots,
 ): Map<string, tf.Tensor> {
   return new Map(
     [...flatten(parameters)]
-      .filter(([path]) => isTrainable(path) && slots.includes(path.split('.')[0]))
+      .filter(([path]) => isIn(slots, path))
       .map(([path, value]) => [path, tf.keep(tf.clone(value))]),
   );
 }
@@ -182,7 +175,7 @@ export function distilledLeaves(
 export async function distil(options: DistillationOptions): Promise<TrainingState> {
   const { teacher, student, steps, tokens, config, signal, onStep } = options;
   let { state } = options;
-  if (state.leaves.size === 0) {
+  if (![...state.leaves.keys()].some(isTrainable)) {
     throw new SaccadeError('usage', `${student.mixer.name} has nothing to train in these slots`);
   }
   while (state.step < steps && signal?.aborted !== true) {

@@ -4,9 +4,12 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { selectBackend } from '../../engine/backend.js';
 import { createRandom } from '../../engine/support/random.js';
 import { inference } from '../../models/context.js';
+import type { Model } from '../../models/model.js';
+import { createModel, modelSchema } from '../../models/networks/index.js';
 import { createMixer, type MixerConfig } from '../../models/mixers/registry.js';
 import type { TokenMixer } from '../../models/mixers/tokenMixer.js';
-import { flatten, Initialiser, unflatten } from '../../models/parameters.js';
+import { disposeTree, flatten, Initialiser, unflatten } from '../../models/parameters.js';
+import { type DistillationTarget } from '../../models/training/config.js';
 import {
   defaultSlots,
   distil,
@@ -15,7 +18,6 @@ import {
   inheritedParameters,
   rowCrossEntropy,
   rowDivergence,
-  type DistillationTarget,
   type MixerWithParameters,
 } from '../../models/training/distillation.js';
 import {
@@ -24,8 +26,11 @@ import {
   startTraining,
   type TrainingState,
 } from '../../models/training/step.js';
+import { initialLeaves } from '../../models/training/initialise.js';
+import { linearise } from '../../models/training/linearise.js';
 import { bestBackend } from '../engine/backends.js';
 import { createMixerSubject, randomTokens, relativeDifference, run } from './mixerConformance.js';
+import { movingDotsData, movingDotsInput } from './movingDots.js';
 
 const shape = { width: 16, heads: 2, rows: 1, columns: 1 };
 const [batch, length, symbols] = [8, 24, 4];
@@ -274,4 +279,70 @@ describe('distillation', () => {
     await expect(taught(other, teacher, 1, 'weights')).rejects.toThrow(/rat has no attention/);
     expect(tf.memory().numTensors).toBe(held);
   });
+});
+
+describe('linearise', () => {
+  const small = {
+    kind: 'spikmamba',
+    patch: 4,
+    embedding: 16,
+    depth: 2,
+    heads: 2,
+    stateChannels: 8,
+    states: 2,
+    feedForward: 8,
+  };
+  const networkOf = (mixer: MixerConfig, over = 'time'): Model =>
+    createModel(modelSchema.parse({ ...small, mixer, mixerOver: over }), movingDotsInput, 2);
+
+  it.each(['time', 'clip'])(
+    'teaches each layer of a network over %s by what it reads',
+    async (over) => {
+      const held = tf.memory().numTensors;
+      const [teacher, student] = [
+        { name: 'softmaxAttention', context: 8 },
+        { name: 'hedgehog' },
+      ].map((mixer) => networkOf(mixer, over));
+      const parameters = teacher.initialise(new Initialiser(1));
+      // Sharper than at the start, so that there is something to mimic.
+      const known = new Map(
+        [...flatten(parameters)].map(([path, value]) => [
+          path,
+          /(query|key)$/.test(path) ? tf.mul(value, 3) : tf.clone(value),
+        ]),
+      );
+      disposeTree(parameters);
+      const fresh = flatten(student.initialise(new Initialiser(2)));
+      const { leaves, taken } = initialLeaves(fresh, known);
+      expect(taken.length).toBeGreaterThan(20);
+      const losses: number[] = [];
+      const options = {
+        teacher: { model: teacher, parameters: unflatten(known) },
+        student: { model: student, leaves },
+        data: movingDotsData(6),
+        steps: 30,
+        config: { ...step, target: 'weights' as const },
+      };
+      const learned = await linearise({ ...options, onStep: ({ loss }) => losses.push(loss) });
+      expect([...learned.keys()].sort()).toEqual(
+        [0, 1].flatMap((layer) =>
+          ['key', 'query'].map((name) => `blocks.${layer}.attention.featureMap.${name}`),
+        ),
+      );
+      expect(losses).toHaveLength(30);
+      expect(losses[29]).toBeLessThan(losses[0]);
+      tf.dispose([...learned.values()]);
+      const controller = new AbortController();
+      const stopped = linearise({
+        ...options,
+        signal: controller.signal,
+        onStep: () => controller.abort(),
+      });
+      await expect(stopped).rejects.toMatchObject({ kind: 'interrupted' });
+      const same = linearise({ ...options, student: { model: teacher, leaves: known } });
+      await expect(same).rejects.toMatchObject({ kind: 'config' });
+      tf.dispose([...known.values(), ...fresh.values()]);
+      expect(tf.memory().numTensors).toBe(held);
+    },
+  );
 });
