@@ -18,6 +18,7 @@ export const comparable: Readonly<Record<string, ModelConfig>> = {
   spikingConvNet: { kind: 'spikingConvNet' },
   spikformer: { kind: 'spikformer' },
   linear: { kind: 'linear' },
+  lempelZiv: { kind: 'lempelZiv' },
 };
 
 export interface CompareJob {

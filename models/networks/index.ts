@@ -2,6 +2,7 @@ import { SaccadeError } from '../../engine/support/errors.js';
 import { hasStages, type StemKind } from '../blocks/stem.js';
 import type { InputShape, Model } from '../model.js';
 import { defaultNeuron, type NeuronConfig } from '../neurons/neuron.js';
+import { createLempelZiv } from './lempelZiv.js';
 import { createLinear } from './linear.js';
 import { baselines, publishedPresets, spikMambaPresets } from './presets.js';
 import { createPublished } from './published.js';
@@ -88,6 +89,11 @@ const creators: { readonly [K in ModelConfig['kind']]: Creator<K> } = {
   },
   linear({ ...changes }, input, classes) {
     return createLinear(changed(baselines.linear, changes), input, classes);
+  },
+  lempelZiv({ ...changes }, input, classes) {
+    const config = changed(baselines.lempelZiv, changes);
+    requirePatches(input, config.patch);
+    return createLempelZiv(config, input, classes);
   },
 };
 

@@ -1,6 +1,7 @@
 import { defaultLif } from '../../engine/ops/lif.js';
 import { defaultDelays } from '../blocks/stem.js';
 import type { LinearConfig } from './linear.js';
+import type { LempelZivConfig } from './lempelZiv.js';
 import type { PublishedConfig } from './published.js';
 import type { SpikformerConfig } from './spikformer.js';
 import type { SpikingConvNetConfig } from './spikingConvNet.js';
@@ -93,6 +94,7 @@ export const baselines: {
   readonly spikingConvNet: SpikingConvNetConfig;
   readonly spikformer: SpikformerConfig;
   readonly linear: LinearConfig;
+  readonly lempelZiv: LempelZivConfig;
 } = {
   spikingConvNet: { patch: 4, channels: [64, 128, 256], neuron: common.neuron },
   spikformer: {
@@ -107,4 +109,5 @@ export const baselines: {
     neuron: common.neuron,
   },
   linear: { logarithm: true },
+  lempelZiv: { patch: 4, window: 0 },
 };

@@ -8,6 +8,7 @@ import { mixerSchema } from '../mixers/registry.js';
 import type { NeuronConfig } from '../neurons/neuron.js';
 import { neurons } from '../neurons/registry.js';
 import type { LinearConfig } from './linear.js';
+import type { LempelZivConfig } from './lempelZiv.js';
 import type { PublishedConfig } from './published.js';
 import type { SpikformerConfig } from './spikformer.js';
 import type { SpikingConvNetConfig } from './spikingConvNet.js';
@@ -124,6 +125,12 @@ const spikformerFields = {
 
 const linearFields = { logarithm: z.boolean() } satisfies Fields<LinearConfig>;
 
+const lempelZivFields = {
+  patch: count,
+  /** In frames; 0 for those of a training clip. */
+  window: extent,
+} satisfies Fields<LempelZivConfig>;
+
 /** A network by kind, with a preset where it has several, and the settings that differ from it. */
 export const modelSchema = z.discriminatedUnion('kind', [
   z.strictObject({
@@ -147,6 +154,10 @@ export const modelSchema = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('linear'),
     ...z.strictObject(linearFields).partial().shape,
+  }),
+  z.strictObject({
+    kind: z.literal('lempelZiv'),
+    ...z.strictObject(lempelZivFields).partial().shape,
   }),
 ]);
 

@@ -32,7 +32,7 @@ export const registerCompare: RegisterCommand = (program, io) => {
     .argument('<config>', 'experiment, a YAML file; its model is not used')
     .option(
       '--models <a,b,c>',
-      'nano, small, base, published, spikingConvNet, spikformer, linear',
+      'nano, small, base, published, spikingConvNet, spikformer, linear, lempelZiv',
       parseNames,
       ['nano', 'spikingConvNet', 'spikformer', 'linear'],
     )

@@ -133,6 +133,8 @@ describeConformance('spikingConvNet: learned neurons', {
   neuron: { kind: 'metaLif' },
 });
 describeConformance('linear', { kind: 'linear' });
+describeConformance('lempelZiv', { kind: 'lempelZiv', patch: 2 });
+describeConformance('lempelZiv: trains of 3 frames', { kind: 'lempelZiv', patch: 1, window: 3 });
 describeConformance('linear: plain counts', { kind: 'linear', logarithm: false });
 
 describe('modelSchema', () => {
@@ -155,6 +157,7 @@ describe('modelSchema', () => {
     [{ kind: 'spikingConvNet', channels: [] }, 'channels'],
     [{ kind: 'spikformer', preset: 'nano' }, ''],
     [{ kind: 'linear', patch: 2 }, ''],
+    [{ kind: 'lempelZiv', window: -1 }, 'window'],
     [{ kind: 'spikmamba', mixer: { name: 'quadratic' } }, 'mixer.name'],
     [{ kind: 'spikmamba', mixer: { name: 'deltaNet', decay: 'never' } }, 'mixer.decay'],
     [{ kind: 'spikmamba', mixerOver: 'space' }, 'mixerOver'],
@@ -193,6 +196,7 @@ describe('createModel', () => {
     [{ ...spikformer, heads: 5 }, 'model.heads', 'model.embedding, 8'],
     [{ ...spikformer, stem: 'max', patch: 1 }, 'model.patch', '2, 4, 8'],
     [{ ...spikformer, patch: 16 }, 'model.patch', '8 × 8'],
+    [{ kind: 'lempelZiv', patch: 3 }, 'model.patch', '8 × 8'],
     [{ ...spikingConvNet, patch: 7 }, 'model.patch', '8 × 8'],
     [{ ...spikingConvNet, channels: [4, 4, 4, 4, 4] }, 'model.channels', '4 × 4'],
   ])('refuses sizes that do not fit: %j', (config, field, expected) => {
@@ -226,6 +230,7 @@ describe('createModel', () => {
       expect(Math.abs(size({ kind }, small) / nano - 1)).toBeLessThan(0.15);
     }
     expect(size({ kind: 'linear' }, small)).toBe(2 * 32 * 32 * 10 + 10);
+    expect(size({ kind: 'lempelZiv' }, small)).toBe(2 * 2 * 8 * 8 * 10 + 10);
     expect(size({ kind: 'spikmamba', preset: 'small' }, small)).toBeGreaterThan(5 * nano);
     expect(size({ kind: 'spikmamba', preset: 'base' }, paper)).toBeGreaterThan(5e6);
     // 2.8 M in the published code, of which 0.76 M take no part.
