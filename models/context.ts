@@ -20,6 +20,8 @@ export class Recorder {
   readonly statistics = new Map<string, BatchStatistics>();
   /** Mean spikes per neuron and step, by layer. */
   readonly firingRates = new Map<string, tf.Tensor>();
+  /** Values of the neurons' state, by layer, of one clip. */
+  readonly neuronStates = new Map<string, number>();
   /** The spikes themselves, `[batch, time, neurons]`, by layer; where asked for. */
   readonly spikes: Map<string, tf.Tensor> | undefined;
   /** What each token mixer read, `[sequences, tokens, width]`, by its path; where asked for. */
@@ -51,6 +53,7 @@ export class Recorder {
     for (const input of this.mixerInputs?.values() ?? []) input.dispose();
     this.statistics.clear();
     this.firingRates.clear();
+    this.neuronStates.clear();
     this.spikes?.clear();
     this.mixerInputs?.clear();
     this.work.clear();

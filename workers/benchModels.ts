@@ -1,6 +1,4 @@
-import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { isDeepStrictEqual } from 'node:util';
 import * as tf from '@tensorflow/tfjs-core';
 import { z } from 'zod';
 
@@ -9,38 +7,32 @@ import { writeFileAtomically } from '../engine/support/atomicFile.js';
 import { SaccadeError } from '../engine/support/errors.js';
 import { parseConfig } from '../engine/support/parseConfig.js';
 import { throwIfAborted } from '../ingest/bytes.js';
-import { conditioningProbe, mixerLearner } from '../models/analysis/conditioning.js';
 import {
   countedOperations,
+  crossovers,
   energyOf,
   horowitz45,
   memoryPjPer64Bits,
   onChip,
 } from '../models/analysis/energy.js';
 import { countOperations, type OperationCount } from '../models/analysis/operationCount.js';
-import {
-  motionRecall,
-  recallRun,
-  symbolRecall,
-  type RecallTask,
-} from '../models/analysis/recallRun.js';
-import { mixerExtents, type MixerExtent } from '../models/blocks/placedMixer.js';
 import { stemKinds } from '../models/blocks/stem.js';
-import { inference } from '../models/context.js';
+import { inference, Recorder } from '../models/context.js';
 import { wilsonInterval, type Interval } from '../models/evaluation/metrics.js';
-import { mixerSchema, type MixerConfig } from '../models/mixers/registry.js';
 import type { ClipState, StateTree } from '../models/model.js';
 import { createModel, type ModelConfig } from '../models/networks/index.js';
 import { neurons } from '../models/neurons/registry.js';
 import { disposeTree, flatten, type ParameterTree } from '../models/parameters.js';
 import { batchesInOrder } from '../preprocess/loader.js';
-import { benchAccuracyPlot, benchTable } from './benchModelsReport.js';
-import type {
-  BenchedModel,
-  BenchModelsResult,
-  MeasuredMixer,
-  MeasuredModel,
-} from './benchModelsResult.js';
+import { benchAccuracyPlot, benchReport } from './benchModelsReport.js';
+import type { BenchedModel, BenchModelsResult, MeasuredModel } from './benchModelsResult.js';
+import {
+  mixersSchema,
+  recallOf,
+  recallSchema,
+  seedsSchema,
+  type MeasuredMixer,
+} from './benchRecall.js';
 import { comparable, compareJob, comparedRun, type ComparedModel } from './compare.js';
 import { readEvaluation } from './evaluate.js';
 import { experimentSchema, readYaml, withPathsFrom } from './experiment.js';
@@ -50,66 +42,10 @@ import { inputShape, loadModel, type LoadedModel } from './runs.js';
 
 const count = z.number().int().positive();
 
-/** A mixer by its name, or with settings of its own, what its sequences are, and another name in the table. */
-const mixerEntry = z
-  .union([
-    z.string().transform((name) => ({ name })),
-    z.looseObject({
-      name: z.string(),
-      label: z.string().regex(/^\w+$/, 'expected letters and digits').optional(),
-      over: z.enum(mixerExtents).optional(),
-    }),
-  ])
-  .transform((entry, context): NamedMixer => {
-    const { label, over, ...config } = entry as Entry;
-    const { data, error } = mixerSchema.safeParse(config);
-    for (const issue of error?.issues ?? []) {
-      context.issues.push({ ...issue, input: config } as (typeof context.issues)[number]);
-    }
-    return { label: label ?? config.name, over, config: data ?? config };
-  });
-
-type Entry = MixerConfig & { readonly label?: string; readonly over?: MixerExtent };
-
-interface NamedMixer {
-  readonly label: string;
-  readonly over: MixerExtent | undefined;
-  readonly config: MixerConfig;
-}
-
-const recallFields = {
-  pairs: count,
-  length: count,
-  powerLaw: z.number().positive().default(0.5),
-} as const;
-
-/** Budget of the runs of recall: one layer of the mixer for each of `layers`. */
-const recallSchema = z.strictObject({
-  steps: count.default(400),
-  batch: count.default(32),
-  learningRate: z.number().positive().default(0.01),
-  width: count.default(32),
-  heads: count.default(2),
-  layers: count.default(1),
-  symbols: z
-    .strictObject({ keys: count, values: count, ...recallFields })
-    .prefault({ keys: 16, values: 16, pairs: 4, length: 32 }),
-  motions: z
-    .strictObject({
-      side: count.describe('pixels'),
-      cell: count,
-      symbolUs: count,
-      bins: count,
-      values: count,
-      ...recallFields,
-    })
-    .prefault({ side: 16, cell: 4, symbolUs: 10_000, bins: 2, values: 8, pairs: 4, length: 32 }),
-});
-
 /** What is compared: all mixers × neurons × stems, in the experiment's model, and baselines beside them. */
 const benchSchema = z.strictObject({
-  seeds: z.array(z.number().int().min(0)).min(1),
-  mixers: z.array(mixerEntry).min(1),
+  seeds: seedsSchema,
+  mixers: mixersSchema,
   neurons: z
     .array(z.enum(Object.keys(neurons) as (keyof typeof neurons)[]))
     .min(1)
@@ -119,7 +55,7 @@ const benchSchema = z.strictObject({
   baselines: z.array(z.enum(Object.keys(comparable) as [string, ...string[]])).default([]),
   /** Test clips that operations and latency are measured on. */
   clips: count.default(8),
-  /** Left out where null. */
+  /** Left out where null; with the bench's own seeds where it has none. */
   recall: recallSchema.nullable().prefault({}),
 });
 
@@ -157,11 +93,7 @@ function variantsOf(config: BenchModelsConfig, file?: string): Variant[] {
   if (shared.kind !== 'spikmamba') {
     throw wrong('model.kind', `is ${shared.kind}, expected spikmamba: it has the slots`);
   }
-  bench.mixers.forEach(({ label }, i) => {
-    if (bench.mixers.findIndex((other) => other.label === label) === i) return;
-    throw wrong(`bench.mixers.${i}.label`, `${label} is there twice, expected one of its own`);
-  });
-  const variants = bench.mixers.flatMap(({ label, over, config: mixer }) =>
+  const variants = bench.mixers.flatMap(({ label, over, hybrid, config: mixer }) =>
     bench.neurons.flatMap((neuron) =>
       bench.stems.map((stem): Variant => {
         const model = {
@@ -170,6 +102,7 @@ function variantsOf(config: BenchModelsConfig, file?: string): Variant[] {
           neuron: { ...shared.neuron, kind: neuron },
           mixer,
           mixerOver: over ?? shared.mixerOver,
+          hybrid: hybrid ?? shared.hybrid,
         } as ModelConfig;
         return { name: `${label}.${neuron}.${stem}`, mixer: label, neuron, stem, model };
       }),
@@ -228,8 +161,9 @@ export async function benchModelsJob(
   );
   await selectBackend(backend);
   const remembered = new Map<string, MeasuredMixer>();
-  for (const mixer of bench.mixers) {
-    remembered.set(mixer.label, await recallOf(mixer, config, folder, context));
+  for (const mixer of bench.recall === null ? [] : bench.mixers) {
+    const recall = { ...bench.recall!, seeds: bench.recall!.seeds ?? bench.seeds };
+    remembered.set(mixer.label, await recallOf(mixer, recall, folder, context));
   }
   const models: BenchedModel[] = [];
   let synthetic = false;
@@ -255,7 +189,7 @@ export async function benchModelsJob(
         firingRate: mean(rates.flatMap((layers) => Object.values(layers))),
         firingRates: rates[0],
         measured: await measureModel(loaded, bench.clips, cacheFolder, context),
-        recall: mixer === null ? null : remembered.get(mixer)!,
+        recall: remembered.get(mixer ?? '') ?? null,
       });
     } finally {
       disposeTree(loaded.parameters);
@@ -273,7 +207,7 @@ export async function benchModelsJob(
   const write = (file: string, text: string): Promise<void> =>
     writeFileAtomically(join(folder, file), text);
   await write('bench.json', `${JSON.stringify(result, undefined, 2)}\n`);
-  await write('table.md', `${benchTable(result)}\n`);
+  await write('table.md', `${benchReport(result)}\n`);
   await write('energy.svg', benchAccuracyPlot(result, 'energy'));
   await write('state.svg', benchAccuracyPlot(result, 'state'));
   return result;
@@ -302,6 +236,7 @@ async function measureModel(
     const total = emptyCount();
     const times: number[] = [];
     let stateBytes = 0;
+    let neuronValues = 0;
     const options = { ...loaderOptions(experiment, clips), batchSize: 1 };
     for await (const { inputs, shape } of batchesInOrder(options)) {
       throwIfAborted(context.signal, loaded.path);
@@ -321,6 +256,7 @@ async function measureModel(
           return result;
         });
       }
+      neuronValues = neuronsOf(loaded, clip);
       clip.dispose();
       // Lets signals in between.
       await new Promise(setImmediate);
@@ -332,11 +268,26 @@ async function measureModel(
       clips: clips.length,
       operations: total,
       energy: energyOf([operations]),
+      crossovers:
+        operations.synapses === 0
+          ? []
+          : crossovers(operations, model.streaming ? neuronValues * bins : 0),
       stateBytes: model.streaming ? stateBytes : null,
       latencyMs: median(times),
     };
   } finally {
     await prepared.release();
+  }
+}
+
+/** Values that a clip's neurons keep from bin to bin. */
+function neuronsOf({ model, parameters }: LoadedModel, clip: tf.Tensor): number {
+  const recorder = new Recorder();
+  try {
+    tf.tidy(() => void model.apply(parameters, clip, undefined, { ...inference, recorder }));
+    return [...recorder.neuronStates.values()].reduce((sum, values) => sum + values, 0);
+  } finally {
+    recorder.dispose();
   }
 }
 
@@ -396,50 +347,4 @@ function pruned(state: StateTree): ParameterTree {
 function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   return (sorted[Math.floor((sorted.length - 1) / 2)] + sorted[Math.ceil((sorted.length - 1) / 2)]) / 2; // prettier-ignore
-}
-
-/** Trains the mixer alone on both tasks of recall, or reads what an earlier start has left of that. */
-async function recallOf(
-  { label, config }: NamedMixer,
-  { bench: { recall }, seed }: BenchModelsConfig,
-  folder: string,
-  context: JobContext,
-): Promise<MeasuredMixer> {
-  const learner = mixerLearner(config);
-  const blocking = learner === undefined ? null : conditioningProbe(learner).blocking;
-  if (recall === null) return { mixer: label, symbols: null, motions: null, blocking };
-  const file = join(folder, `recall-${label}.json`);
-  const asked = JSON.parse(JSON.stringify({ config, recall, seed })) as unknown;
-  const made = await readFile(file, 'utf8').then(JSON.parse, () => undefined);
-  if (isDeepStrictEqual(made?.asked, asked)) return made.measured as MeasuredMixer;
-
-  const { side, bins, cell, symbolUs, values, ...motions } = recall.motions;
-  const sensor = { width: side, height: side };
-  const tasks: Record<'symbols' | 'motions', RecallTask> = {
-    symbols: symbolRecall(recall.symbols),
-    motions: motionRecall({ sensor, cell, symbolUs, values, recall: motions }, bins),
-  };
-  const share = { symbols: null as number | null, motions: null as number | null };
-  let reason: string | undefined;
-  const { steps, batch, learningRate, width, heads, layers } = recall;
-  for (const name of ['symbols', 'motions'] as const) {
-    const mixers = new Array<MixerConfig>(layers).fill(config);
-    const run = { mixers, width, heads, batch, steps, learningRate, seed, task: tasks[name] };
-    try {
-      const { accuracy } = await recallRun(run, async (step) => {
-        throwIfAborted(context.signal, label);
-        const info = `${label}, ${name}`;
-        context.onProgress?.({ phase: 'recall', done: step + 1, total: steps, info });
-        if (step % 8 === 0) await new Promise(setImmediate);
-      });
-      share[name] = accuracy;
-    } catch (error) {
-      // Some mixers are for grids of patches alone.
-      if (!(error instanceof SaccadeError) || error.kind === 'interrupted') throw error;
-      reason = error.message;
-    }
-  }
-  const measured = { mixer: label, ...share, blocking, ...(reason !== undefined && { reason }) };
-  await writeFileAtomically(file, `${JSON.stringify({ asked, measured }, undefined, 2)}\n`);
-  return measured;
 }

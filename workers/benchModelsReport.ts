@@ -1,8 +1,11 @@
-import type { Interval } from '../models/evaluation/metrics.js';
+import type { Crossover } from '../models/analysis/energy.js';
 import type { BenchedModel, BenchModelsResult } from './benchModelsResult.js';
+import { recallCell } from './benchRecallReport.js';
+import { fixed, interval, markdownTable, percent } from './markdownTable.js';
 
 /** The bench as a table in Markdown. */
 export function benchTable({ models }: Pick<BenchModelsResult, 'models'>): string {
+  const recalled = models.some(({ recall }) => recall !== null);
   const head = [
     'model',
     'accuracy',
@@ -17,9 +20,7 @@ export function benchTable({ models }: Pick<BenchModelsResult, 'models'>): strin
     'of it compute',
     'state, kB',
     'ms per bin',
-    'MQAR',
-    'event MQAR',
-    'blocking',
+    ...(recalled ? ['MQAR', 'event MQAR', 'blocking'] : []),
   ];
   const rows = models.map((model) => {
     const { selected, parameters, measured, firingRate, recall } = model;
@@ -38,27 +39,56 @@ export function benchTable({ models }: Pick<BenchModelsResult, 'models'>): strin
       (energy.computePj / 1e6).toFixed(1),
       fixed(stateBytes === null ? null : stateBytes / 1000, 1),
       latencyMs.toFixed(2),
-      percent(recall?.symbols),
-      percent(recall?.motions),
-      fixed(recall?.blocking, 2),
+      ...(recalled
+        ? [recallCell(recall?.symbols), recallCell(recall?.motions), fixed(recall?.blocking, 2)]
+        : []),
     ];
   });
-  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
-  return [line(head), line(head.map((_, i) => (i === 0 ? '---' : '--:'))), ...rows.map(line)].join('\n'); // prettier-ignore
+  return markdownTable(head, rows);
 }
 
-function fixed(value: number | null | undefined, digits: number): string {
-  return value === null || value === undefined ? '-' : value.toFixed(digits);
+/** Firing rates at which spiking models meet the same ones without spikes, as a table in Markdown. */
+export function crossoverTable({ models }: Pick<BenchModelsResult, 'models'>): string {
+  const spiking = models.filter(({ measured }) => measured.crossovers.length > 0);
+  if (spiking.length === 0) return '';
+  const pair = ({ bits, otherBits }: Crossover): string =>
+    `${typeName(bits)} against ${typeName(otherBits)}`;
+  const [{ measured: first }] = spiking;
+  const head = [
+    'model',
+    'rate',
+    'M synapses',
+    ...first.crossovers.flatMap((one) => [pair(one), 'compute alone']),
+  ];
+  const rows = spiking.map(({ model, measured: { operations, crossovers } }) => [
+    `\`${model}\``,
+    (operations.additions / operations.synapses).toFixed(3),
+    (operations.synapses / 1e6).toFixed(2),
+    ...crossovers.flatMap(({ rate, computeRate }) => [fixed(rate, 2), fixed(computeRate, 2)]),
+  ]);
+  return markdownTable(head, rows);
 }
 
-function percent(share: number | null | undefined): string {
-  return share === null || share === undefined ? '-' : `${(100 * share).toFixed(1)} %`;
+function typeName(bits: number): string {
+  return bits === 32 ? 'float32' : `int${bits}`;
 }
 
-/** The interval of a share ends at 0 and 100 %. */
-function interval(ends: Interval | null): string {
-  if (ends === null) return '-';
-  return ends.map((end) => (100 * Math.min(1, Math.max(0, end))).toFixed(1)).join(' … ');
+/** What `table.md` holds. */
+export function benchReport(result: BenchModelsResult): string {
+  const crossing = crossoverTable(result);
+  if (crossing === '') return benchTable(result);
+  return [
+    benchTable(result),
+    '',
+    '## Where spikes take less than the same network without them',
+    '',
+    'Share of the products with spikes whose spike fires (rate), and the share below which the model takes less energy',
+    'than the same network with multiply-accumulates in their place, values in place of one-bit spikes, and no state of',
+    'neurons. Above 1: at any rate. Below 0: at none. A model that runs T steps for each bin that the other one takes',
+    'in one has to stay below the rate of compute alone divided by T.',
+    '',
+    crossing,
+  ].join('\n');
 }
 
 // Sizes in pixels.

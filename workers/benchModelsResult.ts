@@ -1,6 +1,7 @@
-import type { Energy } from '../models/analysis/energy.js';
+import type { Crossover, Energy } from '../models/analysis/energy.js';
 import type { OperationCount } from '../models/analysis/operationCount.js';
 import type { Interval } from '../models/evaluation/metrics.js';
+import type { MeasuredMixer } from './benchRecall.js';
 import type { ComparedModel } from './compare.js';
 
 /** What a model does for one clip of the test part, a mean over `clips` of them. */
@@ -8,23 +9,12 @@ export interface MeasuredModel {
   readonly clips: number;
   readonly operations: OperationCount;
   readonly energy: Energy;
+  /** At which firing rates a network without spikes would take as much; none of a model that has no spikes. */
+  readonly crossovers: readonly Crossover[];
   /** Of the state between two bins; null of a model that sees whole clips. */
   readonly stateBytes: number | null;
   /** Median time of a bin; of a model that sees whole clips, of the clip over its bins. */
   readonly latencyMs: number;
-}
-
-/** How a mixer alone remembers; null where it cannot be run so, or was not asked for. */
-export interface MeasuredMixer {
-  readonly mixer: string;
-  /** Share of MQAR's queries that are answered rightly. */
-  readonly symbols: number | null;
-  /** The same of motions. */
-  readonly motions: number | null;
-  /** Response to a stimulus that learned nothing new: 1 of Hebb's rule, 0 of the delta rule. */
-  readonly blocking: number | null;
-  /** Why something is null. */
-  readonly reason?: string;
 }
 
 export interface BenchedModel extends ComparedModel {

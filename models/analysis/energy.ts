@@ -4,6 +4,8 @@ import type { OperationCount } from './operationCount.js';
 export interface EnergyConstants {
   /** Of weights and values, which all memory accesses are counted with. */
   readonly bits: number;
+  /** Of a spike that is read or written; where left out, as many as a value has. */
+  readonly spikeBits?: number;
   /** pJ of a multiply-accumulate. */
   readonly macPj: number;
   /** pJ of an accumulate. */
@@ -43,6 +45,8 @@ export interface LayerOperations {
   readonly weightReads: number;
   readonly activationReads: number;
   readonly activationWrites: number;
+  /** Those of the activations' reads and writes that are of spikes. */
+  readonly spikeAccesses: number;
   /** Values of state, each of which is read and written once. */
   readonly stateReads: number;
 }
@@ -60,18 +64,20 @@ export interface Energy {
  */
 export function energyOf(
   layers: readonly LayerOperations[],
-  { bits, macPj, acPj }: EnergyConstants = horowitz45.float32,
+  { bits, spikeBits = bits, macPj, acPj }: EnergyConstants = horowitz45.float32,
   places: MemoryPlaces = onChip,
 ): Energy {
-  const access = (place: keyof MemoryPlaces): number =>
-    (memoryPjPer64Bits[places[place]] * bits) / 64;
+  const access = (place: keyof MemoryPlaces, width = bits): number =>
+    (memoryPjPer64Bits[places[place]] * width) / 64;
   let computePj = 0;
   let memoryPj = 0;
   for (const layer of layers) {
     computePj += layer.firingRate * layer.synapses * acPj + layer.macs * macPj;
     memoryPj +=
       layer.weightReads * access('weights') +
-      (layer.activationReads + layer.activationWrites) * access('activations') +
+      (layer.activationReads + layer.activationWrites - layer.spikeAccesses) *
+        access('activations') +
+      layer.spikeAccesses * access('activations', spikeBits) +
       2 * layer.stateReads * access('state');
   }
   return { computePj, memoryPj, totalPj: computePj + memoryPj };
@@ -100,28 +106,98 @@ export function countedOperations(
     weightReads: values(count.weightBytes),
     activationReads,
     activationWrites: Math.max(0, values(others) - activationReads),
+    spikeAccesses: Math.min(values(count.spikeBytes), Math.max(0, values(others))),
     stateReads,
   };
 }
 
 /**
+ * The same network without spikes: every accumulate is a multiply-accumulate, what was a spike is a value, and nothing
+ * is kept for neurons.
+ *
+ * @param neuronReads values of neurons' state among `stateReads`.
+ */
+export function withoutSpikes(layer: LayerOperations, neuronReads: number): LayerOperations {
+  return {
+    ...layer,
+    macs: layer.macs + layer.synapses,
+    synapses: 0,
+    firingRate: 0,
+    spikeAccesses: 0,
+    stateReads: Math.max(0, layer.stateReads - neuronReads),
+  };
+}
+
+/**
  * The firing rate at which a spiking network takes as much energy as another one: below it, spikes are cheaper. More than
- * 1 where they always are, less than 0 where they never are.
+ * 1 where they always are, less than 0 where they never are; null where no spike is ever multiplied.
+ *
+ * A network that needs T steps for what the other one does in one is cheaper where its rate times T is below the rate
+ * that one step gives, as far as operations alone count: all of its traffic comes T times as well.
  *
  * @param spiking its layers; their own firing rates don't matter, all of them get the same.
- * @param otherPj of the other network, for instance one of the same layers that sums int8 products once.
+ * @param otherPj of the other network, for instance `withoutSpikes` with int8 products.
  */
 export function crossoverRate(
   spiking: readonly LayerOperations[],
   otherPj: number,
   constants: EnergyConstants = horowitz45.float32,
   places: MemoryPlaces = onChip,
-): number {
-  const at = (firingRate: number): number =>
-    energyOf(
-      spiking.map((layer) => ({ ...layer, firingRate })),
-      constants,
-      places,
-    ).totalPj;
-  return (otherPj - at(0)) / (at(1) - at(0));
+): number | null {
+  const silent = energyOf(
+    spiking.map((layer) => ({ ...layer, firingRate: 0 })),
+    constants,
+    places,
+  );
+  const allFirePj = spiking.reduce((sum, { synapses }) => sum + synapses * constants.acPj, 0);
+  return allFirePj === 0 ? null : (otherPj - silent.totalPj) / allFirePj;
+}
+
+/** Where a spiking network meets the same one without spikes. */
+export interface Crossover {
+  /** Of values and weights of the spiking network and of the other one. */
+  readonly bits: number;
+  readonly otherBits: number;
+  /** Energy of the other one, on the same input. */
+  readonly otherPj: number;
+  /** Firing rate of the spiking one, all products with spikes together, at which both take the same (`crossoverRate`). */
+  readonly rate: number | null;
+  /** The same of the operations alone, as if memory were free. */
+  readonly computeRate: number | null;
+}
+
+/** The pairs of constants that are compared: spikes are held in one bit. */
+const pairs = [
+  [horowitz45.float32, horowitz45.float32],
+  [horowitz45.int8, horowitz45.int8],
+  [horowitz45.float32, horowitz45.int8],
+] as const;
+
+/**
+ * A spiking network of float32 or int8 values against the same network without spikes (`withoutSpikes`).
+ *
+ * @param neuronReads values of neurons' state that the spiking one reads.
+ */
+export function crossovers(
+  spiking: LayerOperations,
+  neuronReads: number,
+  places: MemoryPlaces = onChip,
+): readonly Crossover[] {
+  const other = withoutSpikes(spiking, neuronReads);
+  return pairs.map(([own, constants]) => {
+    const energy = energyOf([other], constants, places);
+    const spikes = { ...own, spikeBits: 1 };
+    return {
+      bits: own.bits,
+      otherBits: constants.bits,
+      otherPj: energy.totalPj,
+      rate: crossoverRate([spiking], energy.totalPj, spikes, places),
+      computeRate: crossoverRate([computeOnly(spiking)], energy.computePj, spikes, places),
+    };
+  });
+}
+
+function computeOnly(layer: LayerOperations): LayerOperations {
+  const none = { weightReads: 0, activationReads: 0, activationWrites: 0, spikeAccesses: 0 };
+  return { ...layer, ...none, stateReads: 0 };
 }

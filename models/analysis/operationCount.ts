@@ -16,6 +16,8 @@ export interface OperationCount {
   readonly readBytes: number;
   /** Those that were read of the weights that `countOperations` was told. */
   readonly weightBytes: number;
+  /** Those of the traffic that were spikes, as float32. */
+  readonly spikeBytes: number;
 }
 
 type Totals = { -readonly [name in keyof OperationCount]: number };
@@ -115,6 +117,7 @@ export function countOperations<T>(
     trafficBytes: 0,
     readBytes: 0,
     weightBytes: 0,
+    spikeBytes: 0,
   };
   const weightIds = new Set<object>([...weights].map(({ dataId }) => dataId));
   const spikes = new WeakSet<object>();
@@ -137,7 +140,10 @@ export function countOperations<T>(
       totals.readBytes += 4 * sizeOf(tensor);
       if (weightIds.has(tensor.dataId)) totals.weightBytes += 4 * sizeOf(tensor);
     }
-    totals.trafficBytes += 4 * [...read, ...outputs].reduce((sum, x) => sum + sizeOf(x), 0);
+    for (const tensor of [...read, ...outputs]) {
+      totals.trafficBytes += 4 * sizeOf(tensor);
+      if (isSpikes(tensor)) totals.spikeBytes += 4 * sizeOf(tensor);
+    }
     const rule = rules[name];
     if (rule === undefined) {
       if (!moving.has(name)) totals.elementwise += outputs.reduce((sum, x) => sum + sizeOf(x), 0);

@@ -66,6 +66,13 @@ const stemFields = {
 
 const neuron = z.strictObject(neuronFields).partial();
 
+/** Another mixer in some of the layers. */
+export const hybridSchema = z.strictObject({
+  full: mixerSchema.default(mixerSchema.parse({ name: 'softmaxAttention' })),
+  ratio: count,
+  placement: z.enum(hybridPlacements).default('interleaved'),
+});
+
 const spikMambaFields = {
   mode: z.enum(['causal', 'bidirectional']),
   ...stemFields,
@@ -87,11 +94,7 @@ const spikMambaFields = {
   feedForwardKind: z.enum(feedForwardKinds),
   mixer: mixerSchema,
   mixerOver: z.enum(mixerExtents),
-  hybrid: z.strictObject({
-    full: mixerSchema.default(mixerSchema.parse({ name: 'softmaxAttention' })),
-    ratio: count,
-    placement: z.enum(hybridPlacements).default('interleaved'),
-  }),
+  hybrid: hybridSchema,
   /** Rounded activations that training keeps from changing; `{}` for the defaults. */
   delta: z.strictObject({
     /** First step of the rounding, in units of normalised activations (about 1); > 0. */

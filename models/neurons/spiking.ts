@@ -68,6 +68,7 @@ export function spiking(
   );
   const { recorder, path } = context;
   if (recorder?.wantsRates) recorder.firingRates.set(path, tf.keep(tf.mean(spikes)));
+  recorder?.neuronStates.set(path, neuron.states * tokens * features);
   recorder?.spikes?.set(path, tf.keep(tf.reshape(spikes, x.shape)));
   return {
     spikes: tf.reshape(spikes, x.shape),

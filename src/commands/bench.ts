@@ -19,6 +19,8 @@ interface ModelsOptions {
   readonly json?: boolean;
 }
 
+type RecallOptions = Pick<ModelsOptions, 'out' | 'backend' | 'json'>;
+
 interface Options {
   readonly shotHz: number;
   readonly hotPixels: number;
@@ -91,8 +93,8 @@ export const registerBench: RegisterCommand = (program, io) => {
     .description(
       'Trains every mixer × neuron × stem that a configuration lists, and baselines, on the same data with the ' +
         'same epochs and seeds; selects the epoch on validation and looks at the test part once per run. Says ' +
-        'accuracy with 95 % intervals, counted operations, firing rates, modelled energy, state, latency, and what ' +
-        'each mixer alone remembers (MQAR, the same of events, blocking). Leaves bench.json, table.md, energy.svg ' +
+        'accuracy with 95 % intervals, counted operations, firing rates, modelled energy and where it meets that of the ' +
+        'same network without spikes, state, latency, and what each mixer alone remembers (see `bench recall`). Leaves bench.json, table.md, energy.svg ' +
         'and state.svg in the folder. Interrupted, it goes on where it was. With --json: what bench.json holds.',
     )
     .argument('<config>', 'an experiment with a section `bench`, a YAML file')
@@ -110,7 +112,7 @@ export const registerBench: RegisterCommand = (program, io) => {
       ),
     )
     .action(async (path: string, { json, ...options }: ModelsOptions) => {
-      const [{ benchModelsJob, readBenchModels }, { benchTable }] = await Promise.all([
+      const [{ benchModelsJob, readBenchModels }, { benchReport }] = await Promise.all([
         import('../../workers/benchModels.js'),
         import('../../workers/benchModelsReport.js'),
       ]);
@@ -127,7 +129,40 @@ export const registerBench: RegisterCommand = (program, io) => {
         job.context,
       ).finally(job.done);
       if (json) printJson(io, result);
-      else print(io, benchTable(result), `All of it is in ${folder}.`);
+      else print(io, benchReport(result), `All of it is in ${folder}.`);
+    });
+  bench
+    .command('recall')
+    .summary('compare what token mixers alone remember')
+    .description(
+      'Trains layers of each mixer that a configuration lists on associative recall, of symbols (MQAR) and of moving ' +
+        'edges as events, with several seeds, and asks them about sequences that they have not seen. Says the share of ' +
+        'right answers with 95 % intervals over the seeds, and the response to a blocked stimulus (1 of ' +
+        "Hebb's rule, 0 of the delta rule). Leaves recall.json and recall.md in the folder. Interrupted, it goes on where it was. " +
+        'With --json: what recall.json holds.',
+    )
+    .argument('<config>', 'mixers and tasks, a YAML file')
+    .option('--out <folder>', 'folder of the results (default: runs/bench- and the name)')
+    .addOption(backendOption())
+    .addOption(jsonOption())
+    .addHelpText(
+      'after',
+      examples(['saccade bench recall configs/bench-recall.yaml', 'all that it lists']),
+    )
+    .action(async (path: string, { json, ...options }: RecallOptions) => {
+      const [{ benchRecallJob, readBenchRecall }, { benchRecallTable }] = await Promise.all([
+        import('../../workers/benchRecall.js'),
+        import('../../workers/benchRecallReport.js'),
+      ]);
+      const config = await readBenchRecall(path);
+      const folder = options.out ?? `runs/bench-${config.name}`;
+      const job = commandJob(io, json);
+      const result = await benchRecallJob(
+        { config, folder, backend: options.backend },
+        job.context,
+      ).finally(job.done);
+      if (json) printJson(io, result);
+      else print(io, benchRecallTable(result), `All of it is in ${folder}.`);
     });
 };
 

@@ -8,6 +8,7 @@ import { linear } from '../../engine/ops/linear.js';
 import {
   countedOperations,
   crossoverRate,
+  crossovers,
   energyOf,
   horowitz45,
   type LayerOperations,
@@ -23,6 +24,7 @@ const nothing: LayerOperations = {
   weightReads: 0,
   activationReads: 0,
   activationWrites: 0,
+  spikeAccesses: 0,
   stateReads: 0,
 };
 const amount = fc.integer({ min: 0, max: 1e9 });
@@ -34,6 +36,7 @@ const layers = fc.array(
     weightReads: amount,
     activationReads: amount,
     activationWrites: amount,
+    spikeAccesses: fc.constant(0),
     stateReads: amount,
   }),
   { minLength: 1, maxLength: 4 },
@@ -54,6 +57,7 @@ describe('energyOf', () => {
       weightReads: 3,
       activationReads: 5,
       activationWrites: 7,
+      spikeAccesses: 4,
       stateReads: 11,
     };
     const places = { weights: 'dram', activations: 'cache1M', state: 'cache8K' } as const;
@@ -64,6 +68,9 @@ describe('energyOf', () => {
     const int8 = energyOf([layer], horowitz45.int8, places);
     expect(int8.memoryPj).toBeCloseTo(memoryPj / 4, 10);
     expect(int8.computePj).toBeCloseTo(10 * 0.23 + 25 * 0.03, 10);
+    // Of spikes in one bit, 4 accesses take a 32nd.
+    const bits = energyOf([layer], { ...horowitz45.float32, spikeBits: 1 }, places);
+    expect(bits.memoryPj).toBeCloseTo(3 * 650 + (8 + 4 / 32) * 50 + 22 * 5, 10);
   });
 
   it('grows with the firing rate, and is the sum of its layers', () => {
@@ -91,13 +98,62 @@ describe('crossoverRate', () => {
     expect(rate).toBeCloseTo(0.23 / 4 / 0.03, 10);
     const float = crossoverRate(spiking, dense);
     expect(float).toBeCloseTo(0.23 / 4 / 0.9, 10);
-    const at = energyOf(spiking.map((layer) => ({ ...layer, firingRate: float }))).totalPj;
+    const at = energyOf(spiking.map((layer) => ({ ...layer, firingRate: float! }))).totalPj;
     expect(at).toBeCloseTo(dense, 3);
   });
 
   it('is below 0 where memory alone takes more', () => {
     const spiking = [{ ...nothing, synapses: 10, stateReads: 1e6 }];
     expect(crossoverRate(spiking, 100, horowitz45.float32, onChip)).toBeLessThan(0);
+  });
+});
+
+describe('crossovers', () => {
+  const layer = { ...nothing, macs: 100, synapses: 1000, weightReads: 20, stateReads: 6 };
+  const spiking = { ...layer, activationReads: 30, activationWrites: 10, spikeAccesses: 16 };
+
+  it('are those worked by hand', () => {
+    const [float, int8, mixed] = crossovers(spiking, 4);
+    // Memory: weights, values, spikes of one bit and the state twice, against values in their place and 2 values of state.
+    const [own, other] = [20 + 24 + 16 / 32 + 12, 20 + 40 + 4];
+    expect(float.otherPj).toBeCloseTo(1100 * 4.6 + other * 50, 8);
+    expect(float.rate).toBeCloseTo((1000 * 4.6 + (other - own) * 50) / 900, 10);
+    expect(float.computeRate).toBeCloseTo(4.6 / 0.9, 10);
+    const ownInt8 = 20 + 24 + 16 / 8 + 12;
+    expect(int8.otherPj).toBeCloseTo(1100 * 0.23 + other * 12.5, 8);
+    expect(int8.rate).toBeCloseTo((1000 * 0.23 + (other - ownInt8) * 12.5) / 30, 10);
+    expect(int8.computeRate).toBeCloseTo(0.23 / 0.03, 10);
+    expect(mixed).toMatchObject({ bits: 32, otherBits: 8 });
+    expect(mixed.computeRate).toBeCloseTo((1100 * 0.23 - 100 * 4.6) / 900, 10);
+    expect(mixed.rate).toBeLessThan(0);
+  });
+
+  it('tell which of both takes less, at any firing rate', () => {
+    fc.assert(
+      fc.property(
+        amount,
+        fc.integer({ min: 1, max: 1e6 }),
+        amount,
+        fc.double({ min: 0, max: 1, noNaN: true }),
+        (macs, synapses, stateReads, firingRate) => {
+          const some = { ...spiking, macs, synapses, stateReads, firingRate };
+          for (const { bits, rate, otherPj } of crossovers(some, stateReads / 2)) {
+            const own = { ...horowitz45[bits === 8 ? 'int8' : 'float32'], spikeBits: 1 };
+            const { totalPj } = energyOf([some], own);
+            const difference = (firingRate - rate!) * synapses * own.acPj;
+            expect(Math.abs(totalPj - otherPj - difference)).toBeLessThan(
+              1e-9 * (totalPj + otherPj),
+            );
+          }
+        },
+      ),
+    );
+  });
+
+  it('are none where nothing is multiplied by a spike', () => {
+    for (const { rate, computeRate } of crossovers({ ...spiking, synapses: 0 }, 0)) {
+      expect([rate, computeRate]).toEqual([null, null]);
+    }
   });
 });
 
@@ -142,6 +198,8 @@ describe('countedOperations', () => {
     expect(operations.firingRate * operations.synapses).toBeCloseTo(sums, 8);
     expect(operations.weightReads).toBe(inputs * hidden + hidden * outputs);
     const { weightReads, activationReads, activationWrites } = operations;
+    // Spikes are written once and read once.
+    expect(operations.spikeAccesses).toBe(2 * time * hidden);
     expect(4 * (weightReads + activationReads + activationWrites)).toBe(count.trafficBytes);
     expect(energyOf([operations]).computePj).toBeCloseTo(4.6 * macs + 0.9 * sums, 6);
     tf.dispose([first, second]);
@@ -156,6 +214,7 @@ describe('countedOperations', () => {
       trafficBytes: 400,
       readBytes: 280,
       weightBytes: 80,
+      spikeBytes: 40,
     };
     const { weightReads, activationReads, activationWrites, stateReads } = countedOperations(
       count,

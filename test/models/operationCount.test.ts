@@ -27,6 +27,7 @@ describe('countOperations', () => {
         trafficBytes: 4 * (24 + 40 + 30),
         readBytes: 4 * (24 + 40),
         weightBytes: 0,
+        spikeBytes: 0,
       });
       const transposed = countOperations(() =>
         tf.matMul(tf.ones([4, 3]), tf.ones([5, 4]), true, true),

@@ -69,6 +69,7 @@ describe('saccade', () => {
     'stream',
     'bench denoise',
     'bench models',
+    'bench recall',
     'demo',
     'doctor',
   ];

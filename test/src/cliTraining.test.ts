@@ -292,6 +292,26 @@ describe('saccade bench models', () => {
   });
 });
 
+describe('saccade bench recall', () => {
+  it('prints a table of shares with intervals, and leaves it in the folder', async () => {
+    const symbols = '{ keys: 4, values: 4, pairs: 2, length: 8 }';
+    const recall = `{ seeds: [1, 2], steps: 2, batch: 4, width: 8, symbols: ${symbols}, motions: null }`;
+    await writeFile(place.path('recall.yaml'), `mixers: [linearAttention]\nrecall: ${recall}\n`);
+    const args = ['bench', 'recall', 'recall.yaml', '--out', 'recall'];
+    expect(await place.print(...args)).toMatch(
+      /\n\| `linearAttention` \| [\d.]+ % \([\d.]+ … [\d.]+\) \|/,
+    );
+    expect(await place.json(...args)).toMatchObject({ mixers: [{ motions: null, blocking: 1 }] });
+    expect((await readdir(place.path('recall'))).sort()).toEqual([
+      'recall-linearAttention.json',
+      'recall.json',
+      'recall.md',
+    ]);
+    await writeFile(place.path('seedless.yaml'), 'mixers: [linearAttention]\nrecall: {}\n');
+    await place.fails('config', ['bench', 'recall', 'seedless.yaml'], [/recall\.seeds/]);
+  });
+});
+
 describe('saccade demo', () => {
   it('goes the whole way with recordings of one’s own', async () => {
     const { exitCode, stdout, stderr } = await place.run(

@@ -11,7 +11,7 @@ import {
   type BenchModelsConfig,
 } from '../../workers/benchModels.js';
 import type { BenchModelsResult } from '../../workers/benchModelsResult.js';
-import { benchAccuracyPlot, benchTable } from '../../workers/benchModelsReport.js';
+import { benchAccuracyPlot, benchReport } from '../../workers/benchModelsReport.js';
 import { tinyExperiment, writeTinySet } from './tinySet.js';
 
 let folder: string;
@@ -104,12 +104,27 @@ describe('benchModelsJob', () => {
       expect(energy.computePj).toBeCloseTo(4.6 * operations.macs + 0.9 * operations.additions, 3);
       expect(energy.memoryPj).toBeGreaterThan(0);
       expect(stateBytes).toBeGreaterThan(0);
+      expect(operations.spikeBytes).toBeLessThan(operations.trafficBytes);
+      for (const { otherBits, otherPj, computeRate } of measured.crossovers) {
+        const other = (operations.macs + operations.synapses) * (otherBits === 8 ? 0.23 : 4.6);
+        expect(otherPj).toBeGreaterThan(other);
+        expect(computeRate).not.toBeNull();
+      }
       expect(latencyMs).toBeGreaterThan(0);
     }
     const [delta, , short] = result.models;
     expect(delta.recall).toMatchObject({ mixer: 'gatedDeltaNet', blocking: 0 });
-    expect(delta.recall!.symbols).toBeGreaterThanOrEqual(0);
-    expect(delta.recall!.motions).toBeGreaterThanOrEqual(0);
+    for (const task of ['symbols', 'motions'] as const) {
+      const { accuracy, seeds } = delta.recall![task]!;
+      // As many as the networks have.
+      expect(seeds.map(({ seed }) => seed)).toEqual([1, 2]);
+      expect(accuracy.mean).toBeGreaterThanOrEqual(0);
+    }
+    expect(delta.measured.crossovers.map(({ bits, otherBits }) => [bits, otherBits])).toEqual([
+      [32, 32],
+      [8, 8],
+      [32, 8],
+    ]);
     expect(short.recall!.blocking).toBeNull();
     // All neurons fire at a rate, and spikes of neurons in core ops count as such.
     expect(delta.firingRate).toBeGreaterThan(0);
@@ -118,14 +133,17 @@ describe('benchModelsJob', () => {
     const linear = result.models[6];
     expect(linear).toMatchObject({ mixer: null, firingRate: null, recall: null, parameters: 258 });
     // 4 bins of 8 × 8 pixels of 2 polarities, 2 classes and the head's running mean, and nothing that spikes.
+    expect(linear.measured.crossovers).toEqual([]);
     expect(linear.measured.operations).toMatchObject({ macs: 4 * 128 * (2 + 1), synapses: 0 });
   });
 
   it('writes what it found, and does nothing twice', async () => {
     const read = (name: string): Promise<string> => readFile(join(folder, 'bench', name), 'utf8');
     expect(JSON.parse(await read('bench.json'))).toEqual(JSON.parse(JSON.stringify(result)));
-    expect(await read('table.md')).toBe(`${benchTable(result)}\n`);
-    expect(benchTable(result).split('\n').length).toBe(2 + 7);
+    expect(await read('table.md')).toBe(`${benchReport(result)}\n`);
+    // A line for each model, and one more for each that spikes.
+    expect(benchReport(result).match(/^\| `/gm)!.length).toBe(7 + 6);
+    expect(benchReport({ ...result, models: result.models.slice(6) })).not.toContain('##');
     expect(await read('state.svg')).toMatch(/^<svg .*nalaFormer\.metaLif\.patch.*<\/svg>\n$/);
     const phases = new Set<string>();
     const again = await benchModelsJob(job(), { onProgress: ({ phase }) => phases.add(phase) });

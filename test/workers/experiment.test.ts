@@ -5,6 +5,7 @@ import { join, resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
 
 import { readBenchModels } from '../../workers/benchModels.js';
+import { readBenchRecall } from '../../workers/benchRecall.js';
 import { parseExperiment, readExperiment } from '../../workers/experiment.js';
 import { inputShape } from '../../workers/runs.js';
 
@@ -75,7 +76,11 @@ describe('readExperiment', () => {
     const names = (await readdir(folder)).filter((name) => name.endsWith('.yaml'));
     expect(names.length).toBeGreaterThan(0);
     for (const name of names) {
-      const read = name.startsWith('bench-') ? readBenchModels : readExperiment;
+      const read = name.startsWith('bench-recall')
+        ? readBenchRecall
+        : name.startsWith('bench-')
+          ? readBenchModels
+          : readExperiment;
       await read(join(folder, name));
     }
   });
