@@ -4,11 +4,14 @@ import { arrange } from './launches/arrange.js';
 import { attention } from './launches/attention.js';
 import { convolve } from './launches/convolve.js';
 import { elementwise } from './launches/elementwise.js';
+import { events } from './launches/events.js';
+import { gatherRows } from './launches/gatherRows.js';
 import { lif } from './launches/lif.js';
 import { matrixProducts } from './launches/matMul.js';
 import { normalise } from './launches/normalise.js';
 import { reductions } from './launches/reduce.js';
 import { scan } from './launches/scan.js';
+import { windows } from './launches/window.js';
 import type { MatrixProducts } from './matMul.js';
 
 /**
@@ -25,6 +28,9 @@ export function deviceKernels(device: Device, products: MatrixProducts): Kernels
     ...scan(device),
     ...attention(device),
     ...convolve(device),
+    ...events(device),
+    ...gatherRows(device),
+    ...windows(device, products),
     ...matrixProducts(products),
   };
 }

@@ -62,7 +62,7 @@ export class MatrixProducts {
   /** @throws Error saying what is missing, where there is no cuBLASLt. */
   constructor(
     private readonly driver: Driver,
-    readonly precision: Precision,
+    private wanted: Precision,
   ) {
     const library = openLibrary(
       [
@@ -89,6 +89,16 @@ export class MatrixProducts {
       8,
     );
     this.workspace = driver.allocate(workspaceBytes)!;
+  }
+
+  get precision(): Precision {
+    return this.wanted;
+  }
+
+  /** For products from now on. */
+  set precision(precision: Precision) {
+    if (precision !== this.wanted) this.forget();
+    this.wanted = precision;
   }
 
   run(a: number, b: number, c: number, product: Product): void {

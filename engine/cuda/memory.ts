@@ -25,6 +25,11 @@ export class DeviceArray {
     this.driver.clear(this.pointer, this.byteLength);
   }
 
+  /** As a typed array is cleared: what both have. */
+  fill(value: 0): void {
+    if (value === 0) this.clear();
+  }
+
   set(values: DeviceArray): void {
     this.driver.copy(this.pointer, values.pointer, values.byteLength);
   }

@@ -15,6 +15,7 @@ const integerTwins: Readonly<Record<string, string>> = {
   Add: 'addInts',
   Sub: 'subtractInts',
   Multiply: 'multiplyInts',
+  FloorDiv: 'floorDivideInts',
   Equal: 'EqualInts',
   NotEqual: 'NotEqualInts',
   Greater: 'GreaterInts',
@@ -115,7 +116,7 @@ export function ownKernels(
       run(call) {
         const { a, b } = call.inputs;
         if (a.dtype !== 'int32' || b.dtype !== 'int32') return shared.get(name)?.(call);
-        const arithmetic = ['Add', 'Sub', 'Multiply'].includes(name);
+        const arithmetic = ['Add', 'Sub', 'Multiply', 'FloorDiv'].includes(name);
         return broadcast(kernels[twin], arithmetic ? 'int32' : 'bool', call);
       },
     })),
@@ -171,6 +172,19 @@ export function ownKernels(
           owned.map((x) => cuda.values(x)),
         );
         return owned.filter((_, i) => i % 2 === 0);
+      },
+    },
+    {
+      name: 'Cumsum',
+      run({ inputs: { x }, attrs }) {
+        if (x.dtype !== 'float32') return undefined;
+        const axis = tf.util.parseAxisParam((attrs.axis as number | undefined) ?? 0, x.shape)[0];
+        const y = cuda.output(x.shape);
+        const [outer, inner] = [x.shape.slice(0, axis), x.shape.slice(axis + 1)].map(sizeOf);
+        const settings = [attrs.exclusive === true, attrs.reverse === true];
+        const extents = [outer, x.shape[axis], inner];
+        kernels.cumulativeSum(cuda.values(x) as never, y.values as never, ...extents, ...settings);
+        return y;
       },
     },
     {

@@ -6,6 +6,7 @@ import type { Attributes, FloatArray, HostKernel } from '../fused.js';
 import type { Addon } from '../native/addon.js';
 import type { KernelCall, NativeKernel } from '../native/backend.js';
 import { arrangements } from '../native/kernels/arrange.js';
+import { convolutions } from '../native/kernels/convolution.js';
 import { elementwise } from '../native/kernels/elementwise.js';
 import { matrixProducts } from '../native/kernels/matMul.js';
 import { reductions } from '../native/kernels/reduce.js';
@@ -13,6 +14,7 @@ import { ops } from '../native/ops/index.js';
 import { CudaBackend } from './backend.js';
 import { Compiler } from './compiler.js';
 import { Device } from './device.js';
+import { deviceOps } from './deviceOps.js';
 import { Driver } from './driver.js';
 import { deviceKernels } from './kernels.js';
 import { optimise } from './launches/optimise.js';
@@ -26,10 +28,23 @@ export interface Cuda {
   readonly products: MatrixProducts;
 }
 
+/** What is opened of CUDA; tests put others in their place. */
+export interface Hardware {
+  readonly driver: Driver;
+  readonly products: MatrixProducts;
+  readonly compiler: Compiler;
+}
+
+function openHardware(): Hardware {
+  const driver = Driver.open();
+  const products = new MatrixProducts(driver, wantedPrecision());
+  return { driver, products, compiler: new Compiler(driver.architecture) };
+}
+
 let registered: Cuda | undefined;
 
-/** Ops whose loops stay on the host: they read arrays of events, or shapes that models do not use. */
-const hostOps = new Set(['BinEvents', 'SpikeConv2d']);
+/** Ops whose loops stay on the host: additions chosen by spikes, which only processors gain by. */
+const hostOps = new Set(['SpikeConv2d']);
 
 /**
  * Registers the backend `cuda` with TensorFlow.js: kernels on the device, and those of `cpu` on copies in
@@ -37,22 +52,21 @@ const hostOps = new Set(['BinEvents', 'SpikeConv2d']);
  *
  * @throws Error with the reason, where there is no device or a library is missing.
  */
-export function registerCudaBackend(): Cuda {
+export function registerCudaBackend(open: () => Hardware = openHardware): Cuda {
   if (registered !== undefined) return registered;
-  const driver = Driver.open();
-  const products = new MatrixProducts(driver, wantedPrecision());
+  const { driver, products, compiler } = open();
   const backend = new CudaBackend(driver);
-  const device = new Device(backend, new Compiler(driver.architecture));
+  const device = new Device(backend, compiler);
   const kernels = deviceKernels(device, products);
   tf.registerBackend('cuda', () => backend, 4);
 
   const runs = new Map<string, (call: KernelCall) => ReturnType<NativeKernel['run']>>();
   const addon = { kernels } as Addon;
-  const shared = [elementwise, reductions, arrangements, matrixProducts].flatMap((family) =>
-    family(addon),
+  const shared = [elementwise, reductions, arrangements, matrixProducts, convolutions].flatMap(
+    (family) => family(addon),
   );
   for (const { name, run } of shared) runs.set(name, run);
-  for (const [name, kernel] of Object.entries(ops(kernels))) {
+  for (const [name, kernel] of Object.entries({ ...ops(kernels), ...deviceOps(kernels) })) {
     if (!hostOps.has(name)) runs.set(name, (call) => runOp(kernel, call));
   }
   const own = ownKernels(kernels, optimise(device), backend, new Map(runs));

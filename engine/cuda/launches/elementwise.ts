@@ -34,7 +34,15 @@ const binaryNames = [
     'Prelu',
   ],
   ...['EluGrad', 'Equal', 'NotEqual', 'Greater', 'GreaterEqual', 'Less', 'LessEqual'],
-  ...['LogicalAnd', 'LogicalOr', 'addInts', 'subtractInts', 'multiplyInts', 'EqualInts'],
+  ...[
+    'LogicalAnd',
+    'LogicalOr',
+    'addInts',
+    'subtractInts',
+    'multiplyInts',
+    'floorDivideInts',
+    'EqualInts',
+  ],
   ...['NotEqualInts', 'GreaterInts', 'GreaterEqualInts', 'LessInts', 'LessEqualInts'],
 ];
 

@@ -76,6 +76,21 @@ export function reductions(device: Device): Kernels {
     Prod: reduction('Prod'),
     Max: reduction('Max'),
     Min: reduction('Min'),
+    cumulativeSum(
+      x: DeviceArray,
+      y: DeviceArray,
+      ...[outer, length, inner, exclusive, reverse]: [number, number, number, boolean, boolean]
+    ): void {
+      const settings = [Number(exclusive), Number(reverse), outer * inner];
+      if (inner === 1 && length > 32 && outer > 0) {
+        const kernel = device.kernel('reduce', 'cumulativeSumRows', 'ppliil');
+        const values = [x, y, length, ...settings];
+        device.launch(kernel, [Math.min(outer, 65535)], [blockThreads], values);
+      } else {
+        const kernel = device.kernel('reduce', 'cumulativeSum', 'ppllii' + 'l');
+        device.walk(kernel, outer * inner, [x, y, length, inner, ...settings]);
+      }
+    },
     softmax(x: DeviceArray, y: DeviceArray, rows: number, n: number): void {
       if (rows * n === 0) return;
       const kernel = device.kernel('reduce', 'softmax', 'ppll');

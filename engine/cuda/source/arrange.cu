@@ -76,9 +76,23 @@ KERNEL cutPatches(const float* from, float* to, int channels, int height, int wi
   }
 }
 
-/// engine/ops/binEvents.ts: adds 1 for every event. `channels` is 1 where polarity is not told apart.
-KERNEL addEvents(const int* bin, const int* pixel, const float* share, float* out, int64 plane, int64 n) {
+/// engine/ops/gatherRows.ts: x [groups, rows, width], index [lists, taken], y [groups, taken, width].
+KERNEL gatherRows(const float* x, const int* index, float* y, int rows, int width, int taken, int lists, int64 n) {
   for (int64 i = gridThread(); i < n; i += gridThreads()) {
-    if (bin[i] >= 0) atomicAdd(out + bin[i] * plane + pixel[i], share[i]);
+    const int64 place = i / width, group = place / taken;
+    const int row = index[group % lists * taken + (place - group * taken)];
+    y[i] = row < 0 ? 0.0f : x[(group * rows + row) * width + (i - place * width)];
+  }
+}
+
+/// Its gradient. The places at which list l takes row r are `places` from bounds[l * (rows + 1) + r] to the next.
+KERNEL sumTaken(const float* dy, const int* bounds, const int* places, float* dx, int rows, int width, int taken,
+                int lists, int64 n) {
+  for (int64 i = gridThread(); i < n; i += gridThreads()) {
+    const int64 place = i / width, group = place / rows, w = i - place * width;
+    const int* bound = bounds + group % lists * (rows + 1) + (place - group * rows);
+    float sum = 0.0f;
+    for (int k = bound[0]; k < bound[1]; k++) sum += dy[(group * taken + places[k]) * width + w];
+    dx[i] = sum;
   }
 }

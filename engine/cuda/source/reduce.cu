@@ -95,6 +95,48 @@ REDUCTION(Prod, Product, 1.0f)
 REDUCTION(Max, Largest, -INFINITE)
 REDUCTION(Min, Smallest, INFINITE)
 
+/// Sums of the values so far along an axis with others inside, a thread for each line along it.
+KERNEL cumulativeSum(const float* x, float* y, int64 length, int64 inner, int exclusive, int reverse,
+                     int64 lines) {
+  for (int64 line = gridThread(); line < lines; line += gridThreads()) {
+    const int64 from = line / inner * length * inner + line % inner;
+    float sum = 0.0f;
+    for (int64 i = 0; i < length; i++) {
+      const int64 at = from + (reverse ? length - 1 - i : i) * inner;
+      const float value = x[at];
+      y[at] = exclusive ? sum : sum + value;
+      sum += value;
+    }
+  }
+}
+/// The same along the innermost axis, a block of 256 threads for each row.
+KERNEL cumulativeSumRows(const float* x, float* y, int64 length, int exclusive, int reverse, int64 rows) {
+  __shared__ float ofWarps[8];
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+  for (int64 row = blockIdx.x; row < rows; row += gridDim.x) {
+    float before = 0.0f;
+    for (int64 first = 0; first < length; first += blockDim.x) {
+      const int64 i = first + threadIdx.x, at = row * length + (reverse ? length - 1 - i : i);
+      const float value = i < length ? x[at] : 0.0f;
+      float sum = value;
+#pragma unroll
+      for (int offset = 1; offset < 32; offset <<= 1) {
+        const float other = __shfl_up_sync(0xffffffffu, sum, offset);
+        if (lane >= offset) sum += other;
+      }
+      if (lane == 31) ofWarps[warp] = sum;
+      __syncthreads();
+      float earlier = before;
+      for (int w = 0; w < 8; w++) {
+        if (w < warp) earlier += ofWarps[w];
+        before += ofWarps[w];
+      }
+      if (i < length) y[at] = earlier + (exclusive ? sum - value : sum);
+      __syncthreads();
+    }
+  }
+}
+
 KERNEL softmax(const float* x, float* y, int64 n, int64 rows) {
   __shared__ float shared[33];
   for (int64 row = blockIdx.x; row < rows; row += gridDim.x) {

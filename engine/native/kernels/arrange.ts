@@ -139,8 +139,10 @@ export function arrangements({ kernels }: Addon): NativeKernel[] {
         const shapes = all.map((part) => part.shape);
         tf.backend_util.assertParamsConsistent(shapes, axis);
         const parts = all.filter((part) => sizeOf(part.shape) > 0);
-        if (parts.length < 2) return undefined;
-        return concat(parts, axis, tf.backend_util.computeOutShape(shapes, axis), backend);
+        const shape = tf.backend_util.computeOutShape(shapes, axis);
+        if (parts.length === 0) return undefined;
+        if (parts.length === 1) return backend.share(parts[0], shape);
+        return concat(parts, axis, shape, backend);
       },
     },
     {
