@@ -1,8 +1,8 @@
 /**
  * The engine's conformance tests on one backend, without a test runner: for hosts that have a GPU and no
- * packages. Writes one JSON document to standard output.
+ * packages. Writes one JSON document to standard output; all parts, or those that are named.
  *
- *     node check.mjs [backend] [all|steps|graphs]
+ *     node check.mjs [backend] [ops] [plainOps] [graphs] [precision] [training] [steps]
  */
 import { writeSync } from 'node:fs';
 
@@ -11,6 +11,8 @@ import * as tf from '@tensorflow/tfjs-core';
 
 import { selectBackend } from '../../engine/backend.js';
 import type { CudaBackend } from '../../engine/cuda/backend.js';
+import { precisions } from '../../engine/cuda/matMul.js';
+import { registerCudaBackend } from '../../engine/cuda/register.js';
 import { referenceGradients, sizeOf } from '../../engine/fused.js';
 import { createRandom } from '../../engine/support/random.js';
 import { createModel } from '../../models/networks/index.js';
@@ -21,6 +23,7 @@ import { smoothTargets } from '../../models/training/loss.js';
 import { inference } from '../../models/context.js';
 import { graphs } from './graphs.js';
 import { cases, drawArrays, type Case, type Extents } from '../../test/engine/fusedCases.js';
+import { plainOps } from './plainOps.js';
 
 interface Finding {
   readonly title: string;
@@ -133,41 +136,40 @@ function ops(): Finding[] {
     });
 }
 
-/** Some training steps of a small model, compared with the same ones on the host. */
-async function training(backend: string) {
+/** Losses of training steps of a small model, and how many tensors it left behind after the first three. */
+async function smallTraining(backend: string, steps: number) {
+  await selectBackend(backend);
   const input = { bins: 4, channels: 2, height: 32, width: 32 };
   const random = createRandom(5);
   const values = Float32Array.from({ length: 2 * 4 * 2 * 32 * 32 }, () =>
     random.uniform() < 0.1 ? 1 : 0,
   );
-  const run = async (name: string, steps: number) => {
-    await selectBackend(name);
-    const model = createModel(
-      modelSchema.parse({ kind: 'spikmamba', preset: 'nano' }),
-      input as never,
-      8,
-    );
-    let state = startTraining(flatten(model.initialise(new Initialiser(1)) as never));
-    const x = tf.tensor(values, [2, 4, 2, 32, 32]);
-    const targets = tf.tensor(smoothTargets([0, 1], 8, 0.1), [2, 8]);
-    const losses: number[] = [];
-    let tensors = 0;
-    for (let i = 0; i < steps; i++) {
-      const result = trainingStep(model, state, x, targets, { ...stepSettings, perStepLoss: 0.5 });
-      ({ state } = result);
-      losses.push(result.loss);
-      if (i === 2) tensors = tf.memory().numTensors;
-    }
-    return { losses, leaked: tf.memory().numTensors - tensors };
-  };
-  const ours = await run(backend, 500);
+  const config = modelSchema.parse({ kind: 'spikmamba', preset: 'nano' });
+  const model = createModel(config, input as never, 8);
+  let state = startTraining(flatten(model.initialise(new Initialiser(1)) as never));
+  const x = tf.tensor(values, [2, 4, 2, 32, 32]);
+  const targets = tf.tensor(smoothTargets([0, 1], 8, 0.1), [2, 8]);
+  const losses: number[] = [];
+  let tensors = 0;
+  for (let i = 0; i < steps; i++) {
+    const result = trainingStep(model, state, x, targets, { ...stepSettings, perStepLoss: 0.5 });
+    ({ state } = result);
+    losses.push(result.loss);
+    if (i === 2) tensors = tf.memory().numTensors;
+  }
+  return { losses, leaked: tf.memory().numTensors - tensors };
+}
+
+/** Some training steps of a small model, compared with the same ones on the host. */
+async function training(backend: string) {
+  const ours = await smallTraining(backend, 500);
   const fallbacks =
     backend === 'cuda'
       ? Object.fromEntries(
           (tf.backend() as unknown as { fallbacks: Map<string, number> }).fallbacks,
         )
       : {};
-  const host = await run('cpu', 5);
+  const host = await smallTraining('cpu', 5);
   return {
     ours: ours.losses.filter((_, i) => i < 5 || i > 495),
     host: host.losses,
@@ -229,38 +231,75 @@ async function steps(backend: string) {
   return [time('small', 32, 16, 128), time('base', 32, 16, 128)];
 }
 
-const backend = process.argv[2] ?? 'cuda';
+/** Products and a small network's first losses in each precision, against float64 and against float32. */
+async function precision() {
+  await selectBackend('cuda');
+  const { products } = registerCudaBackend();
+  const [m, k, n] = [384, 1024, 320];
+  const random = createRandom(11);
+  const [a, b] = [m * k, k * n].map((size) =>
+    Float32Array.from({ length: size }, () => random.normal()),
+  );
+  const expected = new Float64Array(m * n);
+  for (let i = 0; i < m; i++) {
+    for (let q = 0; q < k; q++) {
+      for (let j = 0; j < n; j++) expected[i * n + j] += a[i * k + q] * b[q * n + j];
+    }
+  }
+  const results: Record<string, unknown> = {};
+  for (const wanted of precisions) {
+    products.precision = wanted;
+    const y = tf.tidy(() =>
+      relative(tf.matMul(tf.tensor(a, [m, k]), tf.tensor(b, [k, n])), expected),
+    );
+    results[wanted] = { matMul: y, losses: (await smallTraining('cuda', 20)).losses };
+  }
+  products.precision = 'float32';
+  return results;
+}
+
+const parts = {
+  ops: () => Promise.resolve(judged(ops())),
+  plainOps: async (name: string) => judged(await plainOps(name)),
+  graphs: () => Promise.resolve(graphs(tf.backend() as unknown as CudaBackend, say)),
+  precision,
+  training,
+  steps,
+};
+
+/** How many were checked, the worst, and all that differ more than float32 explains. */
+function judged(found: readonly { title: string; outputs: number; gradients?: number }[]) {
+  const bad = found.filter(({ outputs, gradients = 0 }) => !(outputs < 1e-4 && gradients < 1e-3));
+  const worst = (key: 'outputs' | 'gradients') => Math.max(...found.map((one) => one[key] ?? 0));
+  return { checked: found.length, outputs: worst('outputs'), gradients: worst('gradients'), bad };
+}
+
 /** What is going on, with the seconds so far. */
 const say = (text: string): void =>
   void writeSync(2, `${(performance.now() / 1000).toFixed(1)} ${text}\n`);
-say('start');
-const status = await selectBackend(backend);
-const report: Record<string, unknown> = { status };
-const print = (): void => void writeSync(1, `${JSON.stringify(report, null, 1)}\n`);
-say(status.detail);
-const wanted = process.argv[3] ?? 'all';
-report.ops = wanted === 'all' ? ops() : [];
-report.bad = (report.ops as Finding[]).filter(
-  ({ outputs, gradients }) => !(outputs < 1e-4 && gradients < 1e-3),
-);
-print();
-if (wanted === 'graphs' || (wanted === 'all' && backend === 'cuda')) {
-  report.graphs = graphs(tf.backend() as unknown as CudaBackend, say);
-  if (wanted === 'graphs') {
-    print();
-    process.exit(0);
+const named = process.argv.slice(2);
+const isPart = (name: string): name is keyof typeof parts => name in parts;
+const backend = named.find((name) => !isPart(name)) ?? 'cuda';
+const chosen = named.some(isPart)
+  ? named.filter(isPart)
+  : (Object.keys(parts) as (keyof typeof parts)[]);
+const report: Record<string, unknown> = { status: await selectBackend(backend) };
+for (const part of chosen) {
+  say(part);
+  try {
+    await selectBackend(backend);
+    report[part] = await parts[part](backend);
+  } catch (error) {
+    report[part] = { error: String((error as Error).stack) };
   }
 }
-say('training');
-try {
-  if (wanted === 'all') report.training = await training(backend);
-  await selectBackend(backend);
-  say('steps');
-  report.steps = await steps(backend);
-} catch (error) {
-  report.error = String((error as Error).stack);
-}
+await selectBackend(backend);
 report.memory = tf.memory();
-delete report.ops;
-print();
+// Infinity is no number in JSON.
+const text = JSON.stringify(
+  report,
+  (_, value: unknown) => (value === Infinity ? 'Infinity' : value),
+  1,
+);
+writeSync(1, `${text}\n`);
 process.exit(0);
