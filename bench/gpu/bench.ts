@@ -60,7 +60,7 @@ function measure(
 }
 
 /** A step launch by launch, and as a graph. */
-function steps(work: string, time: () => StepTimes): void {
+function measureSteps(work: string, time: () => StepTimes): void {
   try {
     const { plain, graph } = time();
     for (const [form, milliseconds] of Object.entries({ plain, graph })) {
@@ -162,9 +162,11 @@ square.dispose();
 for (const preset of ['small', 'base']) {
   for (const precision of precisions) {
     products.precision = precision;
-    steps(`training step × 32 clips, ${preset}, ${precision}`, () => timeTraining(backend, preset));
+    measureSteps(`training step × 32 clips, ${preset}, ${precision}`, () =>
+      timeTraining(backend, preset),
+    );
   }
   products.precision = 'float32';
-  steps(`streaming one bin, ${preset}`, () => timeStreaming(backend, preset));
+  measureSteps(`streaming one bin, ${preset}`, () => timeStreaming(backend, preset));
 }
 process.exit(0);

@@ -1,5 +1,5 @@
 import type { Kernels } from '../../native/addon.js';
-import type { Device } from '../device.js';
+import { blockThreads, type Device } from '../device.js';
 import type { DeviceArray } from '../memory.js';
 
 /** Rows of more values than this have a block each, shorter ones a warp at most. */
