@@ -8,10 +8,11 @@ import { writeSync } from 'node:fs';
 import * as tf from '@tensorflow/tfjs-core';
 
 import { selectBackend } from '../../engine/backend.js';
-import type { CudaBackend } from '../../engine/cuda/backend.js';
+import { precisions } from '../../engine/cuda/matMul.js';
+import { registerCudaBackend } from '../../engine/cuda/register.js';
 import { defaultLif, lif } from '../../engine/ops/lif.js';
 import { selectiveScan } from '../../engine/ops/selectiveScan.js';
-import { timeStreaming, timeTraining } from './graphs.js';
+import { type StepTimes, timeStreaming, timeTraining } from './graphs.js';
 
 interface Figure {
   readonly work: string;
@@ -21,8 +22,14 @@ interface Figure {
 }
 
 await selectBackend('cuda');
-const backend = tf.backend() as unknown as CudaBackend;
+const { backend, products } = registerCudaBackend();
 const figures: Figure[] = [];
+
+/** What fails stands in its place; the others still run. */
+function failed(work: string, error: unknown): void {
+  const reason = String((error as Error).stack).slice(0, 1000);
+  writeSync(1, `${JSON.stringify({ work, error: reason })}\n`);
+}
 
 /** Median of ten timings of `run`, after three that do not count. */
 function measure(
@@ -34,8 +41,13 @@ function measure(
     void tf.tidy(() => {
       run();
     });
-  for (let i = 0; i < 3; i++) once();
-  backend.driver.synchronise();
+  try {
+    for (let i = 0; i < 3; i++) once();
+    backend.driver.synchronise();
+  } catch (error) {
+    failed(work, error);
+    return;
+  }
   const times = Array.from({ length: 10 }, () => backend.driver.time(once)).sort((a, b) => a - b);
   const milliseconds = times[5];
   figures.push({
@@ -45,6 +57,19 @@ function measure(
     ...(counts.operations && { teraflops: counts.operations / milliseconds / 1e9 }),
   });
   writeSync(1, `${JSON.stringify(figures.at(-1))}\n`);
+}
+
+/** A step launch by launch, and as a graph. */
+function measureSteps(work: string, time: () => StepTimes): void {
+  try {
+    const { plain, graph } = time();
+    for (const [form, milliseconds] of Object.entries({ plain, graph })) {
+      figures.push({ work: `${work}, ${form}`, milliseconds });
+      writeSync(1, `${JSON.stringify(figures.at(-1))}\n`);
+    }
+  } catch (error) {
+    failed(work, error);
+  }
 }
 
 const n = 1 << 26;
@@ -114,24 +139,34 @@ for (const [batch, length, channels] of [
   );
   tf.dispose([...inputs, state, dys]);
 }
+const [frames, pixels, wide] = [512, 32, 64];
+const images = tf.ones([frames, pixels, pixels, wide]) as tf.Tensor4D;
+const filter = tf.ones([3, 3, wide, wide]) as tf.Tensor4D;
+const products3 = 2 * frames * pixels ** 2 * 9 * wide ** 2;
+const convolve = (x: tf.Tensor, w: tf.Tensor): tf.Tensor =>
+  tf.conv2d(x as tf.Tensor4D, w as tf.Tensor4D, 1, 'same');
+measure('conv2d forward', () => void convolve(images, filter), { operations: products3 });
+const convolved = tf.grads(convolve as (...xs: tf.Tensor[]) => tf.Tensor);
+measure('conv2d forward + backward', () => void convolved([images, filter], images), {
+  operations: 3 * products3,
+});
+tf.dispose([images, filter]);
 const square: tf.Tensor2D = tf.randomNormal([4096, 4096]);
-measure('matMul 4096', () => void tf.matMul(square, square), { operations: 2 * 4096 ** 3 });
+for (const precision of precisions) {
+  products.precision = precision;
+  const name = `matMul 4096, ${precision}`;
+  measure(name, () => void tf.matMul(square, square), { operations: 2 * 4096 ** 3 });
+}
+square.dispose();
 // Wall clock, with the read of the result.
 for (const preset of ['small', 'base']) {
-  for (const [work, time] of [
-    ['training step × 32 clips', timeTraining],
-    ['streaming one bin', timeStreaming],
-  ] as const) {
-    const { plain, graph } = time(backend, preset);
-    figures.push({ work: `${work}, ${preset}`, milliseconds: plain });
-    figures.push({ work: `${work}, ${preset}, graph`, milliseconds: graph });
-    writeSync(
-      1,
-      `${figures
-        .slice(-2)
-        .map((figure) => JSON.stringify(figure))
-        .join('\n')}\n`,
+  for (const precision of precisions) {
+    products.precision = precision;
+    measureSteps(`training step × 32 clips, ${preset}, ${precision}`, () =>
+      timeTraining(backend, preset),
     );
   }
+  products.precision = 'float32';
+  measureSteps(`streaming one bin, ${preset}`, () => timeStreaming(backend, preset));
 }
 process.exit(0);

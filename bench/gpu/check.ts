@@ -2,7 +2,7 @@
  * The engine's conformance tests on one backend, without a test runner: for hosts that have a GPU and no
  * packages. Writes one JSON document to standard output; all parts, or those that are named.
  *
- *     node check.mjs [backend] [ops] [plainOps] [precision] [graphs] [training] [steps]
+ *     node check.mjs [backend] [ops] [plainOps] [graphs] [precision] [training] [steps]
  */
 import { writeSync } from 'node:fs';
 
@@ -261,8 +261,8 @@ async function precision() {
 const parts = {
   ops: () => Promise.resolve(judged(ops())),
   plainOps: async (name: string) => judged(await plainOps(name)),
-  precision,
   graphs: () => Promise.resolve(graphs(tf.backend() as unknown as CudaBackend, say)),
+  precision,
   training,
   steps,
 };

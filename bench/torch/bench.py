@@ -9,30 +9,17 @@ import json
 import sys
 
 import torch
-from torch.nn.functional import conv2d, cross_entropy
+from torch.nn.functional import conv2d
 
 from neurons import lif
 from scan import selective_scan
-from spikmamba import SpikMamba
 from timing import durations_ms
+from works import forward_and_backward, scan_inputs, streaming_inference, training_step
 
 
 def matmul(size):
     a, b = torch.randn(size, size), torch.randn(size, size)
     return lambda: a @ b
-
-
-def forward_and_backward(forward, *inputs):
-    with torch.no_grad():
-        gradient = torch.randn(forward(*inputs).shape)
-    leaves = [value.requires_grad_() for value in inputs]
-
-    def work():
-        for leaf in leaves:
-            leaf.grad = None
-        forward(*leaves).backward(gradient)
-
-    return work
 
 
 def convolution(groups):
@@ -48,54 +35,13 @@ def neurons():
 
 
 def scan():
-    batch, length, channels, states = 16, 1024, 512, 16
-    inputs = [
-        torch.randn(batch, length, channels),
-        torch.randn(batch, length, channels),
-        -torch.arange(1.0, states + 1).repeat(channels, 1),
-        torch.randn(batch, length, states),
-        torch.randn(batch, length, states),
-        torch.randn(channels),
-        torch.randn(channels) - 4,
-        torch.zeros(batch, channels, states),
-    ]
-    return forward_and_backward(lambda *values: selective_scan(*values)[0], *inputs)
+    return forward_and_backward(lambda *values: selective_scan(*values)[0], *scan_inputs(16, 1024, 512))
 
 
 def spike_matmul():
     spikes = (torch.rand(4096, 1024) < 0.1).float()
     weight = torch.randn(1024, 1024)
     return lambda: spikes @ weight
-
-
-def training_step():
-    torch.manual_seed(1)
-    model = SpikMamba(bins=16, channels=2, height=128, width=128, classes=11)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
-    x, labels = torch.rand(4, 16, 2, 128, 128), torch.randint(11, (4,))
-
-    def work():
-        optimiser.zero_grad(set_to_none=True)
-        logits, _ = model(x)
-        cross_entropy(logits[:, -1], labels, label_smoothing=0.1).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-
-    return work
-
-
-def streaming_inference():
-    torch.manual_seed(1)
-    model = SpikMamba(bins=16, channels=2, height=128, width=128, classes=11).eval()
-    frame = torch.rand(1, 1, 2, 128, 128)
-    with torch.no_grad():
-        _, state = model(frame)
-
-    def work():
-        with torch.no_grad():
-            model(frame, state)
-
-    return work
 
 
 WORKS = {
@@ -107,7 +53,7 @@ WORKS = {
     "lif": neurons,
     "selectiveScan": scan,
     "spikeMatMul": spike_matmul,
-    "trainingStep": training_step,
+    "trainingStep": lambda: training_step(4),
     "streamingInference": streaming_inference,
 }
 

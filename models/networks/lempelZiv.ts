@@ -4,7 +4,7 @@ import { linear } from '../../engine/ops/linear.js';
 import { patches } from '../../engine/ops/patches.js';
 import { lempelZivComplexity } from '../analysis/lempelZiv.js';
 import { initialiseHead, type HeadParameters } from '../blocks/head.js';
-import { framesAfter } from '../frames.js';
+import { frameNumbers, framesAfter } from '../frames.js';
 import type { InputShape, Model } from '../model.js';
 import type { ParameterTree } from '../parameters.js';
 
@@ -47,7 +47,7 @@ export function createLempelZiv(
         [before?.spikes ?? tf.zeros([batch, trains, frames]), trainsOf(x, patch)],
         2,
       );
-      const features = featuresOf(spikes, time, framesOf(state?.frame, batch));
+      const features = featuresOf(spikes, time, framesOf(frameNumbers(state?.frame ?? 0), batch));
       return {
         logits: linear(features, head.weight, head.bias),
         state: {
