@@ -60,12 +60,11 @@ export function delayKernel(
   maxDelay: number,
   width: DelayWidth,
 ): tf.Tensor {
+  const taps = tf.reshape(tf.range(0, maxDelay + 1), [-1, 1, 1]);
   if (width === 'whole') {
     const whole = roundDelays({ weight, delay }, maxDelay).delay;
-    const taps = tf.oneHot(tf.cast(whole, 'int32'), maxDelay + 1);
-    return tf.mul(tf.transpose(tf.cast(taps, 'float32'), [2, 0, 1]), weight);
+    return tf.mul(tf.relu(tf.sub(1, tf.abs(tf.sub(taps, whole)))), weight);
   }
-  const taps = tf.reshape(tf.range(0, maxDelay + 1), [-1, 1, 1]);
   const centre = tf.expandDims(tf.clipByValue(delay, 0, maxDelay), 0);
   const distance = tf.div(tf.sub(taps, centre), Math.abs(width) + leastWidth);
   const shape = tf.softmax(tf.transpose(tf.mul(tf.square(distance), -0.5), [1, 2, 0]));

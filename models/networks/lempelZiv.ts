@@ -4,7 +4,7 @@ import { linear } from '../../engine/ops/linear.js';
 import { patches } from '../../engine/ops/patches.js';
 import { lempelZivComplexity } from '../analysis/lempelZiv.js';
 import { initialiseHead, type HeadParameters } from '../blocks/head.js';
-import { frameNumbers, framesAfter } from '../frames.js';
+import { frameNumbers, framesAfter, type FrameCount } from '../frames.js';
 import type { InputShape, Model } from '../model.js';
 import type { ParameterTree } from '../parameters.js';
 
@@ -47,7 +47,7 @@ export function createLempelZiv(
         [before?.spikes ?? tf.zeros([batch, trains, frames]), trainsOf(x, patch)],
         2,
       );
-      const features = featuresOf(spikes, time, framesOf(frameNumbers(state?.frame ?? 0), batch));
+      const features = featuresOf(spikes, time, framesOf(state?.frame ?? 0, batch));
       return {
         logits: linear(features, head.weight, head.bias),
         state: {
@@ -68,8 +68,9 @@ function trainsOf(x: tf.Tensor, patch: number): tf.Tensor {
 }
 
 /** Frames that each clip has had. */
-function framesOf(frame: number | readonly number[] | undefined, batch: number): readonly number[] {
-  return typeof frame === 'object' ? frame : new Array<number>(batch).fill(frame ?? 0);
+function framesOf(frame: FrameCount, batch: number): readonly number[] {
+  const had = frameNumbers(frame);
+  return typeof had === 'number' ? new Array<number>(batch).fill(had) : had;
 }
 
 /**

@@ -1,6 +1,7 @@
 import type * as tf from '@tensorflow/tfjs-core';
 
 import type { Context, Forms } from '../context.js';
+import { FrameClock } from '../frames.js';
 import type { Model, StateTree } from '../model.js';
 import { flatten, unflatten, type ParameterTree } from '../parameters.js';
 
@@ -23,13 +24,16 @@ export type StatefulForms = {
 
 /**
  * A trained model some of whose parts are computed in another form: the same parameters, logits and interface, and a state
- * with what the forms carry beside the model's own. Training is left as it is.
+ * with what the forms carry beside the model's own. Training is left as it is; steps cannot be recorded (`FrameClock`).
  */
 export function withForms(model: Model, forms: StatefulForms): Model {
   return {
     ...model,
     apply(parameters, input, state, context) {
       if (context.training) return model.apply(parameters, input, state, context);
+      if (state?.frame instanceof FrameClock) {
+        throw new RangeError('what the model computes depends on its values');
+      }
       const before = state?.layers as { model: StateTree; forms: ParameterTree } | undefined;
       const known = before && flatten(before.forms);
       const next = new Map<string, tf.Tensor>();
