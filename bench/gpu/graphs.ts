@@ -286,6 +286,7 @@ export interface StepTimes {
   readonly graph: number;
   readonly launches: number;
   readonly notRecorded?: string | undefined;
+  readonly kernels?: readonly string[];
 }
 
 export function timeTraining(backend: CudaBackend, preset: string): StepTimes {
@@ -301,6 +302,7 @@ export function timeTraining(backend: CudaBackend, preset: string): StepTimes {
   const { launches } = backend.driver;
   plainStep();
   const count = backend.driver.launches - launches;
+  const kernels = kernelTimes(backend, plainStep);
   const stepper = createTrainingStep(model);
   const graph = median(() => {
     ({ state } = stepper.step(state, x, targets, { ...config, learningRate }));
@@ -309,7 +311,22 @@ export function timeTraining(backend: CudaBackend, preset: string): StepTimes {
   stepper.dispose();
   disposeTraining(state);
   tf.dispose([x, targets]);
-  return { preset, plain, graph, launches: count, notRecorded };
+  return { preset, plain, graph, launches: count, notRecorded, kernels };
+}
+
+/** What takes longest in a run: kernels by name, with their number and the milliseconds of all of them. */
+function kernelTimes(backend: CudaBackend, run: () => void): string[] {
+  const timings = new Map<string, { calls: number; milliseconds: number }>();
+  backend.timings = timings;
+  try {
+    run();
+  } finally {
+    backend.timings = undefined;
+  }
+  return [...timings]
+    .sort(([, a], [, b]) => b.milliseconds - a.milliseconds)
+    .slice(0, 24)
+    .map(([name, { calls, milliseconds }]) => `${name} ${calls} ${milliseconds.toFixed(2)}`);
 }
 
 export function timeStreaming(backend: CudaBackend, preset: string): StepTimes {

@@ -1,12 +1,11 @@
 import * as tf from '@tensorflow/tfjs-core';
 
-import { assign, canCapture, capture, copyOf, type Graph } from '../../engine/graphs.js';
-import { zeros } from '../../engine/ops/zeros.js';
+import { canCapture } from '../../engine/graphs.js';
 import { stateLeaves } from '../clipStates.js';
 import { inference } from '../context.js';
-import { FrameClock } from '../frames.js';
 import type { ClipState, Model } from '../model.js';
-import { type ParameterTree, unflatten } from '../parameters.js';
+import type { ParameterTree } from '../parameters.js';
+import { RecordedFrames } from './recordedFrames.js';
 
 /** One clip, frame by frame. */
 export interface FrameStepper {
@@ -63,7 +62,7 @@ class Stepper implements FrameStepper {
   restart(): void {
     this.frame = 0;
     this.replaceState(undefined);
-    this.recorded?.restart();
+    this.recorded?.load();
   }
 
   dispose(): void {
@@ -77,7 +76,7 @@ class Stepper implements FrameStepper {
     // `tidy` looks through what it returns for tensors, number by number, so it returns nothing.
     tf.tidy(() => {
       const { logits, state } = this.model.apply(this.parameters, input, this.state, inference);
-      probabilities = probabilitiesOf(logits).dataSync<'float32'>();
+      probabilities = tf.softmax(tf.reshape(logits, [-1])).dataSync<'float32'>();
       for (const [, tensor] of stateLeaves(state.layers)) tf.keep(tensor);
       this.replaceState(state);
     });
@@ -94,7 +93,7 @@ class Stepper implements FrameStepper {
       this.replaceState(undefined);
     }
     try {
-      return this.recorded.step(input, this.frame);
+      return this.recorded.step(input, [this.frame]);
     } catch (error) {
       this.notRecorded = (error as Error).message;
       const layers = this.recorded.takeState();
@@ -112,84 +111,4 @@ class Stepper implements FrameStepper {
     }
     this.state = next;
   }
-}
-
-/** Steps of one clip on tensors that stay where they are. */
-class RecordedFrames {
-  private readonly input: tf.Tensor;
-  private readonly leaves: ReadonlyMap<string, tf.Tensor>;
-  private readonly probabilities: tf.Tensor;
-  private readonly clock = new FrameClock([0]);
-  private graph: Graph | undefined;
-  private warm = false;
-
-  constructor(
-    private readonly model: Model,
-    private readonly parameters: ParameterTree,
-    { layers }: ClipState,
-    input: tf.Tensor,
-  ) {
-    this.input = tf.keep(copyOf(input));
-    this.leaves = new Map(
-      [...stateLeaves(layers)].map(([path, tensor]) => [path, tf.keep(copyOf(tensor))]),
-    );
-    this.probabilities = tf.keep(zeros([model.classes]));
-  }
-
-  step(input: tf.Tensor, frame: number): Float32Array {
-    assign(this.input, input);
-    this.clock.set([frame]);
-    if (this.warm) {
-      this.graph ??= capture(() => this.update());
-      this.graph.replay();
-    } else {
-      tf.tidy(() => {
-        this.update();
-      });
-      this.warm = true;
-    }
-    return this.probabilities.dataSync<'float32'>();
-  }
-
-  /** Every part of a state begins as zeros. */
-  restart(): void {
-    tf.tidy(() => {
-      for (const leaf of this.leaves.values()) assign(leaf, zeros(leaf.shape));
-    });
-  }
-
-  /** The state as a tree, which is the caller's from then on; the rest is disposed. */
-  takeState(): ClipState['layers'] {
-    this.graph?.dispose();
-    this.clock.dispose();
-    tf.dispose([this.input, this.probabilities]);
-    return unflatten(this.leaves);
-  }
-
-  dispose(): void {
-    for (const [, tensor] of stateLeaves(this.takeState())) tensor.dispose();
-  }
-
-  private update(): void {
-    const before = { frame: this.clock, layers: unflatten(this.leaves) };
-    const { logits, state } = this.model.apply(this.parameters, this.input, before, inference);
-    const next = new Map(stateLeaves(state.layers));
-    const places = new Map([...this.leaves].map(([path, { dataId }]) => [dataId, path]));
-    for (const path of new Set([...this.leaves.keys(), ...next.keys()])) {
-      const now = next.get(path);
-      if (now?.size !== this.leaves.get(path)?.size) {
-        throw new RangeError(`the state of the model changes its shape at ${path}`);
-      }
-      if ((places.get(now!.dataId) ?? path) !== path) {
-        throw new RangeError(`the state of the model moves at ${path}`);
-      }
-    }
-    for (const [path, leaf] of this.leaves) assign(leaf, next.get(path)!);
-    assign(this.probabilities, probabilitiesOf(logits));
-  }
-}
-
-/** `[classes]`, of logits `[1, 1, classes]`. */
-function probabilitiesOf(logits: tf.Tensor): tf.Tensor {
-  return tf.softmax(tf.reshape(logits, [-1]));
 }

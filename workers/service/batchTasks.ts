@@ -11,6 +11,7 @@ import { inference, Recorder } from '../../models/context.js';
 import type { Experiment } from '../experiment.js';
 import type { ModelSetup } from '../modelTasks.js';
 import { loadModel } from '../runs.js';
+import { ResidentStates } from './residentStates.js';
 
 export interface ServedModel {
   readonly path: string;
@@ -71,6 +72,7 @@ export default async function batchTasks({ path, backend }: ModelSetup) {
   }
   const frameLength = channels * height * width;
   const states = new Map<number, StoredClipState>();
+  const residents = new ResidentStates(model, parameters, states);
 
   const run = (
     before: readonly (StoredClipState | undefined)[],
@@ -120,6 +122,10 @@ export default async function batchTasks({ path, backend }: ModelSetup) {
     }),
 
     step({ streams, fresh, watched, values }: BinBatch): BinBatchResult {
+      const plain = fresh.includes(true) || watched.includes(true);
+      if (plain) residents.settle();
+      const replayed = plain ? undefined : residents.step(streams, values);
+      if (replayed !== undefined) return { ...replayed, spikes: streams.map(() => undefined) };
       const recorder = watched.includes(true) ? new Recorder({ spikes: true }) : undefined;
       try {
         const before = streams.map((stream, i) => (fresh[i] ? undefined : states.get(stream)));
@@ -140,15 +146,20 @@ export default async function batchTasks({ path, backend }: ModelSetup) {
     },
 
     /** The state of a stream; undefined where it has had no bin. */
-    state: (stream: number): StoredClipState | undefined => states.get(stream),
+    state(stream: number): StoredClipState | undefined {
+      residents.settle();
+      return states.get(stream);
+    },
 
     /** Gives a stream the state that an earlier one left. */
     restore({ stream, state }: { stream: number; state: StoredClipState }): void {
       checkState(state, template);
+      residents.settle();
       states.set(stream, state);
     },
 
     release(stream: number): void {
+      residents.settle();
       states.delete(stream);
     },
   };

@@ -1,0 +1,99 @@
+import * as tf from '@tensorflow/tfjs-core';
+
+import { canCapture } from '../../engine/graphs.js';
+import { splitState, stackStates, type StoredClipState } from '../../models/clipStates.js';
+import type { Model } from '../../models/model.js';
+import type { ParameterTree } from '../../models/parameters.js';
+import { RecordedFrames } from '../../models/runtime/recordedFrames.js';
+
+/** Streams whose states lie where the model computes, from step to step. */
+interface Residents {
+  readonly streams: readonly number[];
+  readonly frames: number[];
+  readonly recorded: RecordedFrames;
+}
+
+/**
+ * Lets the states of streams that are stepped together again and again stay on the device, and replays their steps.
+ * Everyone else finds them in `states`, after `settle`.
+ */
+export class ResidentStates {
+  private residents: Residents | undefined;
+  private streamsBefore = '';
+  /** By number of streams; what is recorded for so many serves all of them. */
+  private readonly recorded = new Map<number, RecordedFrames>();
+  private recordable = true;
+
+  constructor(
+    private readonly model: Model,
+    private readonly parameters: ParameterTree,
+    private readonly states: Map<number, StoredClipState>,
+  ) {}
+
+  /**
+   * One bin of each stream.
+   *
+   * @param values `[streams, channels, height, width]`.
+   * @returns undefined where they have to be run otherwise, from the states in `states`.
+   */
+  step(
+    streams: readonly number[],
+    values: Float32Array,
+  ): { probabilities: Float32Array; frames: readonly number[] } | undefined {
+    const key = streams.join();
+    const again = key === this.streamsBefore;
+    this.streamsBefore = key;
+    if (this.residents?.streams.join() !== key) this.settle();
+    if (!again || !this.recordable || !canCapture()) return undefined;
+    const before = streams.map((stream) => this.states.get(stream));
+    if (before.includes(undefined)) return undefined;
+    const { channels, height, width } = this.model.input;
+    const input = tf.tensor(values, [streams.length, 1, channels, height, width]);
+    try {
+      this.residents ??= this.load(streams, before, input);
+      const { recorded, frames } = this.residents;
+      const probabilities = recorded.step(input, frames).slice();
+      frames.forEach((frame, i) => (frames[i] = frame + 1));
+      return { probabilities, frames: [...frames] };
+    } catch {
+      this.recordable = false;
+      this.dispose();
+      return undefined;
+    } finally {
+      input.dispose();
+    }
+  }
+
+  /** Brings the states that are away back to `states`. */
+  settle(): void {
+    if (this.residents === undefined) return;
+    const { streams, frames, recorded } = this.residents;
+    const now = splitState({ frame: frames, layers: recorded.layers }, streams.length);
+    streams.forEach((stream, i) => this.states.set(stream, now[i]));
+    this.residents = undefined;
+  }
+
+  dispose(): void {
+    this.settle();
+    for (const recorded of this.recorded.values()) recorded.dispose();
+    this.recorded.clear();
+  }
+
+  private load(
+    streams: readonly number[],
+    before: readonly (StoredClipState | undefined)[],
+    input: tf.Tensor,
+  ): Residents {
+    let residents: Residents;
+    tf.tidy(() => {
+      const state = stackStates(before)!;
+      let recorded = this.recorded.get(streams.length);
+      if (recorded === undefined) {
+        recorded = new RecordedFrames(this.model, this.parameters, state, input);
+        this.recorded.set(streams.length, recorded);
+      } else recorded.load(state.layers);
+      residents = { streams: [...streams], frames: [...state.frame], recorded };
+    });
+    return residents!;
+  }
+}
