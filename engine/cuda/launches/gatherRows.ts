@@ -4,6 +4,8 @@ import type { DeviceArray } from '../memory.js';
 
 /** What the device has of a list of rows: the list, and for each row the places at which it is taken. */
 interface Lists {
+  readonly rows: number;
+  readonly lists: number;
   readonly index: DeviceArray;
   readonly bounds: DeviceArray;
   readonly places: DeviceArray;
@@ -27,9 +29,9 @@ export function gatherRows(device: Device): Kernels {
   }
   function sent(index: Int32Array, rows: number, lists: number): Lists {
     let found = known.get(index);
-    if (found === undefined) {
+    if (found?.rows !== rows || found.lists !== lists) {
       const { bounds, places } = placesOf(index, rows, lists);
-      found = { index: send(index), bounds: send(bounds), places: send(places) };
+      found = { rows, lists, index: send(index), bounds: send(bounds), places: send(places) };
       known.set(index, found);
       forgotten.register(index, found);
     }
