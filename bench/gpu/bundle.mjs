@@ -11,10 +11,16 @@ import { build } from 'esbuild';
 
 const folder = process.argv[2] ?? '.cache/gpu';
 mkdirSync(folder, { recursive: true });
-for (const name of ['check', 'bench']) {
+for (const [source, name] of [
+  ['bench/gpu/check.ts', 'check.mjs'],
+  ['bench/gpu/bench.ts', 'bench.mjs'],
+  ['bench/gpu/nccl.ts', 'nccl.mjs'],
+  // It is looked for beside what starts it.
+  ['engine/transport/peersThread.ts', 'peersThread.js'],
+]) {
   await build({
-    entryPoints: [`bench/gpu/${name}.ts`],
-    outfile: join(folder, `${name}.mjs`),
+    entryPoints: [source],
+    outfile: join(folder, name),
     bundle: true,
     format: 'esm',
     platform: 'node',
