@@ -1,9 +1,9 @@
-// Packs what a GPU host needs to run `check.ts` into one folder: the scripts as one file each, koffi, the
-// kernels' sources.
+// Packs what a GPU host needs to run all checks (`run.mjs`) into one folder: the scripts as one file each, koffi, the
+// kernels' sources. `saccade bundle --add` takes it along.
 //
 //   node bench/gpu/bundle.mjs FOLDER
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
 
@@ -40,7 +40,12 @@ for (const path of [
 ]) {
   cpSync(path, join(folder, path), { recursive: true });
 }
-writeFileSync(join(folder, 'package.json'), '{"name":"saccade","type":"module"}');
+cpSync('bench/gpu/run.mjs', join(folder, 'run.mjs'));
+const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
+writeFileSync(
+  join(folder, 'package.json'),
+  JSON.stringify({ name: 'saccade', version, type: 'module' }),
+);
 cpSync('engine/cuda/source', join(folder, 'engine/cuda/source'), { recursive: true });
 for (const name of ['koffi', '@koromix']) {
   cpSync(join('node_modules', name), join(folder, 'node_modules', name), { recursive: true });

@@ -57,12 +57,6 @@ export class GradientExchange {
    */
   finish({ loss, gradients, statistics }: StepFindings): StepFindings {
     const { transport } = this;
-    const seen = new Set([
-      ...this.sent.flatMap(({ paths }) => paths),
-      ...this.bucket.map(({ path }) => path),
-    ]);
-    // What no layer has read has its gradient as well, zeros.
-    for (const [path, gradient] of gradients) if (!seen.has(path)) this.add(path, gradient);
     this.send();
     const moments = [...statistics.values()].flatMap(({ mean, variance }) => [
       mean,
