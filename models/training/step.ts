@@ -154,7 +154,7 @@ function nextTensors(
   try {
     const trained = trainedPaths(state);
     const parameters = trained.map((path) => state.leaves.get(path)!);
-    const own = tf.tidy(() => {
+    const local = tf.tidy(() => {
       const lossOfTrained = (...values: tf.Tensor[]): tf.Scalar => {
         const leaves = new Map(state.leaves);
         trained.forEach((path, i) => leaves.set(path, values[i]));
@@ -166,8 +166,8 @@ function nextTensors(
       return tf.valueAndGrads(lossOfTrained)(parameters);
     });
     const found: StepFindings = {
-      loss: own.value,
-      gradients: new Map(trained.map((path, i) => [path, own.grads[i]])),
+      loss: local.value,
+      gradients: new Map(trained.map((path, i) => [path, local.grads[i]])),
       statistics: recorder.statistics,
     };
     const { loss, gradients, statistics: batch } = exchange?.finish(found) ?? found;
