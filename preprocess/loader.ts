@@ -39,6 +39,11 @@ export interface ClipBatch {
    * class of its label alone.
    */
   readonly targets?: Float32Array;
+  /**
+   * Where the batch is a process's part of a larger one: how much its mean counts beside those of the other parts, so
+   * that the mean over the parts is that of the clips. 1 where all are of one size.
+   */
+  readonly weight?: number;
 }
 
 export interface LoaderOptions {
@@ -93,6 +98,8 @@ export interface EpochOptions extends LoaderOptions {
   readonly seed: number;
   /** Number of classes, for the shares of mixed clips; by default one more than the greatest label. */
   readonly classes?: number;
+  /** Of several processes that share each batch: which part is this one's. */
+  readonly part?: { readonly rank: number; readonly world: number };
 }
 
 /** Batches in an epoch: as many as needed, all of nearly the same size. */
@@ -113,6 +120,34 @@ export function shuffledIndices(options: EpochOptions, epoch: number): Uint32Arr
 }
 
 /**
+ * What this process loads of an epoch's batches: all of them, or its part of each. The parts in the order of the processes
+ * are the batch that one process would have.
+ *
+ * @throws SaccadeError of kind `config` where a batch has fewer clips than there are processes.
+ */
+export function epochParts(
+  options: EpochOptions,
+  epoch: number,
+): { readonly chosen: Uint32Array; readonly weight?: number }[] {
+  const { part } = options;
+  const batches = shuffledIndices(options, epoch);
+  if (part === undefined) return batches.map((chosen) => ({ chosen }));
+  const { rank, world } = part;
+  return batches.map((whole) => {
+    if (whole.length < world) {
+      throw new SaccadeError(
+        'config',
+        `a batch of ${whole.length} clips cannot be shared by ${world} processes`,
+        { field: 'training.batchSize' },
+      );
+    }
+    const border = (before: number): number => Math.floor((before * whole.length) / world);
+    const chosen = whole.slice(border(rank), border(rank + 1));
+    return { chosen, weight: (chosen.length * world) / whole.length };
+  });
+}
+
+/**
  * The batches of an epoch from batch `start` on: every clip once, shuffled and augmented. A batch is a
  * function of the clips, the seed, the epoch and its number alone, so a run can be resumed anywhere.
  *
@@ -123,8 +158,9 @@ export function* shuffledBatches(
   epoch: number,
   start = 0,
 ): Generator<ClipBatch> {
-  const batches = shuffledIndices(options, epoch);
-  for (const chosen of batches.slice(start)) yield loadAugmented(options, epoch, chosen);
+  for (const { chosen, weight } of epochParts(options, epoch).slice(start)) {
+    yield { ...loadAugmented(options, epoch, chosen), weight };
+  }
 }
 
 /**

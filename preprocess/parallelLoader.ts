@@ -7,10 +7,10 @@ import {
   batchesInOrder,
   type Clip,
   type ClipBatch,
+  epochParts,
   type EpochOptions,
   indicesInOrder,
   shuffledBatches,
-  shuffledIndices,
 } from './loader.js';
 import {
   type BatchRequest,
@@ -85,8 +85,11 @@ export function openLoader(options: ParallelOptions): ParallelLoader {
       yield* shuffledBatches(options, number, start);
       return;
     }
-    const batches = shuffledIndices(options, number).slice(start);
-    yield* loaded(batches.map((chosen) => ({ epoch: number, chosen })));
+    const parts = epochParts(options, number).slice(start);
+    let next = 0;
+    for await (const batch of loaded(parts.map(({ chosen }) => ({ epoch: number, chosen })))) {
+      yield { ...batch, weight: parts[next++].weight };
+    }
   }
 
   return {

@@ -234,16 +234,22 @@ export interface LoadedTrainingData extends TrainingData {
   close(): Promise<void>;
 }
 
-/** What the training loop reads, with the threads that load it. */
+/**
+ * What the training loop reads, with the threads that load it.
+ *
+ * @param part of several processes that share each batch: which one this is.
+ */
 export function trainingData(
   experiment: Experiment,
   { classes, clips }: Pick<PreparedData, 'classes' | 'clips'>,
+  part?: EpochOptions['part'],
 ): LoadedTrainingData {
   const options: EpochOptions = {
     ...loaderOptions(experiment, clips.train),
     augmentations: experiment.preprocess.augmentations.map((text) => parseAugmentation(text)),
     seed: experiment.seed,
     classes: classes.length,
+    part: part && { rank: part.rank, world: part.world },
   };
   const { workers, prefetch } = experiment.loader;
   const { validation } = clips;

@@ -5,10 +5,12 @@ import { selectBackend } from '../engine/backend.js';
 import { removeTemporaries } from '../engine/support/atomicFile.js';
 import { SaccadeError } from '../engine/support/errors.js';
 import { processLock } from '../engine/support/processLock.js';
+import type { Transport } from '../engine/transport/transport.js';
 import { clearRun, type StepProgress } from '../models/training/loop.js';
 import type { Experiment } from './experiment.js';
 import type { JobContext } from './job.js';
 import { type PreparedData, prepareData } from './prepare.js';
+import { openTransport, type ProcessPlace } from './processPlace.js';
 import { readDescription, writeDescription, type RunDescription } from './runs.js';
 
 /** A job that learns into a run folder. */
@@ -20,6 +22,8 @@ export interface RunJob {
   readonly backend?: string;
   /** Starts over whatever the folder holds. */
   readonly fresh?: boolean;
+  /** Where several processes do this job together: which one this is. */
+  readonly process?: ProcessPlace;
 }
 
 type Task = 'training' | 'pretraining';
@@ -59,21 +63,34 @@ export function stepProgress(phase: string, { onProgress }: JobContext) {
  * Prepares an experiment's data and works in its run folder, which no other process may do meanwhile. The folder gets
  * `experiment.json`.
  *
+ * Where several processes do it together, the folder is the first one's.
+ *
+ * @param work gets what connects the processes, if there are several.
  * @param task what is learned; a checkpoint says so where it is not to classify.
  * @throws SaccadeError of kind `config` where the folder holds a run of another experiment or task, of kind `environment`
  *   where another process trains into it; see also `prepareData`.
  */
 export async function inRunFolder<T>(
-  { experiment, folder, cacheFolder, backend, fresh = false }: RunJob,
+  { experiment, folder, cacheFolder, backend, fresh = false, process: place }: RunJob,
   task: Task,
   context: JobContext,
-  work: (prepared: PreparedData, description: RunDescription) => Promise<T>,
+  work: (
+    prepared: PreparedData,
+    description: RunDescription,
+    transport: Transport | undefined,
+  ) => Promise<T>,
 ): Promise<T> {
-  const lock = await processLock(join(folder, '.lock'), 'this run folder');
+  const isFirst = place === undefined || place.rank === 0;
+  const lock = isFirst ? await processLock(join(folder, '.lock'), 'this run folder') : undefined;
+  let transport: Transport | undefined;
   try {
-    await removeTemporaries(folder, true);
+    if (isFirst) await removeTemporaries(folder, true);
     await selectBackend(backend);
+    transport = place && (await openTransport(place));
+    // What the first process has prepared, the others find in the cache.
+    if (!isFirst) transport?.any(false);
     const prepared = await prepareData(experiment, cacheFolder, context);
+    if (isFirst) transport?.any(false);
     try {
       const { classes, synthetic, notes } = prepared;
       for (const sentence of notes) context.onMessage?.(sentence);
@@ -83,15 +100,18 @@ export async function inRunFolder<T>(
         synthetic,
         ...(task === 'pretraining' && { task }),
       };
-      if (fresh) await clearRun(folder);
-      else await requireSameRun(folder, description, task);
-      await writeDescription(folder, description);
-      return await work(prepared, description);
+      if (isFirst) {
+        if (fresh) await clearRun(folder);
+        else await requireSameRun(folder, description, task);
+        await writeDescription(folder, description);
+      }
+      return await work(prepared, description, transport);
     } finally {
       await prepared.release();
     }
   } finally {
-    await lock.release();
+    await transport?.close();
+    await lock?.release();
   }
 }
 

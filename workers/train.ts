@@ -5,7 +5,11 @@ import { isDeepStrictEqual } from 'node:util';
 import * as tf from '@tensorflow/tfjs-core';
 
 import { SaccadeError } from '../engine/support/errors.js';
+<<<<<<< HEAD
 import type { Model } from '../models/model.js';
+=======
+import type { Transport } from '../engine/transport/transport.js';
+>>>>>>> dc120db (Training by several processes: gradients in buckets as the backward pass completes them, NCCL or TCP, one launcher)
 import { createModel } from '../models/networks/index.js';
 import { countParameters, disposeTree, Initialiser } from '../models/parameters.js';
 import type { DistillationSettings } from '../models/training/config.js';
@@ -56,20 +60,28 @@ export async function trainJob(job: TrainJob, context: TrainContext = {}): Promi
   const { initialise, distil } = job.experiment.training;
   const isResumed = job.fresh !== true && existsSync(join(job.folder, checkpointNames.last));
   // Missed at once, not when hours of preparation are over.
+<<<<<<< HEAD
   for (const from of [initialise, distil?.teacher]) {
     if (from !== undefined && !isResumed) await findCheckpoint(from);
   }
   return inRunFolder(job, 'training', context, (prepared, description) =>
     trainPrepared(job, prepared, description, context),
+=======
+  if (initialise !== undefined && !isResumed) await findCheckpoint(initialise);
+  return inRunFolder(job, 'training', context, (prepared, description, transport) =>
+    trainPrepared(job, prepared, description, transport, context),
+>>>>>>> dc120db (Training by several processes: gradients in buckets as the backward pass completes them, NCCL or TCP, one launcher)
   );
 }
 
 async function trainPrepared(
-  { experiment, folder }: TrainJob,
+  job: TrainJob,
   prepared: PreparedData,
   description: RunDescription,
+  transport: Transport | undefined,
   context: TrainContext,
 ): Promise<TrainOutcome> {
+  const { experiment, folder } = job;
   const { classes, clips, notes } = prepared;
   const model = createModel(experiment.model, inputShape(experiment), classes.length);
   const first = model.initialise(new Initialiser(experiment.seed));
@@ -78,7 +90,7 @@ async function trainPrepared(
   const { initialise, distil } = experiment.training;
   const from = initialise ?? distil?.teacher;
   let initialised: Initialisation | undefined;
-  const data = trainingData(experiment, prepared);
+  const data = trainingData(experiment, prepared, job.process);
   const result = await train({
     model,
     data,
@@ -86,6 +98,7 @@ async function trainPrepared(
     seed: experiment.seed,
     folder,
     experiment: description,
+    transport,
     signal: context.signal,
     ...(from !== undefined && {
       async initialise(fresh) {

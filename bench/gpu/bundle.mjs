@@ -1,9 +1,9 @@
-// Packs what a GPU host needs to run `check.ts` into one folder: the scripts as one file each, koffi, the
-// kernels' sources.
+// Packs what a GPU host needs to run all checks (`run.mjs`) into one folder: the scripts as one file each, koffi, the
+// kernels' sources. `saccade bundle --add` takes it along.
 //
 //   node bench/gpu/bundle.mjs FOLDER
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
 
@@ -11,10 +11,16 @@ import { build } from 'esbuild';
 
 const folder = process.argv[2] ?? '.cache/gpu';
 mkdirSync(folder, { recursive: true });
-for (const name of ['check', 'bench']) {
+for (const [source, name] of [
+  ['bench/gpu/check.ts', 'check.mjs'],
+  ['bench/gpu/bench.ts', 'bench.mjs'],
+  ['bench/gpu/nccl.ts', 'nccl.mjs'],
+  // It is looked for beside what starts it.
+  ['engine/transport/peersThread.ts', 'peersThread.js'],
+]) {
   await build({
-    entryPoints: [`bench/gpu/${name}.ts`],
-    outfile: join(folder, `${name}.mjs`),
+    entryPoints: [source],
+    outfile: join(folder, name),
     bundle: true,
     format: 'esm',
     platform: 'node',
@@ -34,7 +40,12 @@ for (const path of [
 ]) {
   cpSync(path, join(folder, path), { recursive: true });
 }
-writeFileSync(join(folder, 'package.json'), '{"name":"saccade","type":"module"}');
+cpSync('bench/gpu/run.mjs', join(folder, 'run.mjs'));
+const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
+writeFileSync(
+  join(folder, 'package.json'),
+  JSON.stringify({ name: 'saccade', version, type: 'module' }),
+);
 cpSync('engine/cuda/source', join(folder, 'engine/cuda/source'), { recursive: true });
 for (const name of ['koffi', '@koromix']) {
   cpSync(join('node_modules', name), join(folder, 'node_modules', name), { recursive: true });

@@ -319,6 +319,28 @@ export class Driver {
     };
   }
 
+  /** A stream whose work runs beside that of the others. */
+  createStream(): bigint {
+    return this.calls.make('int cuStreamCreate(uint64_t *stream, unsigned int flags)', 1);
+  }
+
+  /** For `order`. */
+  createEvent(): bigint {
+    const withoutTiming = 2;
+    return this.calls.make('int cuEventCreate(uint64_t *event, unsigned int flags)', withoutTiming);
+  }
+
+  /** Lets what is started on `after` from now on wait for what was started on `before` until now. */
+  order(before: unknown, after: unknown, event: bigint): void {
+    this.calls.call('int cuEventRecord(uint64_t event, uint64_t stream)', event, before);
+    this.calls.call(
+      'int cuStreamWaitEvent(uint64_t stream, uint64_t event, unsigned int flags)',
+      after,
+      event,
+      0,
+    );
+  }
+
   /** Milliseconds on the device that everything takes which `run` launches. */
   time(run: () => void): number {
     const events = [0, 1].map(() => {

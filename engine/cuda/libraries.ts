@@ -15,6 +15,8 @@ export interface Library {
 interface Koffi {
   load(path: string): { func(prototype: string): ForeignFunction };
   address(value: unknown): bigint;
+  array(type: string, length: number): unknown;
+  struct(name: string, members: Readonly<Record<string, unknown>>): unknown;
 }
 
 /** The environment variable that names folders with CUDA's libraries, before all others. */
@@ -51,6 +53,15 @@ export function allZero(values: ArrayBufferView): boolean {
 /** Where the bytes of an array lie. They stay there as long as the array lives, if it is no tiny one. */
 export function addressOf(bytes: ArrayBufferView): number {
   return Number(koffi().address(bytes));
+}
+
+const structs = new Set<string>();
+
+/** Declares a C structure `name` of that many bytes, for prototypes; its values are `{ bytes }`. */
+export function byteStruct(name: string, length: number): void {
+  if (structs.has(name)) return;
+  koffi().struct(name, { bytes: koffi().array('uint8_t', length) });
+  structs.add(name);
 }
 
 /** Functions of a library that return a status, 0 where all is well; declared by their C prototypes. */

@@ -97,6 +97,11 @@ export class Peers {
     return new TextDecoder().decode(this.broadcast(own));
   }
 
+  /** Whether any process says yes. */
+  any(flag: boolean): boolean {
+    return this.sum(Float32Array.of(flag ? 1 : 0)).finish()[0] > 0;
+  }
+
   async close(): Promise<void> {
     const ended = new Promise((resolve) => this.worker.once('exit', resolve));
     this.worker.ref();

@@ -8,7 +8,7 @@ export class TcpTransport implements Transport {
   readonly rank: number;
   readonly world: number;
 
-  private constructor(protected readonly peers: Peers) {
+  private constructor(private readonly peers: Peers) {
     this.rank = peers.rank;
     this.world = peers.world;
   }
@@ -43,7 +43,7 @@ export class TcpTransport implements Transport {
   }
 
   any(flag: boolean): boolean {
-    return this.peers.sum(Float32Array.of(flag ? 1 : 0)).finish()[0] > 0;
+    return this.peers.any(flag);
   }
 
   close(): Promise<void> {

@@ -7,6 +7,7 @@ import type * as tf from '@tensorflow/tfjs-core';
 import { writeFileAtomically } from '../../engine/support/atomicFile.js';
 import { SaccadeError } from '../../engine/support/errors.js';
 import { makeFolders } from '../../engine/support/folders.js';
+import type { Transport } from '../../engine/transport/transport.js';
 import type { ClipBatch } from '../../preprocess/loader.js';
 import { readCheckpoint, writeCheckpoint } from '../checkpoints/checkpoint.js';
 import { firingRateWarnings } from '../evaluation/evaluate.js';
@@ -58,6 +59,11 @@ export interface LoopOptions<S extends Score> {
   readonly folder: string;
   /** Written into every checkpoint, so that a checkpoint can be used alone. */
   readonly experiment: unknown;
+  /**
+   * Of several processes that train together, each on its part of every batch. The first one resumes, judges and writes;
+   * the others follow it, and leave the run folder alone.
+   */
+  readonly transport?: Transport;
   readonly signal?: AbortSignal;
   readonly onStep?: (progress: StepProgress) => void;
   readonly onEpoch?: (metrics: LoopMetrics<S>) => void;
@@ -123,17 +129,20 @@ const start = { epoch: 0, batch: 0, step: 0, lossSum: 0, normSum: 0 };
  *   `interrupted` after a checkpoint where the signal aborts.
  */
 export async function runEpochs<S extends Score>(options: LoopOptions<S>): Promise<LoopResult<S>> {
-  const { task, data, config, folder } = options;
+  const { task, data, config, folder, transport } = options;
+  const isFirst = transport === undefined || transport.rank === 0;
   const lastPath = join(folder, checkpointNames.last);
   const bestPath = join(folder, checkpointNames.best);
-  await makeFolders(folder);
-  let { state, progress } = existsSync(lastPath)
-    ? await resume<S>(lastPath)
-    : {
-        state: startTraining(await task.initialise()),
-        progress: start as Progress<S>,
-      };
-  await keepMetrics(join(folder, metricsName), progress.epoch);
+  if (isFirst) await makeFolders(folder);
+  let { state, progress } =
+    isFirst && existsSync(lastPath)
+      ? await resume<S>(lastPath)
+      : {
+          state: startTraining(await task.initialise()),
+          progress: start as Progress<S>,
+        };
+  if (transport !== undefined) ({ state, progress } = shareState(transport, state, progress));
+  if (isFirst) await keepMetrics(join(folder, metricsName), progress.epoch);
   const totalSteps = config.epochs * data.batchesPerEpoch;
   const rateAt = (step: number): number =>
     learningRateAt(step, {
@@ -142,7 +151,7 @@ export async function runEpochs<S extends Score>(options: LoopOptions<S>): Promi
       warmupSteps: Math.round(config.warmupEpochs * data.batchesPerEpoch),
       totalSteps,
     });
-  const events = openEventFile(folder);
+  const events = isFirst ? openEventFile(folder) : undefined;
   const save = (path: string, withOptimiser: boolean): Promise<void> =>
     writeCheckpoint(path, {
       parameters: unflatten(state.leaves),
@@ -165,7 +174,7 @@ export async function runEpochs<S extends Score>(options: LoopOptions<S>): Promi
         const learningRate = rateAt(progress.step);
         const result = task.step(state, batch, progress.step, learningRate);
         if (result.notFinite !== undefined) {
-          await save(join(folder, 'diverged.safetensors'), true);
+          if (isFirst) await save(join(folder, 'diverged.safetensors'), true);
           const where =
             result.notFinite === 'loss' ? 'the loss' : `the gradient of ${result.notFinite}`;
           throw diverged(
@@ -184,7 +193,7 @@ export async function runEpochs<S extends Score>(options: LoopOptions<S>): Promi
           lossSum: progress.lossSum + result.loss,
           normSum: progress.normSum + result.gradientNorm,
         };
-        events.scalars(
+        events?.scalars(
           { 'train/loss': result.loss, 'train/learningRate': learningRate },
           progress.step,
         );
@@ -195,11 +204,13 @@ export async function runEpochs<S extends Score>(options: LoopOptions<S>): Promi
           loss: result.loss,
           learningRate,
         });
-        if (isSaveDue(config)) await saveLast();
+        if (isFirst && isSaveDue(config)) await saveLast();
         // Gives signal handlers and timers a turn between two steps.
         await new Promise((resolve) => setImmediate(resolve));
-        if (options.signal?.aborted) {
-          await saveLast();
+        const isAborted = options.signal?.aborted === true;
+        // All stop after the same step.
+        if (transport?.any(isAborted) ?? isAborted) {
+          if (isFirst) await saveLast();
           throw new SaccadeError(
             'interrupted',
             `stopped after step ${progress.step} of ${totalSteps}; the same command resumes it`,
@@ -216,6 +227,10 @@ export async function runEpochs<S extends Score>(options: LoopOptions<S>): Promi
           rateAt(progress.step - 1),
           folder,
         );
+      }
+      if (!isFirst) {
+        progress = { ...start, epoch: epoch + 1, step: progress.step };
+        continue;
       }
       const { clips, score, firingRates } = await task.judge(state.leaves);
       const validation = Object.entries(score);
@@ -243,7 +258,7 @@ export async function runEpochs<S extends Score>(options: LoopOptions<S>): Promi
       if (better) await save(bestPath, false);
       await appendFile(join(folder, metricsName), `${JSON.stringify(metrics)}\n`);
       await saveLast();
-      events.scalars(
+      events?.scalars(
         {
           ...Object.fromEntries(validation.map(([name, value]) => [`validation/${name}`, value])),
           'train/gradientNorm': metrics.gradientNorm,
@@ -253,14 +268,14 @@ export async function runEpochs<S extends Score>(options: LoopOptions<S>): Promi
         },
         progress.step,
       );
-      events.flush();
+      events?.flush();
       for (const warning of firingRateWarnings(firingRates)) {
         options.onWarning?.(`epoch ${epoch + 1}: ${warning}`);
       }
       options.onEpoch?.(metrics);
     }
   } finally {
-    events.close();
+    events?.close();
     disposeTraining(state);
   }
   const { best, step: steps } = progress;
@@ -297,6 +312,24 @@ async function resume<S extends Score>(
     });
   }
   return { state: { leaves: flatten(parameters), optimiser, step: progress.step }, progress };
+}
+
+/** The first process's state in place of everybody's. */
+function shareState<S extends Score>(
+  transport: Transport,
+  state: TrainingState,
+  progress: Progress<S>,
+): { state: TrainingState; progress: Progress<S> } {
+  const shared = JSON.parse(transport.shareText(JSON.stringify(progress))) as Progress<S>;
+  const maps = [state.leaves, state.optimiser.m, state.optimiser.v];
+  // In one order everywhere, wherever the maps come from.
+  const paths = maps.map((map) => [...map.keys()].sort());
+  const tensors = transport.broadcast(
+    maps.flatMap((map, i) => paths[i].map((path) => map.get(path)!)),
+  );
+  const [leaves, m, v] = paths.map((each) => new Map(each.map((path) => [path, tensors.shift()!])));
+  disposeTraining(state);
+  return { state: { leaves, optimiser: { m, v }, step: shared.step }, progress: shared };
 }
 
 function diverged(

@@ -5,10 +5,12 @@ import { adamw } from '../../engine/ops/adamw.js';
 import { euclideanNorms } from '../../engine/ops/norm.js';
 import { runningAverages } from '../../engine/ops/runningAverage.js';
 import { zeros } from '../../engine/ops/zeros.js';
+import type { Transport } from '../../engine/transport/transport.js';
 import { Recorder, type Context } from '../context.js';
 import type { OptimiserState } from '../checkpoints/checkpoint.js';
 import type { Model } from '../model.js';
 import { isTrainable, unflatten, type ParameterTree } from '../parameters.js';
+import { GradientExchange, type StepFindings } from './gradientExchange.js';
 import { clipLoss } from './loss.js';
 
 /** Everything that a training step changes. */
@@ -67,6 +69,7 @@ export function disposeTraining({ leaves, optimiser }: TrainingState): void {
  *
  * @param input `[batch, time, channels, height, width]`.
  * @param targets `[batch, classes]`.
+ * @param transport of processes that each have a part of the batch: loss, gradients and statistics are their means.
  */
 export function trainingStep(
   model: Model,
@@ -74,8 +77,10 @@ export function trainingStep(
   input: tf.Tensor,
   targets: tf.Tensor,
   config: StepConfig,
+  transport?: Transport,
 ): StepResult {
-  return gradientStep(state, clipLossOf(model, input, targets, config.perStepLoss), config);
+  const lossOf = clipLossOf(model, input, targets, config.perStepLoss);
+  return gradientStep(state, lossOf, config, transport);
 }
 
 function clipLossOf(
@@ -99,11 +104,12 @@ export function gradientStep(
   state: TrainingState,
   lossOf: LossOf,
   config: Omit<StepConfig, 'perStepLoss'>,
+  transport?: Transport,
 ): StepResult {
   tf.engine().startScope();
   try {
     const settings = tf.tensor1d(settingsOf(state, config));
-    const { tensors, measures } = nextTensors(state, settings, lossOf, config);
+    const { tensors, measures } = nextTensors(state, settings, lossOf, config, transport);
     const found = measuresOf(state, measures);
     if (found.notFinite !== undefined) return { state, ...found };
     const [leaves, m, v] = [state.leaves, state.optimiser.m, state.optimiser.v].map(
@@ -139,23 +145,33 @@ function nextTensors(
   settings: tf.Tensor,
   lossOf: LossOf,
   { weightDecay, gradientClip, delayRate = 1, progress }: Omit<StepConfig, 'perStepLoss'>,
+  transport: Transport | undefined,
 ): { tensors: NextTensor[]; measures: tf.Tensor } {
   const recorder = new Recorder({ rates: false });
   const losses: tf.Tensor[] = [];
   const context = { training: true, progress, recorder, losses, path: '' };
+  const exchange = transport && new GradientExchange(transport);
   try {
     const trained = trainedPaths(state);
     const parameters = trained.map((path) => state.leaves.get(path)!);
-    const { value: loss, grads } = tf.tidy(() => {
+    const local = tf.tidy(() => {
       const lossOfTrained = (...values: tf.Tensor[]): tf.Scalar => {
         const leaves = new Map(state.leaves);
         trained.forEach((path, i) => leaves.set(path, values[i]));
-        const own = lossOf(unflatten(leaves), context);
+        const tree = unflatten(leaves);
+        const own = lossOf(exchange?.watch(tree, isTrainable) ?? tree, context);
         // With what layers ask for beside it.
         return tf.addN([own, ...losses.map((layer) => tf.reshape(layer, own.shape))]) as tf.Scalar;
       };
       return tf.valueAndGrads(lossOfTrained)(parameters);
     });
+    const found: StepFindings = {
+      loss: local.value,
+      gradients: new Map(trained.map((path, i) => [path, local.grads[i]])),
+      statistics: recorder.statistics,
+    };
+    const { loss, gradients, statistics: batch } = exchange?.finish(found) ?? found;
+    const grads = [...gradients.values()];
     const norms = euclideanNorms(grads);
     const measures = tf.concat([tf.reshape(loss, [1]), norms]);
     const control = { settings, loss, norms };
@@ -175,7 +191,7 @@ function nextTensors(
         parameters[i].rank > 1 && !path.endsWith('logA') && !isDelay(path) ? weightDecay : 0,
       ),
     });
-    const statistics = [...recorder.statistics].flatMap(([path, { mean, variance }]) => [
+    const statistics = [...batch].flatMap(([path, { mean, variance }]) => [
       { path: `${path}.runningMean`, current: mean },
       { path: `${path}.runningVariance`, current: variance },
     ]);
@@ -198,6 +214,7 @@ function nextTensors(
     ];
     return { tensors, measures };
   } finally {
+    exchange?.dispose();
     recorder.dispose();
   }
 }
@@ -239,11 +256,14 @@ export interface TrainingStepper {
  * Training steps of a model. Where the backend can record, the second of two steps in a row that have the same shapes
  * is recorded, and all later ones of these shapes on the same state are replayed. Steps of other shapes between them
  * are run as they come.
+ *
+ * @param transport as of `trainingStep`.
  */
-export function createTrainingStep(model: Model): TrainingStepper {
-  if (canCapture()) return new RecordedSteps(model);
+export function createTrainingStep(model: Model, transport?: Transport): TrainingStepper {
+  if (canCapture()) return new RecordedSteps(model, transport);
   return {
-    step: (state, input, targets, config) => trainingStep(model, state, input, targets, config),
+    step: (state, input, targets, config) =>
+      trainingStep(model, state, input, targets, config, transport),
     dispose: () => undefined,
   };
 }
@@ -265,7 +285,10 @@ class RecordedSteps implements TrainingStepper {
   private recorded: Recorded | undefined;
   private kindBefore: string | undefined;
 
-  constructor(private readonly model: Model) {}
+  constructor(
+    private readonly model: Model,
+    private readonly transport: Transport | undefined,
+  ) {}
 
   step(state: TrainingState, input: tf.Tensor, targets: tf.Tensor, config: StepConfig): StepResult {
     this.write(state, config);
@@ -345,7 +368,7 @@ class RecordedSteps implements TrainingStepper {
     config: StepConfig,
   ): void {
     const loss = clipLossOf(this.model, input, targets, config.perStepLoss);
-    const { tensors, measures } = nextTensors(state, this.settings, loss, config);
+    const { tensors, measures } = nextTensors(state, this.settings, loss, config, this.transport);
     const maps = { leaves: state.leaves, m: state.optimiser.m, v: state.optimiser.v };
     for (const { kind, path, tensor } of tensors) assign(maps[kind].get(path)!, tensor);
     assign(this.measures!, measures);

@@ -47,8 +47,8 @@ export interface TrainingResult extends Omit<LoopResult<ClassificationScore>, 'b
  * @throws SaccadeError as `runEpochs` does.
  */
 export async function train(options: TrainingOptions): Promise<TrainingResult> {
-  const { model, data, seed, initialise } = options;
-  const steps = createTrainingStep(model);
+  const { model, data, seed, initialise, transport } = options;
+  const steps = createTrainingStep(model, transport);
   const task: LearningTask<ClassificationScore> = {
     async initialise() {
       const fresh = flatten(model.initialise(new Initialiser(seed)));
@@ -87,6 +87,9 @@ function runStep(
     createRandom(seed, 'mixup', step),
   );
   const input = tf.tensor(inputs, [...batch.shape]);
+  // The loss is linear in the targets: so a larger part of the batch counts for more.
+  const { weight = 1 } = batch;
+  if (weight !== 1) for (let i = 0; i < targets.length; i++) targets[i] *= weight;
   const target = tf.tensor(targets, [batch.shape[0], model.classes]);
   try {
     return steps.step(state, input, target, {

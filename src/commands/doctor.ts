@@ -1,7 +1,11 @@
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { arch, cpus, freemem, platform, totalmem } from 'node:os';
+import { join, resolve } from 'node:path';
 
 import type { BackendStatus } from '../../engine/backend.js';
 import { SaccadeError } from '../../engine/support/errors.js';
+import { packageRoot } from '../../engine/support/packageRoot.js';
 import { formats } from '../../ingest/formats/index.js';
 import { cacheFolder, cacheVariable, whyNotWritable } from '../cacheFolder.js';
 import { listing, print, printJson, type CommandIo, type RegisterCommand } from '../io.js';
@@ -40,15 +44,25 @@ export const registerDoctor: RegisterCommand = (program, io) => {
       'Looks at versions, processor and memory, tries each backend, and checks that the cache folder ' +
         'can be written. Fails (exit code 5) where no backend works.',
     )
+    .option(
+      '--gpu-check <file>',
+      'run every check and timing that there is for a GPU (half an hour), and write one JSON document; fails (exit code 7) ' +
+        'where a result is not as it should be',
+    )
     .addOption(jsonOption())
     .addHelpText(
       'after',
       examples(
         ['saccade doctor', 'what works here'],
         ['saccade doctor --json', 'for a bug report'],
+        ['saccade doctor --gpu-check gpu.json', 'what this GPU and its libraries do'],
       ),
     )
-    .action(async ({ json }: { readonly json?: boolean }) => {
+    .action(async ({ json, gpuCheck }: { readonly json?: boolean; readonly gpuCheck?: string }) => {
+      if (gpuCheck !== undefined) {
+        await checkGpu(io, gpuCheck);
+        return;
+      }
       const diagnosis = await diagnose(io);
       if (json) printJson(io, diagnosis);
       else print(io, ...describe(diagnosis));
@@ -57,6 +71,31 @@ export const registerDoctor: RegisterCommand = (program, io) => {
       }
     });
 };
+
+/** Runs the checks that `npm run gpu:bundle` has packed. */
+async function checkGpu({ signal }: CommandIo, out: string): Promise<void> {
+  const root = packageRoot();
+  // In a bundle, and in a clone.
+  const scripts = ['gpu', '.cache/gpu'].map((folder) => join(root, folder, 'run.mjs'));
+  const script = scripts.find((path) => existsSync(path));
+  if (script === undefined) {
+    throw new SaccadeError(
+      'environment',
+      'the checks are not here: in a clone, `npm run gpu:bundle -- .cache/gpu` makes them, and ' +
+        '`saccade bundle --add .cache/gpu` takes them along',
+      { field: '--gpu-check' },
+    );
+  }
+  const child = spawn(process.execPath, [script, resolve(out)], { stdio: 'inherit', signal });
+  const code = await new Promise<number | null>((done, reject) => {
+    child.once('error', (error) =>
+      reject(signal.aborted ? new SaccadeError('interrupted', 'the checks were stopped') : error),
+    );
+    child.once('close', done);
+  });
+  if (code === 0) return;
+  throw new SaccadeError('result', 'not everything is as it should be', { file: out });
+}
 
 async function diagnose({ env }: CommandIo): Promise<Diagnosis> {
   const { inspectBackends, tensorLibraryVersion } = await import('../../engine/backend.js');

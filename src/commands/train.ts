@@ -1,5 +1,6 @@
 import type { EpochMetrics } from '../../models/training/train.js';
 import type { Experiment } from '../../workers/experiment.js';
+import type { ProcessPlace } from '../../workers/processPlace.js';
 import type { TrainOutcome } from '../../workers/train.js';
 import { cacheFolder } from '../cacheFolder.js';
 import {
@@ -13,9 +14,10 @@ import {
 } from '../experimentOptions.js';
 import { type CommandIo, grouped, print, printJson, type RegisterCommand } from '../io.js';
 import { commandJob } from '../jobContext.js';
+import { type LaunchOptions, launchOf, launchOptions } from '../launcher.js';
 import { examples, integerBetween, jsonOption } from '../options.js';
 
-interface Options extends ExperimentChanges {
+interface Options extends ExperimentChanges, LaunchOptions {
   readonly out?: string;
   readonly cache?: string;
   readonly backend?: string;
@@ -24,8 +26,9 @@ interface Options extends ExperimentChanges {
 }
 
 export const registerTrain: RegisterCommand = (program, io) => {
-  program
-    .command('train')
+  const command = program.command('train');
+  for (const option of launchOptions()) command.addOption(option);
+  command
     .summary('train a model')
     .description(
       'Trains the model that a configuration describes. The run folder gets checkpoints (safetensors), ' +
@@ -57,13 +60,29 @@ export const registerTrain: RegisterCommand = (program, io) => {
           'saccade train configs/gestures.yaml --init runs/gestures-pretrained --out runs/tuned',
           'start from what `pretrain` has learned',
         ],
+        [
+          'saccade train configs/gestures.yaml --processes 4 --backend cuda',
+          'on the four GPUs of this machine; each batch is shared by them',
+        ],
+        [
+          'saccade train configs/gestures.yaml --processes 8 --rank 8 --world 16 --rendezvous 10.0.0.1:29500',
+          'the second of two machines with eight GPUs each; the first has --rank 0',
+        ],
       ),
     )
     .action(async (config: string, { out, json, ...options }: Options) => {
+      const launch = launchOf(io, options);
+      if (launch.kind === 'launcher') {
+        await launch.run();
+        return;
+      }
       const { readExperiment } = await import('../../workers/experiment.js');
       const experiment = changeExperiment(await readExperiment(config), options);
       const folder = out ?? `runs/${experiment.name}`;
-      const outcome = await runTraining(io, experiment, folder, { ...options, json });
+      const process = launch.kind === 'member' ? launch.place : undefined;
+      const outcome = await runTraining(io, experiment, folder, { ...options, json, process });
+      // The first one speaks for all.
+      if (process !== undefined && process.rank > 0) return;
       if (json) printJson(io, { folder, ...outcome });
       else print(io, ...describeTraining(folder, outcome));
     });
@@ -74,12 +93,18 @@ export async function runTraining(
   io: CommandIo,
   experiment: Experiment,
   folder: string,
-  { cache, backend, fresh, json }: Pick<Options, 'cache' | 'backend' | 'fresh' | 'json'>,
+  {
+    cache,
+    backend,
+    fresh,
+    json,
+    process,
+  }: Pick<Options, 'cache' | 'backend' | 'fresh' | 'json'> & { readonly process?: ProcessPlace },
 ): Promise<TrainOutcome> {
   const { trainJob } = await import('../../workers/train.js');
-  const job = commandJob(io, json);
+  const job = commandJob(io, json === true || (process !== undefined && process.rank > 0));
   return trainJob(
-    { experiment, folder, backend, fresh, cacheFolder: cache ?? cacheFolder(io.env) },
+    { experiment, folder, backend, fresh, process, cacheFolder: cache ?? cacheFolder(io.env) },
     { ...job.context, onEpoch: (metrics) => job.context.onMessage?.(epochLine(metrics)) },
   ).finally(job.done);
 }
