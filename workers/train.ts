@@ -5,11 +5,8 @@ import { isDeepStrictEqual } from 'node:util';
 import * as tf from '@tensorflow/tfjs-core';
 
 import { SaccadeError } from '../engine/support/errors.js';
-<<<<<<< HEAD
-import type { Model } from '../models/model.js';
-=======
 import type { Transport } from '../engine/transport/transport.js';
->>>>>>> dc120db (Training by several processes: gradients in buckets as the backward pass completes them, NCCL or TCP, one launcher)
+import type { Model } from '../models/model.js';
 import { createModel } from '../models/networks/index.js';
 import { countParameters, disposeTree, Initialiser } from '../models/parameters.js';
 import type { DistillationSettings } from '../models/training/config.js';
@@ -60,17 +57,11 @@ export async function trainJob(job: TrainJob, context: TrainContext = {}): Promi
   const { initialise, distil } = job.experiment.training;
   const isResumed = job.fresh !== true && existsSync(join(job.folder, checkpointNames.last));
   // Missed at once, not when hours of preparation are over.
-<<<<<<< HEAD
   for (const from of [initialise, distil?.teacher]) {
     if (from !== undefined && !isResumed) await findCheckpoint(from);
   }
-  return inRunFolder(job, 'training', context, (prepared, description) =>
-    trainPrepared(job, prepared, description, context),
-=======
-  if (initialise !== undefined && !isResumed) await findCheckpoint(initialise);
   return inRunFolder(job, 'training', context, (prepared, description, transport) =>
     trainPrepared(job, prepared, description, transport, context),
->>>>>>> dc120db (Training by several processes: gradients in buckets as the backward pass completes them, NCCL or TCP, one launcher)
   );
 }
 
