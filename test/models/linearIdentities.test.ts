@@ -546,6 +546,41 @@ describe('linear mixers: what their papers state', () => {
   });
 
   identity(
+    'Titans: no momentum and no decay is the delta rule; else the gradient with momentum',
+    () => {
+      const [q, k, v] = [1, 2, 3].map((seed) => some(seed));
+      const keys = tf.div(k, tf.norm(k, 2, 3, true));
+      const beta = tf.sigmoid(some(4, 1));
+      const input = { q, k: keys, v, beta };
+      const still = { momentum: tf.fill([heads], -100) };
+      for (const form of forms) {
+        const out = read('titans', input, form, still);
+        expect(relativeDifference(out, read('delta', input, form))).toBeLessThan(1e-5);
+      }
+      // Each write is down the gradient of |k M - v|² / 2, here by TensorFlow.js.
+      const [eta, alpha] = [0.3, 0.9];
+      const moving = { momentum: tf.fill([heads], Math.log(eta / (1 - eta))) };
+      let [M, S]: tf.Tensor[] = [
+        tf.zeros([1, heads, width, width]),
+        tf.zeros([1, heads, width, width]),
+      ];
+      const outputs = Array.from({ length: tokens }, (_, t) => {
+        const [key, value, query, strength] = [keys, v, q, beta].map((x) => tf.slice(x, [0, 0, t, 0], [1, heads, 1, -1])); // prettier-ignore
+        const loss = (memory: tf.Tensor): tf.Scalar =>
+          tf.mul(0.5, tf.sum(tf.mul(strength, tf.square(tf.sub(tf.matMul(key, memory), value)))));
+        S = tf.sub(tf.mul(eta, S), tf.grad(loss)(M));
+        M = tf.add(tf.mul(alpha, M), S);
+        return tf.matMul(query, M);
+      });
+      const logDecay = tf.fill([1, heads, tokens, 1], Math.log(alpha));
+      for (const form of forms) {
+        const out = read('titans', { ...input, logDecay }, form, moving);
+        expect(relativeDifference(out, tf.concat(outputs, 2))).toBeLessThan(1e-5);
+      }
+    },
+  );
+
+  identity(
     'local linear attention recovers affine values, and is softmax for a large ridge',
     () => {
       const [q, k] = [1, 2].map((seed) => some(seed, 2, 24));

@@ -80,6 +80,15 @@ export const linearPresets: readonly MixerDefinition[] = [
     outputNorm: 'rms',
     outputGate: 'swish',
   }),
+  preset('titans', 'Behrouz et al., Titans, 2025', {
+    featureMap: 'unit',
+    update: 'titans',
+    decay: 'scalar',
+    normaliser: 'none',
+    local: 'convolution',
+    outputNorm: 'rms',
+    outputGate: 'swish',
+  }),
   preset('lightNet', 'Qin et al., You Only Scan Once (LightNet), 2024', {
     featureMap: 'siluQuery',
     decay: 'additive',
