@@ -1,5 +1,6 @@
 import type { EventBatch } from '../ingest/eventBatch.js';
 import { argMax } from '../models/evaluation/evaluate.js';
+import { type ExitPolicy, gatheredLogits, shouldStop } from '../models/runtime/exitPolicy.js';
 import { createFrameStepper } from '../models/runtime/frameStepper.js';
 import { filterStream } from '../preprocess/filters/index.js';
 import { type EventBin, EventBinner, type StreamReport, streamInput } from './binning.js';
@@ -19,11 +20,15 @@ export interface BinPrediction {
   readonly probabilities: readonly number[];
   /** Bins that the state holds, this one included. */
   readonly frames: number;
+  /** With early exit: bins of the clip after which it was decided. Those behind them did not run. */
+  readonly decidedBins?: number;
 }
 
 export interface StreamOptions extends JobContext {
-  /** Begins a new clip after so many bins; never where not given. */
+  /** Begins a new clip after so many bins; never where not given, with early exit after as many as in training. */
   readonly restartBins?: number;
+  /** Decides each clip as soon as it is sure (Dynamic Confidence): what is left of it does not run. */
+  readonly exit?: ExitPolicy;
   readonly report?: StreamReport;
 }
 
@@ -39,27 +44,36 @@ export interface StreamOptions extends JobContext {
 export async function* streamPredictions(
   loaded: LoadedModel,
   events: AsyncIterable<EventBatch>,
-  { restartBins = Infinity, report = { lateEvents: 0, jumps: 0 } }: StreamOptions = {},
+  { restartBins, exit, report = { lateEvents: 0, jumps: 0 } }: StreamOptions = {},
 ): AsyncGenerator<BinPrediction> {
   const { filters } = clipPipelineOf(loaded.experiment.preprocess);
   const input = streamInput(loaded);
   const binner = new EventBinner(input.windowUs, input.bins, report);
   const values = new Float32Array(input.length);
   const stepper = createFrameStepper(loaded.model, loaded.parameters);
+  const clipBins = restartBins ?? (exit === undefined ? Infinity : loaded.model.input.bins);
+  /** Bins of the clip so far, those that did not run included. */
+  let position = 0;
+  let decided: Pick<BinPrediction, 'prediction' | 'probabilities' | 'decidedBins'> | undefined;
 
   const step = (bin: EventBin): BinPrediction => {
-    if (bin.afterJump || stepper.frame >= restartBins) stepper.restart();
-    input.represent(bin, values);
-    const probabilities = Array.from(stepper.step(values));
-    return {
-      bin: bin.bin,
-      startUs: bin.startUs,
-      endUs: bin.endUs,
-      events: bin.events.length,
-      prediction: argMax(probabilities),
-      probabilities,
-      frames: stepper.frame,
-    };
+    if (bin.afterJump || position >= clipBins) {
+      stepper.restart();
+      position = 0;
+      decided = undefined;
+    }
+    position++;
+    if (decided === undefined) {
+      input.represent(bin, values);
+      const probabilities = Array.from(stepper.step(values));
+      const answer = { prediction: argMax(probabilities), probabilities };
+      const isDecided =
+        exit !== undefined &&
+        (position === clipBins || shouldStop(exit, gatheredLogits(probabilities, stepper.frame)));
+      if (!isDecided) return { ...placeOf(bin), ...answer, frames: stepper.frame };
+      decided = { ...answer, decidedBins: position };
+    }
+    return { ...placeOf(bin), ...decided, frames: stepper.frame };
   };
 
   try {
@@ -71,4 +85,8 @@ export async function* streamPredictions(
   } finally {
     stepper.dispose();
   }
+}
+
+function placeOf({ bin, startUs, endUs, events }: EventBin) {
+  return { bin, startUs, endUs, events: events.length };
 }

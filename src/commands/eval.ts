@@ -2,14 +2,16 @@ import { Option } from 'commander';
 
 import { accuracyLine, reportTable } from '../../models/evaluation/report.js';
 import type { EvaluationOutcome } from '../../workers/evaluate.js';
+import type { ExitEvaluation } from '../../workers/exit.js';
 import { cacheFolder } from '../cacheFolder.js';
-import { backendOption, cacheOption, dataOption } from '../experimentOptions.js';
+import { backendOption, cacheOption, dataOption, exitOption } from '../experimentOptions.js';
 import { type CommandIo, note, print, printJson, type RegisterCommand } from '../io.js';
 import { commandJob } from '../jobContext.js';
 import { examples, jsonOption } from '../options.js';
 
 interface Options {
   readonly part: 'test' | 'validation';
+  readonly exit?: boolean;
   readonly data?: string;
   readonly cache?: string;
   readonly backend?: string;
@@ -23,7 +25,8 @@ export const registerEval: RegisterCommand = (program, io) => {
     .description(
       'Accuracy with its 95 % interval (Wilson), precision and recall by class, and the confusion matrix ' +
         'as a picture. Of a run folder, the epoch that was selected on validation and the last one are ' +
-        'both evaluated. Writes evaluation-PART.json and confusion-PART.png beside the checkpoint. With ' +
+        'both evaluated. Writes evaluation-PART.json and confusion-PART.png beside the checkpoint. With --exit ' +
+        'also accuracy and mean bins of early exit. With ' +
         '--json: {part, synthetic, groupedBy, notes, selected: {accuracy, classes, confusion, …}, last, ' +
         'looks, picture, file}.',
     )
@@ -33,6 +36,7 @@ export const registerEval: RegisterCommand = (program, io) => {
         .choices(['test', 'validation'])
         .default('test'),
     )
+    .addOption(exitOption())
     .addOption(dataOption())
     .addOption(cacheOption())
     .addOption(backendOption())
@@ -42,6 +46,10 @@ export const registerEval: RegisterCommand = (program, io) => {
       examples(
         ['saccade eval runs/gestures', 'the test part, once, at the end'],
         ['saccade eval runs/gestures --part validation', 'while you are still choosing'],
+        [
+          'saccade eval runs/gestures --exit',
+          'how early it can be sure, after `saccade calibrate`',
+        ],
       ),
     )
     .action(async (checkpoint: string, { json, ...options }: Options) => {
@@ -72,7 +80,16 @@ export function describeEvaluation(outcome: EvaluationOutcome): string[] {
     `${part} part${synthetic ? ' of a SYNTHETIC data set' : ''}, split by ${groupedBy}:`,
     reportTable(selected),
     `whole recordings: ${accuracyLine(selected.recordingAccuracy)}`,
+    ...(selected.exit === undefined ? [] : describeExit(selected.exit)),
     ...(last === undefined ? [] : [`last epoch: ${accuracyLine(last.accuracy)}`]),
     `${file}, ${picture}`,
+  ];
+}
+
+function describeExit({ accuracy, meanBins, bins, threshold, oracle }: ExitEvaluation): string[] {
+  const percent = (100 * oracle.accuracy).toFixed(1);
+  return [
+    `early exit above ${threshold.toFixed(2)}: ${accuracyLine(accuracy)} after ${meanBins.toFixed(2)} of ${bins} bins`,
+    `no policy can beat ${percent} % after ${oracle.meanBins.toFixed(2)} bins (stopped at the first that is right)`,
   ];
 }

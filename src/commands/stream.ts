@@ -3,7 +3,7 @@ import type { Recording } from '../../ingest/recording.js';
 import { record } from '../../ingest/sources/index.js';
 import type { LoadedModel } from '../../workers/runs.js';
 import type { BinPrediction } from '../../workers/stream.js';
-import { backendOption } from '../experimentOptions.js';
+import { backendOption, exitOption } from '../experimentOptions.js';
 import { type InputOptions, openInput, warnOfDamage, workSignal } from '../input.js';
 import { type CommandIo, grouped, note, print, type RegisterCommand } from '../io.js';
 import {
@@ -21,6 +21,7 @@ import { windowLine } from './infer.js';
 interface Options extends Omit<InputOptions, 'index' | 'layout'> {
   readonly record?: string;
   readonly every?: boolean;
+  readonly exit?: boolean;
   readonly restart?: number;
   readonly backend?: string;
   readonly json?: boolean;
@@ -35,7 +36,8 @@ export const registerStream: RegisterCommand = (program, io) => {
         'prints the prediction whenever it changes. Memory stays bounded however long the stream. A prediction ' +
         'is drawn from all bins since the start, so give --restart for streams without end. Ctrl-C ends a live source. With ' +
         '--json: one JSON document a line and bin, {bin, startUs, endUs, events, prediction, ' +
-        'probabilities, frames}.',
+        'probabilities, frames}. With --exit, each clip (--restart, by default as long as in training) is decided as soon ' +
+        'as the model is sure, which does not run for what is left of it; one line a clip, and decidedBins in JSON.',
     )
     .argument('<checkpoint>', 'checkpoint (.safetensors) or run folder of a causal model')
     .argument('<source>', 'recording, - for standard input, or an address')
@@ -45,6 +47,7 @@ export const registerStream: RegisterCommand = (program, io) => {
       'forget all that was before after so many bins (default: never)',
       integerBetween(1, 1_000_000_000),
     )
+    .addOption(exitOption())
     .option('--record <file>', 'write the events on their way; what came is kept however it ends')
     .addOption(
       formatOption('--format <name>', 'format of the source (default: told from its content)', {
@@ -67,6 +70,10 @@ export const registerStream: RegisterCommand = (program, io) => {
           'the latest events, and all that were taken in a file',
         ],
         ['saccade stream runs/gestures wave.es --speed 1', 'a recording in real time'],
+        [
+          'saccade stream runs/gestures wave.es --exit',
+          'answers as early as it can (see `calibrate`)',
+        ],
       ),
     )
     .addHelpText('after', addressHelp);
@@ -115,23 +122,35 @@ export async function runStream(
   io: CommandIo,
   loaded: LoadedModel,
   recording: Recording,
-  { every, restart, json }: Pick<Options, 'every' | 'restart' | 'json'>,
+  { every, restart, exit, json }: Pick<Options, 'every' | 'restart' | 'exit' | 'json'>,
   signal = io.signal,
 ): Promise<BinPrediction | undefined> {
-  const { streamPredictions } = await import('../../workers/stream.js');
+  const [{ streamPredictions }, { readExit }] = await Promise.all([
+    import('../../workers/stream.js'),
+    import('../../workers/exit.js'),
+  ]);
   const { classes } = loaded;
   const report = { lateEvents: 0, jumps: 0 };
   const predictions = streamPredictions(loaded, recording.batches({ signal }), {
     restartBins: restart,
+    exit: exit === true ? await readExit(loaded) : undefined,
     report,
   });
   let last: BinPrediction | undefined;
   const drops = dropNotes(io, recording);
+  const spent = { clips: 0, bins: 0 };
   for await (const bin of predictions) {
     drops();
+    const { decidedBins } = bin;
+    const isDecision = decidedBins !== undefined && isNewDecision(bin, last);
+    if (isDecision) {
+      spent.clips++;
+      spent.bins += decidedBins;
+    }
+    const isNews = exit === true ? isDecision : bin.prediction !== last?.prediction;
     if (json) {
       print(io, JSON.stringify({ ...bin, prediction: classes[bin.prediction] }));
-    } else if (every || bin.prediction !== last?.prediction) {
+    } else if (every || isNews) {
       print(io, windowLine(bin, classes));
     }
     last = bin;
@@ -139,6 +158,10 @@ export async function runStream(
   if (!json) {
     const end = last === undefined ? 'no events' : classes[last.prediction];
     print(io, `end of ${recording.path} after ${(last?.bin ?? -1) + 1} bins: ${end}`);
+  }
+  if (!json && spent.clips > 0) {
+    const mean = (spent.bins / spent.clips).toFixed(2);
+    print(io, `${grouped(spent.clips)} clips decided after ${mean} bins on average`);
   }
   if (report.lateEvents > 0) {
     note(io, `warning: ${grouped(report.lateEvents)} events came after their bin was closed`);
@@ -148,4 +171,12 @@ export async function runStream(
   }
   warnOfDamage(io, recording);
   return last;
+}
+
+/** Whether a clip was decided by this bin, rather than before it. */
+function isNewDecision(
+  { decidedBins, probabilities }: BinPrediction,
+  last?: BinPrediction,
+): boolean {
+  return decidedBins !== undefined && last?.probabilities !== probabilities;
 }
