@@ -9,6 +9,7 @@ import { confusionPicture } from '../models/evaluation/confusionPicture.js';
 import { argMax, evaluate, type Evaluation } from '../models/evaluation/evaluate.js';
 import { accuracy, confusionMatrix, type Accuracy } from '../models/evaluation/metrics.js';
 import { classificationReport, type ClassificationReport } from '../models/evaluation/report.js';
+import type { SpikeCodingConfig } from '../models/neurons/spikeCoding.js';
 import { disposeTree } from '../models/parameters.js';
 import { checkpointNames } from '../models/training/loop.js';
 import { batchesInOrder, type Clip } from '../preprocess/loader.js';
@@ -23,6 +24,7 @@ import type { Experiment } from './experiment.js';
 import type { JobContext } from './job.js';
 import { loaderOptions, type PreparedData, prepareData } from './prepare.js';
 import { loadModel, requireSameClasses, runFolderOf, type LoadedModel, withData } from './runs.js';
+import { evaluateSpikeCode, type SpikeCodeEvaluation } from './spikeCode.js';
 
 export interface EvaluateJob {
   /** Checkpoint, or run folder: then the selected and the last epoch are both evaluated. */
@@ -34,6 +36,8 @@ export interface EvaluateJob {
   readonly data?: string;
   /** Also evaluates early exit, as `calibrateJob` left it beside the checkpoint. */
   readonly exit?: boolean;
+  /** Also evaluates the model with spikes in place of numbers. */
+  readonly spikeCode?: SpikeCodingConfig;
   /** Tells a look from its repetition: one with the name of the last look is that look. */
   readonly lookId?: string;
 }
@@ -48,6 +52,8 @@ export interface CheckpointEvaluation extends ClassificationReport {
   readonly firingRates: Readonly<Record<string, number>>;
   /** With early exit, where that was asked for. */
   readonly exit?: ExitEvaluation;
+  /** Converted to spikes, where that was asked for. */
+  readonly spikeCode?: SpikeCodeEvaluation;
 }
 
 export interface EvaluationOutcome {
@@ -104,7 +110,7 @@ export async function evaluateJob(
 }
 
 async function evaluatePrepared(
-  { path, part, lookId }: EvaluateJob,
+  { path, part, lookId, spikeCode }: EvaluateJob,
   loaded: LoadedModel,
   experiment: Experiment,
   prepared: PreparedData,
@@ -121,7 +127,7 @@ async function evaluatePrepared(
   const folder = await runFolderOf(path);
   const file = evaluationFile(folder, part);
   const picture = join(folder, `confusion-${part}.png`);
-  const selected = await evaluateCheckpoint(loaded, clips, exit);
+  const selected = await evaluateCheckpoint(loaded, clips, { exit, spikeCode });
   const last = await evaluateLast(path, loaded, clips);
   disposeTree(loaded.parameters);
 
@@ -191,13 +197,17 @@ async function evaluateLast(
 }
 
 async function evaluateCheckpoint(
-  { model, parameters, experiment, classes, path }: LoadedModel,
+  loaded: LoadedModel,
   clips: readonly Clip[],
-  exit?: ExitCalibration,
+  {
+    exit,
+    spikeCode,
+  }: { readonly exit?: ExitCalibration; readonly spikeCode?: SpikeCodingConfig } = {},
 ): Promise<CheckpointEvaluation> {
+  const { model, parameters, experiment, classes, path } = loaded;
   const collector = exit && collectTraces(clips);
-  const batches = batchesInOrder(loaderOptions(experiment, clips));
-  const evaluation = await evaluate(model, parameters, batches, collector);
+  const options = loaderOptions(experiment, clips);
+  const evaluation = await evaluate(model, parameters, batchesInOrder(options), collector);
   const { labels, predictions, loss, firingRates } = evaluation;
   return {
     checkpoint: path,
@@ -206,6 +216,9 @@ async function evaluateCheckpoint(
     loss,
     firingRates,
     ...(exit && { exit: testExit(exit, collector!.traces, classes.length) }),
+    ...(spikeCode && {
+      spikeCode: await evaluateSpikeCode(loaded, options, spikeCode, evaluation),
+    }),
   };
 }
 

@@ -72,3 +72,53 @@ describe('saccade calibrate, and --exit', () => {
     await place.fails('input', ['serve', 'run', '--port', '0', '--exit'], [/exit\.json/]);
   });
 });
+
+describe('saccade stream --delta', () => {
+  it('says the same at threshold 0, and what was saved', async () => {
+    const plain = await place.print('stream', 'run', recording);
+    const found = await place.print('stream', 'run', recording, '--delta', '0');
+    const [macs, dense, saved] = /^([\d,]+) of ([\d,]+) mult.*: ([\d.]+) % saved$/m
+      .exec(found)!
+      .slice(1)
+      .map((text) => Number(text.replaceAll(',', '')));
+    expect(saved).toBeCloseTo(100 * (1 - macs / dense), 1);
+    expect(found.split('\n').slice(0, -2)).toEqual(plain.split('\n').slice(0, -1));
+    const { stdout } = await place.run(['stream', 'run', recording, '--delta', '0', '--json']);
+    const works = stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { work: { macs: number } }).work);
+    expect(works.reduce((sum, work) => sum + work.macs, 0)).toBe(macs);
+  });
+
+  it('refuses thresholds and units that are none', async () => {
+    await place.fails('usage', ['stream', 'run', recording, '--delta', '-1'], [/--delta/]);
+    await place.fails('usage', ['stream', 'run', recording, '--delta-unit', 'row'], [/token/]);
+    await place.fails('usage', ['stream', 'run', recording, '--delta-unit', 'value'], [/--delta/]);
+  });
+});
+
+describe('saccade eval --spike-code', () => {
+  it('says what is lost where spikes replace numbers', async () => {
+    const outcome = await place.json('eval', 'run', '--spike-code', 'bitwise', '--bits', '4');
+    const { spikeCode, accuracy } = outcome.selected as Record<
+      'spikeCode' | 'accuracy',
+      { accuracy: { value: number }; value: number; drop: number }
+    >;
+    expect(spikeCode).toMatchObject({ code: 'bitwise', bits: 4, resolution: 3, steps: 4 });
+    expect(spikeCode.drop).toBeCloseTo(accuracy.value - spikeCode.accuracy.value, 10);
+    expect(await place.print('eval', 'run', '--spike-code', 'ternary')).toMatch(
+      /by ternary spikes, k = 3: accuracy .* layers converted, \d+ steps at most/s,
+    );
+  });
+
+  it('refuses codes that are none, and settings without one', async () => {
+    await place.fails('usage', ['eval', 'run', '--spike-code', 'morse'], [/ternary/]);
+    await place.fails('usage', ['eval', 'run', '--bits', '4'], [/--bits/, /--spike-code/]);
+    await place.fails(
+      'usage',
+      ['eval', 'run', '--spike-code', 'binary', '--bits', '0'],
+      [/--bits/],
+    );
+  });
+});
