@@ -15,6 +15,15 @@ export interface Work {
   readonly denseMacs: number;
 }
 
+export function totalWork(layers: Iterable<Work>): Work {
+  let [macs, denseMacs] = [0, 0];
+  for (const work of layers) {
+    macs += work.macs;
+    denseMacs += work.denseMacs;
+  }
+  return { macs, denseMacs };
+}
+
 /** What a forward pass gives beside its output. Tensors in it are kept: the caller disposes them. */
 export class Recorder {
   readonly statistics = new Map<string, BatchStatistics>();

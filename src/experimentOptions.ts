@@ -27,6 +27,14 @@ export function seedOption(): Option {
   );
 }
 
+/** `--exit`, of commands that can stop early. */
+export function exitOption(): Option {
+  return new Option(
+    '--exit',
+    'decide as soon as the model is sure, as `calibrate` found it; what is left of a clip does not count any more',
+  );
+}
+
 /** `--init`, of commands that train. */
 export function initOption(): Option {
   return new Option(

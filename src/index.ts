@@ -247,7 +247,16 @@ export type { JobContext, JobProgress } from '../workers/job.js';
 export { prepareData, type PreparedData } from '../workers/prepare.js';
 export { pretrainJob, type PretrainJob, type PretrainOutcome } from '../workers/pretrain.js';
 export { trainJob, type TrainJob, type TrainOutcome } from '../workers/train.js';
+export type { SpikeCodeEvaluation } from '../workers/spikeCode.js';
 export { evaluateJob, type EvaluateJob, type EvaluationOutcome } from '../workers/evaluate.js';
+export {
+  calibrateJob,
+  type CalibrateJob,
+  type CalibrateOutcome,
+  type ExitCalibration,
+  type ExitEvaluation,
+  readExit,
+} from '../workers/exit.js';
 export { inferWindows, type WindowPrediction } from '../workers/infer.js';
 export { type LoadedModel, loadModel } from '../workers/runs.js';
 /** Threads for services: predictions and jobs that leave the event loop alone. */

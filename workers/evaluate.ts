@@ -1,5 +1,5 @@
 import { readFile, stat } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 
 import { selectBackend } from '../engine/backend.js';
 import { writeFileAtomically } from '../engine/support/atomicFile.js';
@@ -9,13 +9,22 @@ import { confusionPicture } from '../models/evaluation/confusionPicture.js';
 import { argMax, evaluate, type Evaluation } from '../models/evaluation/evaluate.js';
 import { accuracy, confusionMatrix, type Accuracy } from '../models/evaluation/metrics.js';
 import { classificationReport, type ClassificationReport } from '../models/evaluation/report.js';
+import type { SpikeCodingConfig } from '../models/neurons/spikeCoding.js';
 import { disposeTree } from '../models/parameters.js';
 import { checkpointNames } from '../models/training/loop.js';
 import { batchesInOrder, type Clip } from '../preprocess/loader.js';
+import {
+  collectTraces,
+  type ExitCalibration,
+  type ExitEvaluation,
+  readExit,
+  testExit,
+} from './exit.js';
 import type { Experiment } from './experiment.js';
 import type { JobContext } from './job.js';
 import { loaderOptions, type PreparedData, prepareData } from './prepare.js';
-import { loadModel, runFolderOf, type LoadedModel } from './runs.js';
+import { loadModel, requireSameClasses, runFolderOf, type LoadedModel, withData } from './runs.js';
+import { evaluateSpikeCode, type SpikeCodeEvaluation } from './spikeCode.js';
 
 export interface EvaluateJob {
   /** Checkpoint, or run folder: then the selected and the last epoch are both evaluated. */
@@ -25,6 +34,10 @@ export interface EvaluateJob {
   readonly backend?: string;
   /** Folder of the data set, where it is no longer the one that the checkpoint names. */
   readonly data?: string;
+  /** Also evaluates early exit, as `calibrateJob` left it beside the checkpoint. */
+  readonly exit?: boolean;
+  /** Also evaluates the model with spikes in place of numbers. */
+  readonly spikeCode?: SpikeCodingConfig;
   /** Tells a look from its repetition: one with the name of the last look is that look. */
   readonly lookId?: string;
 }
@@ -37,6 +50,10 @@ export interface CheckpointEvaluation extends ClassificationReport {
   /** Of whole recordings: the class with the highest mean probability over their clips. */
   readonly recordingAccuracy: Accuracy;
   readonly firingRates: Readonly<Record<string, number>>;
+  /** With early exit, where that was asked for. */
+  readonly exit?: ExitEvaluation;
+  /** Converted to spikes, where that was asked for. */
+  readonly spikeCode?: SpikeCodeEvaluation;
 }
 
 export interface EvaluationOutcome {
@@ -73,20 +90,31 @@ export async function evaluateJob(
   }
   await selectBackend(job.backend);
   const loaded = await loadModel(job.path);
+  const exit = job.exit === true ? await readExit(loaded) : undefined;
+  if (exit !== undefined && job.part === 'validation') {
+    throw new SaccadeError(
+      'usage',
+      'early exit is calibrated on the validation part: expected test',
+      {
+        field: '--part',
+      },
+    );
+  }
   const experiment = withData(loaded.experiment, job.data);
   const prepared = await prepareData(experiment, job.cacheFolder, context);
   try {
-    return await evaluatePrepared(job, loaded, experiment, prepared);
+    return await evaluatePrepared(job, loaded, experiment, prepared, exit);
   } finally {
     await prepared.release();
   }
 }
 
 async function evaluatePrepared(
-  { path, part, lookId }: EvaluateJob,
+  { path, part, lookId, spikeCode }: EvaluateJob,
   loaded: LoadedModel,
   experiment: Experiment,
   prepared: PreparedData,
+  exit: ExitCalibration | undefined,
 ): Promise<EvaluationOutcome> {
   const { classes, synthetic } = loaded;
   requireSameClasses(prepared.classes, classes, experiment.dataset.path);
@@ -99,7 +127,7 @@ async function evaluatePrepared(
   const folder = await runFolderOf(path);
   const file = evaluationFile(folder, part);
   const picture = join(folder, `confusion-${part}.png`);
-  const selected = await evaluateCheckpoint(loaded, clips);
+  const selected = await evaluateCheckpoint(loaded, clips, { exit, spikeCode });
   const last = await evaluateLast(path, loaded, clips);
   disposeTree(loaded.parameters);
 
@@ -153,24 +181,6 @@ export async function readEvaluation(
   return JSON.parse(await readFile(file, 'utf8')) as EvaluationOutcome;
 }
 
-function withData(experiment: Experiment, path?: string): Experiment {
-  if (path === undefined) return experiment;
-  return { ...experiment, dataset: { ...experiment.dataset, path: resolve(path) } };
-}
-
-function requireSameClasses(
-  found: readonly string[],
-  expected: readonly string[],
-  file: string,
-): void {
-  if (found.join('/') === expected.join('/')) return;
-  throw new SaccadeError(
-    'input',
-    `has the classes ${found.join(', ')}, but the model knows ${expected.join(', ')}`,
-    { file },
-  );
-}
-
 async function evaluateLast(
   path: string,
   selected: LoadedModel,
@@ -187,14 +197,17 @@ async function evaluateLast(
 }
 
 async function evaluateCheckpoint(
-  { model, parameters, experiment, classes, path }: LoadedModel,
+  loaded: LoadedModel,
   clips: readonly Clip[],
+  {
+    exit,
+    spikeCode,
+  }: { readonly exit?: ExitCalibration; readonly spikeCode?: SpikeCodingConfig } = {},
 ): Promise<CheckpointEvaluation> {
-  const evaluation = await evaluate(
-    model,
-    parameters,
-    batchesInOrder(loaderOptions(experiment, clips)),
-  );
+  const { model, parameters, experiment, classes, path } = loaded;
+  const collector = exit && collectTraces(clips);
+  const options = loaderOptions(experiment, clips);
+  const evaluation = await evaluate(model, parameters, batchesInOrder(options), collector);
   const { labels, predictions, loss, firingRates } = evaluation;
   return {
     checkpoint: path,
@@ -202,6 +215,10 @@ async function evaluateCheckpoint(
     recordingAccuracy: recordingAccuracy(evaluation, clips, classes.length),
     loss,
     firingRates,
+    ...(exit && { exit: testExit(exit, collector!.traces, classes.length) }),
+    ...(spikeCode && {
+      spikeCode: await evaluateSpikeCode(loaded, options, spikeCode, evaluation),
+    }),
   };
 }
 

@@ -7,9 +7,12 @@ import { openRecording, type Recording } from '../ingest/recording.js';
 import { inference } from '../models/context.js';
 import { argMax } from '../models/evaluation/evaluate.js';
 import { disposeTree } from '../models/parameters.js';
+import { type ExitPolicy, gatheredLogits, shouldStop } from '../models/runtime/exitPolicy.js';
+import { createFrameStepper, type FrameStepper } from '../models/runtime/frameStepper.js';
 import { filterStream } from '../preprocess/filters/index.js';
 import { parseRepresentation, representWindow } from '../preprocess/representations/index.js';
 import { windowsOf } from '../preprocess/windows/index.js';
+import { requireStreaming } from './exit.js';
 import type { JobContext } from './job.js';
 import { clipPipelineOf } from './prepare.js';
 import { loadModel, type LoadedModel } from './runs.js';
@@ -24,36 +27,78 @@ export interface WindowPrediction {
   readonly prediction: number;
   /** By class. */
   readonly probabilities: readonly number[];
+  /** With early exit: bins of the window after which it was decided. Those behind them did not run. */
+  readonly decidedBins?: number;
+}
+
+export interface InferOptions extends JobContext {
+  /** Decides each window as soon as it is sure (Dynamic Confidence). */
+  readonly exit?: ExitPolicy;
 }
 
 /**
  * Recognises what a recording shows, window by window: filtered, cut and represented as for training.
  * Memory holds one window.
+ *
+ * @throws SaccadeError of kind `usage` where there is `exit` and the model sees whole clips only.
  */
 export async function* inferWindows(
-  { model, parameters, experiment: { preprocess } }: LoadedModel,
+  loaded: LoadedModel,
   recording: Recording,
-  { signal }: JobContext = {},
+  { signal, exit }: InferOptions = {},
 ): AsyncGenerator<WindowPrediction> {
+  const {
+    model,
+    parameters,
+    experiment: { preprocess },
+  } = loaded;
+  if (exit !== undefined) requireStreaming(loaded);
   const { filters, window } = clipPipelineOf(preprocess);
   const { representation: name, bins, height, width } = preprocess;
   const representation = parseRepresentation(name);
-  const batches = filterStream(recording.batches({ signal }), filters);
-  for await (const clip of windowsOf(batches, window)) {
-    const values = representWindow(clip, representation, { bins, height, width });
-    const probabilities = tf.tidy(() => {
+  const stepper = exit && createFrameStepper(model, parameters);
+  const whole = (values: Float32Array): Pick<WindowPrediction, 'probabilities'> => ({
+    probabilities: tf.tidy(() => {
       const input = tf.tensor(values, [1, bins, representation.channels, height, width]);
-      const { logits } = model.apply(parameters, input, undefined, inference);
-      return lastProbabilities(logits);
-    });
-    yield {
-      index: clip.index,
-      startUs: clip.startUs,
-      endUs: clip.endUs,
-      events: clip.events.length,
-      prediction: argMax(probabilities),
-      probabilities,
-    };
+      return lastProbabilities(model.apply(parameters, input, undefined, inference).logits);
+    }),
+  });
+  const batches = filterStream(recording.batches({ signal }), filters);
+  try {
+    for await (const clip of windowsOf(batches, window)) {
+      const values = representWindow(clip, representation, { bins, height, width });
+      const answer =
+        exit === undefined ? whole(values) : decideWindow(stepper!, values, bins, exit);
+      yield {
+        index: clip.index,
+        startUs: clip.startUs,
+        endUs: clip.endUs,
+        events: clip.events.length,
+        prediction: argMax(answer.probabilities),
+        ...answer,
+      };
+    }
+  } finally {
+    stepper?.dispose();
+  }
+}
+
+/** The frames of a window one by one, until it is decided. */
+function decideWindow(
+  stepper: FrameStepper,
+  values: Float32Array,
+  bins: number,
+  exit: ExitPolicy,
+): Pick<WindowPrediction, 'probabilities' | 'decidedBins'> {
+  const length = values.length / bins;
+  stepper.restart();
+  for (;;) {
+    const at = stepper.frame * length;
+    const probabilities = Array.from(stepper.step(values.subarray(at, at + length)));
+    const { frame } = stepper;
+    if (frame === bins || shouldStop(exit, gatheredLogits(probabilities, frame))) {
+      return { probabilities, decidedBins: frame };
+    }
   }
 }
 
@@ -83,7 +128,7 @@ export type NamedPrediction = Omit<WindowPrediction, 'prediction'> & {
   readonly prediction: string;
 };
 
-export interface InferContext extends JobContext {
+export interface InferContext extends InferOptions {
   readonly onWindow?: (window: WindowPrediction) => void;
 }
 
@@ -133,7 +178,7 @@ export async function inferJob(
 }
 
 /** Class probabilities after the last frame of a batch of one, from logits `[1, time, classes]`. */
-export function lastProbabilities(logits: tf.Tensor): number[] {
+function lastProbabilities(logits: tf.Tensor): number[] {
   const [, time, classes] = logits.shape;
   const last = tf.slice(logits, [0, time - 1, 0], [1, 1, classes]);
   return Array.from(tf.softmax(tf.reshape(last, [classes])).dataSync());

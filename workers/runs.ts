@@ -1,5 +1,6 @@
+import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 
 import * as tf from '@tensorflow/tfjs-core';
 
@@ -151,4 +152,31 @@ function checkDescription(value: unknown, file: string): RunDescription {
 /** The run folder that a checkpoint lies in. */
 export async function runFolderOf(path: string): Promise<string> {
   return (await stat(path)).isDirectory() ? path : dirname(path);
+}
+
+/** SHA-256 of a checkpoint file: what was made for its weights fits no others. */
+export async function checkpointHash(path: string): Promise<string> {
+  return createHash('sha256')
+    .update(await readFile(path))
+    .digest('hex');
+}
+
+/** The experiment with another folder of its data set, where one is given. */
+export function withData(experiment: Experiment, path?: string): Experiment {
+  if (path === undefined) return experiment;
+  return { ...experiment, dataset: { ...experiment.dataset, path: resolve(path) } };
+}
+
+/** @throws SaccadeError of kind `input` where a data set has other classes than a model knows. */
+export function requireSameClasses(
+  found: readonly string[],
+  expected: readonly string[],
+  file: string,
+): void {
+  if (found.join('/') === expected.join('/')) return;
+  throw new SaccadeError(
+    'input',
+    `has the classes ${found.join(', ')}, but the model knows ${expected.join(', ')}`,
+    { file },
+  );
 }

@@ -19,6 +19,11 @@ export interface Evaluation {
   readonly firingRates: Readonly<Record<string, number>>;
 }
 
+export interface EvaluateOptions {
+  /** Is shown the logits after every frame, `[batch, time, classes]`, in the order of the batches. */
+  readonly onLogits?: (logits: tf.Tensor, batch: ClipBatch) => void;
+}
+
 /** Below this share of spikes a layer counts as dead, above the other as saturated. */
 export const firingRateBounds = { dead: 0.002, saturated: 0.9 } as const;
 
@@ -27,6 +32,7 @@ export async function evaluate(
   model: Model,
   parameters: ParameterTree,
   batches: Iterable<ClipBatch> | AsyncIterable<ClipBatch>,
+  { onLogits }: EvaluateOptions = {},
 ): Promise<Evaluation> {
   const labels: number[] = [];
   const predictions: number[] = [];
@@ -42,6 +48,7 @@ export async function evaluate(
         recorder,
         path: '',
       });
+      onLogits?.(logits, batch);
       const [clips, time, classes] = logits.shape;
       const last = tf.slice(logits, [0, time - 1, 0], [clips, 1, classes]);
       return tf.reshape(tf.softmax(last), [clips, classes]).arraySync() as number[][];

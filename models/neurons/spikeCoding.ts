@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 
-import { spikeMatMul } from '../../engine/ops/spikes.js';
+import { spikeDensity, spikeMatMul } from '../../engine/ops/spikes.js';
 
 /**
  * How a whole number becomes spikes, step by step:
@@ -9,12 +9,15 @@ import { spikeMatMul } from '../../engine/ops/spikes.js';
  * - `bitwise`: the bits of its size, with its sign;
  * - `complement`: the bits of its two's complement, the highest of which counts negative.
  */
-export type SpikeCode = 'binary' | 'ternary' | 'bitwise' | 'complement';
+export const spikeCodes = ['binary', 'ternary', 'bitwise', 'complement'] as const;
+export type SpikeCode = (typeof spikeCodes)[number];
 
 export interface SpikeCodingConfig {
   readonly code: SpikeCode;
   /** Counts that a token's mean size becomes, k: the higher, the finer. SpikingBrain's is 3. */
   readonly resolution: number;
+  /** Counts are cut to what so many bits hold, ±(2^bits - 1); none is where not given. */
+  readonly bits?: number;
 }
 
 /** Spikes of numbers, and what each step counts: `number = zero + Σ weights[t] · planes[t]`. */
@@ -41,6 +44,50 @@ export function spikeCounts(
   return { counts: tf.round(tf.div(x, threshold)), threshold };
 }
 
+/** Spikes of numbers, one step at a time: `number = zero + Σ weights[t] · plane(t)`. */
+interface SpikeTrain {
+  readonly weights: readonly number[];
+  readonly zero: number;
+  plane(step: number): tf.Tensor;
+}
+
+/** `encodeSpikes` without holding all steps at once. */
+function spikeTrain(counts: tf.Tensor, code: SpikeCode, steps?: number): SpikeTrain {
+  const [least, most] = tf.tidy(() => Array.from(tf.stack([tf.min(counts), tf.max(counts)]).dataSync())); // prettier-ignore
+  const needed = Math.max(1, stepsFor(code, least, most));
+  if (steps !== undefined && steps < needed) {
+    throw new RangeError(`${steps} steps: counts of ${least} to ${most} need ${needed} in ${code} code`); // prettier-ignore
+  }
+  const count = steps ?? needed;
+  const ones = Array.from({ length: count }, () => 1);
+  const powers = ones.map((_, step) => 2 ** step);
+  const bit = (x: tf.Tensor, step: number): tf.Tensor => tf.mod(tf.floor(tf.div(x, 2 ** step)), 2);
+  const above = (x: tf.Tensor, step: number): tf.Tensor => tf.cast(tf.greater(x, step), 'float32');
+  switch (code) {
+    case 'binary': {
+      const zero = Math.min(0, least);
+      return { weights: ones, zero, plane: (step) => above(tf.sub(counts, zero), step) };
+    }
+    case 'ternary':
+      return {
+        weights: ones,
+        zero: 0,
+        plane: (step) => tf.mul(tf.sign(counts), above(tf.abs(counts), step)),
+      };
+    case 'bitwise':
+      return {
+        weights: powers,
+        zero: 0,
+        plane: (step) => tf.mul(tf.sign(counts), bit(tf.abs(counts), step)),
+      };
+    case 'complement': {
+      const wrapped = tf.add(counts, tf.mul(2 ** count, tf.cast(tf.less(counts, 0), 'float32')));
+      const weights = powers.map((power, step) => (step === count - 1 ? -power : power));
+      return { weights, zero: 0, plane: (step) => bit(wrapped, step) };
+    }
+  }
+}
+
 /**
  * As many steps as the largest count needs.
  *
@@ -49,41 +96,8 @@ export function spikeCounts(
  * @throws RangeError where that many don't hold the largest count, rather than cutting it off.
  */
 export function encodeSpikes(counts: tf.Tensor, code: SpikeCode, steps?: number): SpikePlanes {
-  const [least, most] = [tf.min(counts), tf.max(counts)].map((x) => x.dataSync()[0]);
-  const needed = Math.max(1, stepsFor(code, least, most));
-  if (steps !== undefined && steps < needed) {
-    throw new RangeError(`${steps} steps: counts of ${least} to ${most} need ${needed} in ${code} code`); // prettier-ignore
-  }
-  const count = steps ?? needed;
-  const each = (plane: (step: number) => tf.Tensor): tf.Tensor[] =>
-    Array.from({ length: count }, (_, step) => plane(step));
-  const ones = Array.from({ length: count }, () => 1);
-  const bit = (x: tf.Tensor, step: number): tf.Tensor => tf.mod(tf.floor(tf.div(x, 2 ** step)), 2);
-  const powers = ones.map((_, step) => 2 ** step);
-  switch (code) {
-    case 'binary': {
-      const zero = Math.min(0, least);
-      const planes = each((step) => tf.cast(tf.greater(tf.sub(counts, zero), step), 'float32'));
-      return { planes, weights: ones, zero };
-    }
-    case 'ternary': {
-      const planes = each((step) =>
-        tf.mul(tf.sign(counts), tf.cast(tf.greater(tf.abs(counts), step), 'float32')),
-      );
-      return { planes, weights: ones, zero: 0 };
-    }
-    case 'bitwise':
-      return {
-        planes: each((step) => tf.mul(tf.sign(counts), bit(tf.abs(counts), step))),
-        weights: powers,
-        zero: 0,
-      };
-    case 'complement': {
-      const wrapped = tf.add(counts, tf.mul(2 ** count, tf.cast(tf.less(counts, 0), 'float32')));
-      const weights = powers.map((power, step) => (step === count - 1 ? -power : power));
-      return { planes: each((step) => bit(wrapped, step)), weights, zero: 0 };
-    }
-  }
+  const { plane, ...train } = spikeTrain(counts, code, steps);
+  return { ...train, planes: train.weights.map((_, step) => plane(step)) };
 }
 
 function stepsFor(code: SpikeCode, least: number, most: number): number {
@@ -109,22 +123,58 @@ export function spikeShare({ planes }: SpikePlanes): number {
   return tf.tidy(() => tf.mean(tf.abs(tf.sign(tf.stack([...planes])))).dataSync()[0]);
 }
 
+/** What the spikes of a product were, summed over its values. */
+export interface SpikeUse {
+  /** Numbers that were coded. */
+  readonly values: number;
+  /** Those whose count is 0. */
+  readonly zeros: number;
+  /** Those whose count is more than `bits` hold, and was cut to it. */
+  readonly clipped: number;
+  readonly steps: number;
+  /** Spikes of all steps that are not 0; there could be `values · steps`. */
+  readonly spikes: number;
+}
+
 /**
  * x · weight by spikes, after training: the step's products with spikes are additions of weight rows, shifted by the step's
- * power of two, and a token's threshold scales what comes out. Equals (threshold · counts) · weight.
+ * power of two, and a token's threshold scales what comes out. Equals (threshold · counts) · weight. Memory holds one step.
  *
  * @param x `[…, inputs]`. `weight` `[inputs, outputs]`.
+ * @param onUse is told what the spikes were.
  */
 export function spikeLinear(
   x: tf.Tensor,
   weight: tf.Tensor,
-  { code, resolution }: SpikeCodingConfig,
+  { code, resolution, bits }: SpikeCodingConfig,
+  onUse?: (use: SpikeUse) => void,
 ): tf.Tensor {
-  const { counts, threshold } = spikeCounts(x, resolution);
-  const { planes, weights, zero } = encodeSpikes(counts, code);
-  const sum = tf.addN(
-    planes.map((plane, step) => tf.mul(spikeMatMul(plane, weight), weights[step])),
-  );
-  const shifted = zero === 0 ? sum : tf.add(sum, tf.mul(zero, tf.sum(weight, 0)));
-  return tf.mul(shifted, threshold);
+  return tf.tidy(() => {
+    const { counts: exact, threshold } = spikeCounts(x, resolution);
+    const most = bits === undefined ? Infinity : 2 ** bits - 1;
+    const counts = bits === undefined ? exact : tf.clipByValue(exact, -most, most);
+    const { weights, zero, plane } = spikeTrain(counts, code);
+    let spikes = 0;
+    let sum: tf.Tensor = tf.mul(tf.sum(weight, 0), zero);
+    weights.forEach((scale, step) => {
+      const before = sum;
+      sum = tf.tidy(() => {
+        const fired = plane(step);
+        if (onUse !== undefined) spikes += spikeDensity(fired).density * fired.size;
+        return tf.add(before, tf.mul(spikeMatMul(fired, weight), scale));
+      });
+      before.dispose();
+    });
+    onUse?.({
+      values: x.size,
+      zeros: Math.round((1 - spikeDensity(counts).density) * x.size),
+      clipped:
+        bits === undefined
+          ? 0
+          : tf.sum(tf.cast(tf.greater(tf.abs(exact), most), 'float32')).dataSync()[0],
+      steps: weights.length,
+      spikes: Math.round(spikes),
+    });
+    return tf.mul(sum, threshold);
+  });
 }

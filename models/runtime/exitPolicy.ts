@@ -45,6 +45,16 @@ export function logitTraces(
   }));
 }
 
+/**
+ * What has been gathered after so many frames, of the probabilities there: up to a constant, which softmax does not see, the
+ * logits that `logitTraces` gives.
+ *
+ * @param probabilities by class; they may be 0.
+ */
+export function gatheredLogits(probabilities: ArrayLike<number>, frames: number): number[] {
+  return Array.from(probabilities, (probability) => frames * Math.log(probability));
+}
+
 /** The largest probability of softmax(logits / α). */
 export function confidence(logits: ArrayLike<number>, temperature: number): number {
   const values = Array.from(logits, (logit) => logit / temperature);

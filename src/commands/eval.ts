@@ -1,15 +1,23 @@
 import { Option } from 'commander';
 
+import { SaccadeError } from '../../engine/support/errors.js';
 import { accuracyLine, reportTable } from '../../models/evaluation/report.js';
+import { type SpikeCode, spikeCodes } from '../../models/neurons/spikeCoding.js';
 import type { EvaluationOutcome } from '../../workers/evaluate.js';
+import type { ExitEvaluation } from '../../workers/exit.js';
+import type { SpikeCodeEvaluation } from '../../workers/spikeCode.js';
 import { cacheFolder } from '../cacheFolder.js';
-import { backendOption, cacheOption, dataOption } from '../experimentOptions.js';
+import { backendOption, cacheOption, dataOption, exitOption } from '../experimentOptions.js';
 import { type CommandIo, note, print, printJson, type RegisterCommand } from '../io.js';
 import { commandJob } from '../jobContext.js';
-import { examples, jsonOption } from '../options.js';
+import { examples, integerBetween, jsonOption, numberBetween } from '../options.js';
 
 interface Options {
   readonly part: 'test' | 'validation';
+  readonly exit?: boolean;
+  readonly spikeCode?: SpikeCode;
+  readonly bits?: number;
+  readonly resolution?: number;
   readonly data?: string;
   readonly cache?: string;
   readonly backend?: string;
@@ -23,7 +31,9 @@ export const registerEval: RegisterCommand = (program, io) => {
     .description(
       'Accuracy with its 95 % interval (Wilson), precision and recall by class, and the confusion matrix ' +
         'as a picture. Of a run folder, the epoch that was selected on validation and the last one are ' +
-        'both evaluated. Writes evaluation-PART.json and confusion-PART.png beside the checkpoint. With ' +
+        'both evaluated. Writes evaluation-PART.json and confusion-PART.png beside the checkpoint. With --exit ' +
+        'also accuracy and mean bins of early exit; with --spike-code also accuracy, steps and share of zeros of the model ' +
+        'converted to spikes after training (SpikingBrain). With ' +
         '--json: {part, synthetic, groupedBy, notes, selected: {accuracy, classes, confusion, …}, last, ' +
         'looks, picture, file}.',
     )
@@ -32,6 +42,23 @@ export const registerEval: RegisterCommand = (program, io) => {
       new Option('--part <name>', 'part of the data set')
         .choices(['test', 'validation'])
         .default('test'),
+    )
+    .addOption(exitOption())
+    .addOption(
+      new Option(
+        '--spike-code <code>',
+        'also evaluate it with spikes in place of the numbers that its linear layers take',
+      ).choices(spikeCodes),
+    )
+    .option(
+      '--bits <N>',
+      'with --spike-code: cut counts to what so many bits hold (default: as many as they need)',
+      integerBetween(1, 16),
+    )
+    .option(
+      '--resolution <k>',
+      "with --spike-code: counts that a token's mean size becomes (default: 3)",
+      numberBetween(0.01, 10_000),
     )
     .addOption(dataOption())
     .addOption(cacheOption())
@@ -42,6 +69,14 @@ export const registerEval: RegisterCommand = (program, io) => {
       examples(
         ['saccade eval runs/gestures', 'the test part, once, at the end'],
         ['saccade eval runs/gestures --part validation', 'while you are still choosing'],
+        [
+          'saccade eval runs/gestures --spike-code bitwise',
+          'what is lost where spikes replace numbers',
+        ],
+        [
+          'saccade eval runs/gestures --exit',
+          'how early it can be sure, after `saccade calibrate`',
+        ],
       ),
     )
     .action(async (checkpoint: string, { json, ...options }: Options) => {
@@ -54,12 +89,21 @@ export const registerEval: RegisterCommand = (program, io) => {
 export async function runEvaluation(
   io: CommandIo,
   path: string,
-  { json, cache, ...options }: Options,
+  { json, cache, spikeCode: code, bits, resolution, ...options }: Options,
 ): Promise<EvaluationOutcome> {
+  if (code === undefined && (bits ?? resolution) !== undefined) {
+    const field = bits === undefined ? '--resolution' : '--bits';
+    throw new SaccadeError('usage', 'needs --spike-code', { field });
+  }
   const { evaluateJob } = await import('../../workers/evaluate.js');
   const job = commandJob(io, json);
   const outcome = await evaluateJob(
-    { path, cacheFolder: cache ?? cacheFolder(io.env), ...options },
+    {
+      path,
+      cacheFolder: cache ?? cacheFolder(io.env),
+      ...options,
+      spikeCode: code && { code, bits, resolution: resolution ?? 3 },
+    },
     job.context,
   ).finally(job.done);
   if (!json) note(io, ...outcome.notes);
@@ -72,7 +116,30 @@ export function describeEvaluation(outcome: EvaluationOutcome): string[] {
     `${part} part${synthetic ? ' of a SYNTHETIC data set' : ''}, split by ${groupedBy}:`,
     reportTable(selected),
     `whole recordings: ${accuracyLine(selected.recordingAccuracy)}`,
+    ...(selected.exit === undefined ? [] : describeExit(selected.exit)),
+    ...(selected.spikeCode === undefined ? [] : describeSpikes(selected.spikeCode)),
     ...(last === undefined ? [] : [`last epoch: ${accuracyLine(last.accuracy)}`]),
     `${file}, ${picture}`,
+  ];
+}
+
+function describeExit({ accuracy, meanBins, bins, threshold, oracle }: ExitEvaluation): string[] {
+  const percent = (100 * oracle.accuracy).toFixed(1);
+  return [
+    `early exit above ${threshold.toFixed(2)}: ${accuracyLine(accuracy)} after ${meanBins.toFixed(2)} of ${bins} bins`,
+    `no policy can beat ${percent} % after ${oracle.meanBins.toFixed(2)} bins (stopped at the first that is right)`,
+  ];
+}
+
+function describeSpikes(found: SpikeCodeEvaluation): string[] {
+  const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
+  const { code, resolution, bits, accuracy, drop, agreement, layers, steps } = found;
+  const { zeroShare, silentShare, clippedShare } = found;
+  const cut = bits === undefined ? '' : `, ${bits} bits (${percent(clippedShare)} cut)`;
+  return [
+    `by ${code} spikes, k = ${resolution}${cut}: ${accuracyLine(accuracy)}, ${percent(drop)} lost, ` +
+      `${percent(agreement)} of clips as before`,
+    `${Object.keys(layers).length} layers converted, ${steps} steps at most; ${percent(zeroShare)} of counts are 0, ` +
+      `${percent(silentShare)} of spikes`,
   ];
 }

@@ -2,6 +2,7 @@ import type { RegisterCommand } from '../io.js';
 import { registerBench } from './bench.js';
 import { registerBundle } from './bundle.js';
 import { registerCache } from './cache.js';
+import { registerCalibrate } from './calibrate.js';
 import { registerCompare } from './compare.js';
 import { registerConvert } from './convert.js';
 import { registerDataset } from './dataset.js';
@@ -35,6 +36,7 @@ export const commands: readonly RegisterCommand[] = [
   registerPretrain,
   registerTrain,
   registerEval,
+  registerCalibrate,
   registerCompare,
   registerInfer,
   registerStream,

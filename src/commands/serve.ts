@@ -7,7 +7,7 @@ import { Option } from 'commander';
 
 import { SaccadeError } from '../../engine/support/errors.js';
 import type { Listener } from '../../workers/service/tcp.js';
-import { backendOption } from '../experimentOptions.js';
+import { backendOption, exitOption } from '../experimentOptions.js';
 import { type CommandIo, note, print, type RegisterCommand } from '../io.js';
 import { collected, examples, integerBetween, numberBetween } from '../options.js';
 import { packageFile } from '../packageFile.js';
@@ -34,6 +34,7 @@ interface Options {
   readonly idle?: number;
   readonly queues: boolean;
   readonly workspace?: string;
+  readonly exit?: boolean;
   readonly backend?: string;
   readonly json?: boolean;
 }
@@ -101,6 +102,7 @@ export const registerServe: RegisterCommand = (program, io) => {
       'silence after which a stream is put aside (default: 300)',
       numberBetween(0.1, 86_400),
     )
+    .addOption(exitOption())
     .option('--no-queues', 'do not show the queues of the workspace')
     .addOption(workspaceOption())
     .addOption(backendOption())
@@ -113,6 +115,7 @@ export const registerServe: RegisterCommand = (program, io) => {
           "SACCADE_TOKEN=… saccade serve runs/gestures --host 0.0.0.0 --tcp '0.0.0.0:7777?format=es'",
           'for cameras on other machines',
         ],
+        ['saccade serve runs/gestures --exit', 'decides as soon as it is sure (see `calibrate`)'],
       ),
     )
     .action(async (checkpoint: string, options: Options) => serve(io, checkpoint, options));
@@ -146,8 +149,11 @@ async function serve(io: CommandIo, checkpoint: string, options: Options): Promi
   const model = await openBatchThread({ path: checkpoint, backend });
   const queues = await openQueues(io, options);
   try {
+    const { readExit } = await import('../../workers/exit.js');
+    const served = { path: model.description.path, model: model.description };
     const service = await startService({
       model,
+      exit: options.exit === true ? await readExit(served) : undefined,
       version: packageVersion(),
       ...addresses,
       port,

@@ -15,6 +15,7 @@ import {
   spikeLinear,
   spikeShare,
   type SpikeCode,
+  type SpikeUse,
 } from '../../models/neurons/spikeCoding.js';
 import { Initialiser } from '../../models/parameters.js';
 import { bestBackend } from '../engine/backends.js';
@@ -174,6 +175,28 @@ describe('spike codes', () => {
     }
     // A blank token has no counts, and no infinities.
     expect(tf.max(tf.abs(spikeLinear(tf.zeros([1, 16]), weight, { code: 'binary', resolution: 3 }))).dataSync()[0]).toBe(0); // prettier-ignore
+  });
+
+  tidily('say what they were: counts that are 0, cut or spiked', () => {
+    // Mean size 1, so with k = 3 counts of 3, -6, 0 and 3.
+    const x = tf.tensor([1, -2, 0, 1], [1, 4]);
+    const weight = tf.tensor([1, 10, 100, 1000], [4, 1]);
+    const used = (code: SpikeCode, bits?: number): { y: number; use: SpikeUse } => {
+      let use: SpikeUse | undefined;
+      const y = spikeLinear(x, weight, { code, resolution: 3, bits }, (found) => (use = found));
+      return { y: y.dataSync()[0], use: use! };
+    };
+    const common = { values: 4, zeros: 1, clipped: 0 };
+    expect(used('ternary')).toMatchObject({ use: { ...common, steps: 6, spikes: 12 } });
+    expect(used('ternary').y).toBeCloseTo(1 - 20 + 1000, 3);
+    // 3 is 11, 6 is 110: two bits each.
+    expect(used('bitwise').use).toEqual({ ...common, steps: 3, spikes: 6 });
+    // Counted from -6: 9, 0, 6 and 9 spikes.
+    expect(used('binary').use).toEqual({ ...common, steps: 9, spikes: 24 });
+    // Two bits hold 3: -6 is cut to -3.
+    const cut = used('bitwise', 2);
+    expect(cut.use).toEqual({ ...common, clipped: 1, steps: 2, spikes: 6 });
+    expect(cut.y).toBeCloseTo(1 - 10 + 1000, 3);
   });
 
   tidily('lose what rounding loses: a tenth of normal values become 0', () => {

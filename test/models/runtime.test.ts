@@ -25,6 +25,7 @@ import {
   confidence,
   decide,
   evaluateExit,
+  gatheredLogits,
   logitTraces,
   oracleExit,
   requireDisjoint,
@@ -57,6 +58,28 @@ function drifting(count: number, seed: number, steps = 40): LogitTrace[] {
 describe('early exit', () => {
   const validation = drifting(400, 1);
   const test = drifting(400, 2);
+
+  it('is as confident by probabilities as by the logits that were gathered', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.double({ min: -30, max: 30, noNaN: true }), { minLength: 1, maxLength: 6 }),
+        fc.integer({ min: 1, max: 40 }),
+        (mean, frames) => {
+          const exponentials = mean.map(Math.exp);
+          const sum = exponentials.reduce((a, b) => a + b);
+          const probabilities = exponentials.map((value) => value / sum);
+          expect(confidence(gatheredLogits(probabilities, frames), 8)).toBeCloseTo(
+            confidence(
+              mean.map((logit) => logit * frames),
+              8,
+            ),
+            9,
+          );
+        },
+      ),
+    );
+    expect(confidence(gatheredLogits([0, 1], 3), 8)).toBe(1);
+  });
 
   it('is confident as the softmax is', () => {
     expect(confidence([0, 0, 0, 0], 1)).toBeCloseTo(0.25, 9);

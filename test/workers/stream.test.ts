@@ -8,9 +8,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { selectBackend } from '../../engine/backend.js';
 import type { EventBatch } from '../../ingest/eventBatch.js';
 import { openRecording, writeRecording } from '../../ingest/recording.js';
-import { inference } from '../../models/context.js';
+import { inference, totalWork } from '../../models/context.js';
 import { createModel } from '../../models/networks/index.js';
 import { Initialiser } from '../../models/parameters.js';
+import type { DeltaConfig } from '../../models/runtime/deltaModel.js';
 import { parseRepresentation, representWindow } from '../../preprocess/representations/index.js';
 import type { StreamReport } from '../../workers/binning.js';
 import { inferWindows, meanProbabilities } from '../../workers/infer.js';
@@ -72,6 +73,33 @@ describe('streamPredictions', () => {
     predictions.forEach(({ probabilities }, bin) =>
       probabilities.forEach((p, c) => expect(Math.abs(p - expected[bin][c])).toBeLessThan(1e-4)),
     );
+  });
+
+  it('by deltas says the same at threshold 0, and counts what it saved', async () => {
+    const quiet = rows.filter(([, x]) => x < 4);
+    const loaded = freshModel({
+      model: { ...freshModel().experiment.model, temporalPosition: false },
+    });
+    const before = tf.memory().numTensors;
+    const whole = await collect(streamPredictions(loaded, batches(quiet, 50)));
+    const spent = async (delta: DeltaConfig): Promise<[macs: number, dense: number]> => {
+      const found = await collect(streamPredictions(loaded, batches(quiet, 50), { delta }));
+      if (delta.threshold === 0) {
+        found.forEach(({ probabilities }, i) =>
+          expect(probabilities[0]).toBeCloseTo(whole[i].probabilities[0], 5),
+        );
+      }
+      const { macs, denseMacs } = totalWork(found.map(({ work }) => work!));
+      return [macs, denseMacs];
+    };
+    const [exact, dense] = await spent({ threshold: 0 });
+    const [byValue] = await spent({ threshold: 0, unit: 'value' });
+    const [rough] = await spent({ threshold: 1 });
+    expect(exact).toBeLessThan(dense);
+    expect(byValue).toBeLessThan(exact);
+    expect(rough).toBeLessThan(exact);
+    expect(whole.every(({ work }) => work === undefined)).toBe(true);
+    expect(tf.memory().numTensors).toBe(before);
   });
 
   it('does not depend on how the events arrive, and leaves no tensors behind', async () => {

@@ -1,7 +1,4 @@
 /** Tasks of the thread in which a service's model lives, with the states of its streams. */
-import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
-
 import * as tf from '@tensorflow/tfjs-core';
 
 import { selectBackend } from '../../engine/backend.js';
@@ -10,7 +7,7 @@ import { splitState, stackStates, type StoredClipState } from '../../models/clip
 import { inference, Recorder } from '../../models/context.js';
 import type { Experiment } from '../experiment.js';
 import type { ModelSetup } from '../modelTasks.js';
-import { loadModel } from '../runs.js';
+import { checkpointHash, loadModel } from '../runs.js';
 import { ResidentStates } from './residentStates.js';
 
 export interface ServedModel {
@@ -60,9 +57,7 @@ export default async function batchTasks({ path, backend }: ModelSetup) {
   const loaded = await loadModel(path);
   const { model, parameters, classes, experiment, synthetic } = loaded;
   const { channels, height, width } = model.input;
-  const hash = createHash('sha256')
-    .update(await readFile(loaded.path))
-    .digest('hex');
+  const hash = await checkpointHash(loaded.path);
   if (model.growingState === true) {
     throw new SaccadeError(
       'usage',

@@ -1,4 +1,5 @@
 import { argMax } from '../../models/evaluation/evaluate.js';
+import { type ExitPolicy, gatheredLogits, shouldStop } from '../../models/runtime/exitPolicy.js';
 import type { DecisionOptions } from './messages.js';
 
 /** How far a clip's decision is. Plain data. */
@@ -9,7 +10,21 @@ export interface DecisionState {
   readonly streak: number;
   readonly candidate: number;
   readonly decided:
-    { readonly class: number; readonly bin: number; readonly confidence: number } | undefined;
+    | {
+        readonly class: number;
+        readonly bin: number;
+        /** Bins of the clip up to then. */
+        readonly frames?: number;
+        readonly confidence: number;
+      }
+    | undefined;
+}
+
+/** Where a clip stands, for early exit. */
+export interface ExitPlace {
+  readonly policy: ExitPolicy;
+  /** Whether it is the clip's last bin, which decides in any case. */
+  readonly isLast: boolean;
 }
 
 /**
@@ -17,13 +32,18 @@ export interface DecisionState {
  * class has kept a smoothed probability of `confidence` for `patience` bins in a row, the clip is decided; what
  * comes later does not change it.
  *
+ * With early exit, its policy decides instead (`../exit.ts`), by the unsmoothed probabilities that it was calibrated on.
+ *
  * @param before undefined at the start of a clip.
+ * @param frames bins of the clip, this one included.
  */
 export function decide(
   before: DecisionState | undefined,
   probabilities: ArrayLike<number>,
   bin: number,
   { smoothing, confidence, patience }: DecisionOptions,
+  frames: number,
+  exit?: ExitPlace,
 ): DecisionState {
   const smoothed = Array.from(probabilities, (p, c) =>
     before === undefined ? p : smoothing * p + (1 - smoothing) * before.smoothed[c],
@@ -31,8 +51,13 @@ export function decide(
   const candidate = argMax(smoothed);
   const goesOn = before?.candidate === candidate ? before.streak : 0;
   const streak = smoothed[candidate] >= confidence ? goesOn + 1 : 0;
+  const isDecided =
+    exit === undefined
+      ? streak >= patience
+      : exit.isLast || shouldStop(exit.policy, gatheredLogits(probabilities, frames));
+  const [own, shares] = exit === undefined ? [candidate, smoothed] : [argMax(probabilities), probabilities]; // prettier-ignore
   const decided =
     before?.decided ??
-    (streak >= patience ? { class: candidate, bin, confidence: smoothed[candidate] } : undefined);
+    (isDecided ? { class: own, bin, frames, confidence: shares[own] } : undefined);
   return { smoothed, streak, candidate, decided };
 }

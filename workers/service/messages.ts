@@ -42,7 +42,7 @@ export const decisionOptions = z.object({
   confidence: z.number().gt(0).max(1).default(0.9),
   /** Bins in a row that it takes. */
   patience: z.number().int().min(1).max(1000).default(2),
-  /** Begins a new clip, with a new decision, after so many bins; 0 = never. */
+  /** Begins a new clip, with a new decision, after so many bins; 0 = never, with early exit as many as in training. */
   restartBins: z.number().int().min(0).max(1_000_000_000).default(0),
 });
 
@@ -83,7 +83,12 @@ export const streamLosses = z.object({
   skippedMessages: count.describe('not sent to watchers that read too slowly'),
 });
 
-export const decision = z.object({ class: z.string(), bin: count, confidence: z.number() });
+export const decision = z.object({
+  class: z.string(),
+  bin: count,
+  frames: count.optional().describe('bins of the clip up to then'),
+  confidence: z.number(),
+});
 
 export const streamMessage = z.object({
   id: z.string(),

@@ -28,7 +28,7 @@ import { addRunRoutes } from './routes/runs.js';
 import { addSocketRoutes } from './routes/sockets.js';
 import { addStreamRoutes } from './routes/streams.js';
 import { addSecurity, checkExposure, isLoopback, webSocketProtocol } from './security.js';
-import type { StreamContext } from './session.js';
+import type { ServiceExit, StreamContext } from './session.js';
 import { SnapshotFolder } from './snapshotFolder.js';
 import { Streams } from './streams.js';
 import { type Listener, listenTcp, type Tls } from './tcp.js';
@@ -60,6 +60,8 @@ export interface ServiceOptions {
   readonly pageFolder?: string;
   readonly queues?: ServedQueues;
   readonly limits?: Partial<ServiceLimits>;
+  /** Early exit, as `calibrateJob` found it for the model. */
+  readonly exit?: ServiceExit;
   /** The most streams of a batch, and how long a bin waits for company. */
   readonly maxBatch?: number;
   readonly batchWaitMs?: number;
@@ -186,7 +188,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
 }
 
 function streamContext(
-  { model, maxBatch = 64, batchWaitMs = 2 }: ServiceOptions,
+  { model, exit, maxBatch = 64, batchWaitMs = 2 }: ServiceOptions,
   limits: ServiceLimits,
   metrics: ServiceMetrics,
   onFailure: (error: unknown) => void,
@@ -221,6 +223,7 @@ function streamContext(
     batcher,
     input: streamInput({ model: { streaming }, experiment, path }),
     filters: clipPipelineOf(experiment.preprocess).filters,
+    exit,
     limits,
     metrics,
   };

@@ -9,6 +9,7 @@ import {
   type FilterState,
   startFilters,
 } from '../../preprocess/filters/index.js';
+import type { ExitPolicy } from '../../models/runtime/exitPolicy.js';
 import { type EventBin, EventBinner, type StreamInput, type StreamReport } from '../binning.js';
 import type { Batcher, BinResult } from './batcher.js';
 import type { ServedModel } from './batchTasks.js';
@@ -28,6 +29,9 @@ import type {
 import type { ServiceMetrics } from './metrics.js';
 import { decodeSnapshot, encodeSnapshot, type StreamSnapshot } from './snapshot.js';
 
+/** Early exit, and how many bins the clips have that it was calibrated on. */
+export type ServiceExit = ExitPolicy & { readonly bins: number };
+
 /** What all streams of a service share. */
 export interface StreamContext {
   readonly description: ServedModel;
@@ -35,6 +39,8 @@ export interface StreamContext {
   readonly batcher: Batcher;
   readonly input: StreamInput;
   readonly filters: readonly EventFilter[];
+  /** Decides clips as soon as they are sure. */
+  readonly exit?: ServiceExit;
   readonly limits: ServiceLimits;
   readonly metrics: ServiceMetrics;
   /** Told of the snapshot that an evicted stream leaves, and when it is used or dropped. */
@@ -346,6 +352,12 @@ export class StreamSession {
     };
   }
 
+  /** Bins of a clip; 0 where it has no end. */
+  private get clipBins(): number {
+    const { restartBins } = this.options;
+    return restartBins > 0 ? restartBins : (this.context.exit?.bins ?? 0);
+  }
+
   private decided(): PredictionMessage['decided'] {
     const { decided } = this.decision ?? {};
     return decided && { ...decided, class: this.context.description.classes[decided.class] };
@@ -405,7 +417,7 @@ export class StreamSession {
     for (const { room } of this.listeners) await room(signal);
     if (this.failure !== undefined) throw this.failure as Error;
     if (signal.aborted) return;
-    const { restartBins } = this.options;
+    const { clipBins: restartBins } = this;
     const fresh =
       this.frames === 0 || bin.afterJump || (restartBins > 0 && this.frames >= restartBins);
     this.frames = fresh ? 1 : this.frames + 1;
@@ -432,13 +444,15 @@ export class StreamSession {
     arrivedMs: number,
     image: BinMessage['image'] | undefined,
   ): void {
-    const { description, metrics } = this.context;
+    const { description, metrics, exit } = this.context;
     this.bins++;
     this.decision = decide(
       fresh ? undefined : this.decision,
       probabilities,
       about.bin,
       this.options,
+      frames,
+      exit && { policy: exit, isLast: frames === this.clipBins },
     );
     const latencyMs = performance.now() - arrivedMs;
     metrics.bins.inc();

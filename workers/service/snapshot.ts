@@ -39,7 +39,9 @@ const description = z.object({
       smoothed: z.array(z.number()),
       streak: whole,
       candidate: whole,
-      decided: z.object({ class: whole, bin: whole, confidence: z.number() }).optional(),
+      decided: z
+        .object({ class: whole, bin: whole, frames: whole.optional(), confidence: z.number() })
+        .optional(),
     })
     .nullable(),
   binner: z.object({ originUs: z.number().nullable(), current: whole, afterJump: z.boolean() }),

@@ -128,13 +128,30 @@ describe('decide', () => {
     let state: DecisionState | undefined;
     const decided: (number | undefined)[] = [];
     bins.forEach((probabilities, bin) => {
-      state = decide(state, probabilities, bin, options);
+      state = decide(state, probabilities, bin, options, bin + 1);
       decided.push(state.decided?.class);
     });
     // By hand: of class 1, 0, 1/2, 3/4, 7/8, 15/16, 15/32, …
     expect(decided).toEqual([undefined, undefined, undefined, undefined, 1, 1, 1, 1]);
-    expect(state!.decided).toEqual({ class: 1, bin: 4, confidence: 15 / 16 });
+    expect(state!.decided).toEqual({ class: 1, bin: 4, frames: 5, confidence: 15 / 16 });
     expect(state!.smoothed[0]).toBeCloseTo(1 - 15 / 128, 12);
+  });
+
+  it('leaves it to early exit, where there is one, and to the last bin of the clip', () => {
+    const policy = { temperature: 4, threshold: 0.6 };
+    const decidedAt = (share: number, bins: number): DecisionState['decided'] => {
+      let state: DecisionState | undefined;
+      for (let bin = 0; bin < bins; bin++) {
+        const exit = { policy, isLast: bin === 7 };
+        state = decide(state, [share, 1 - share], 10 + bin, options, bin + 1, exit);
+      }
+      return state!.decided;
+    };
+    // By hand: (4 ^ t/4) / (1 + 4 ^ t/4) is 0.586 after one bin and 2/3 after two.
+    expect(decidedAt(0.8, 1)).toBeUndefined();
+    expect(decidedAt(0.8, 5)).toEqual({ class: 0, bin: 11, frames: 2, confidence: 0.8 });
+    expect(decidedAt(0.5, 7)).toBeUndefined();
+    expect(decidedAt(0.5, 8)).toMatchObject({ bin: 17, frames: 8 });
   });
 
   it('keeps probabilities that sum to 1, and equal ones as they are', () => {
@@ -152,10 +169,11 @@ describe('decide', () => {
               row.map((p) => p / sum),
               bin,
               { ...options, smoothing },
+              bin + 1,
             );
             expect(state.smoothed.reduce((a, b) => a + b)).toBeCloseTo(1, 9);
           });
-          const settled = decide(state, state!.smoothed, rows.length, { ...options, smoothing });
+          const settled = decide(state, state!.smoothed, rows.length, { ...options, smoothing }, 1);
           settled.smoothed.forEach((p, c) => expect(p).toBeCloseTo(state!.smoothed[c], 12));
         },
       ),

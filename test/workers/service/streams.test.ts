@@ -116,6 +116,26 @@ describe('streams of a service', () => {
     expect(Number(sum)).toBeGreaterThan(Number(count));
   });
 
+  it('decide by early exit as the same stream alone does', async () => {
+    const exit = { temperature: 4, threshold: 0.52, bins: 4 };
+    await start({ exit });
+    const rows = dotEvents(true, 5);
+    const client = await connect(service!, '/api/streams/early/events');
+    for (const chunk of await esBytes(rows)) client.socket.send(chunk);
+    client.socket.send('end');
+    await client.closed;
+    const expected = await collect(
+      streamPredictions(loaded, streamOf([batchOf(tinySensor, rows)]), { exit }),
+    );
+    const found = predictions(client.messages).map(({ decided }) => decided);
+    expect(found).toHaveLength(8);
+    expect(found.map((decided) => decided?.frames)).toEqual(
+      expected.map(({ decidedBins }) => decidedBins),
+    );
+    expect(found[3]!.class).toBe(loaded.classes[expected[3].prediction]);
+    expect(found[7]!.bin).toBe(4 + expected[7].decidedBins! - 1);
+  });
+
   it('go on where the connection broke, with the state that they had', async () => {
     const { app } = await start();
     const rows = dotEvents(true, 3);

@@ -266,7 +266,7 @@ export function createLive(model) {
       byId('decision'),
       decided === undefined
         ? 'not decided yet'
-        : `decided: ${decided.class}, bin ${count(decided.bin)}, ${percent(decided.confidence)}`,
+        : `decided: ${decided.class}, bin ${count(decided.bin)}${afterBins(decided)}, ${percent(decided.confidence)}`,
     );
     classRows.set(shares, index);
     announce(prediction, `${prediction}, ${share}`);
@@ -462,4 +462,9 @@ function endSentence({ id, from, state, reason, bins, events, losses }) {
     state === 'failed' ? 'has failed' : state === 'evicted' ? 'was put aside' : 'has ended';
   const what = `${count(bins)} bins, ${count(events)} events`;
   return `${from || id} ${how}${reason ? ` (${reason})` : ''}: ${[what, lost].filter(Boolean).join(', ')}.`;
+}
+
+/** @param {{ frames?: number }} decided */
+function afterBins({ frames }) {
+  return frames === undefined ? '' : ` after ${count(frames)} of its clip`;
 }
