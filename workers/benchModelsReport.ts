@@ -124,8 +124,8 @@ export function benchAccuracyPlot(
     return value === null || value <= 0 ? [] : [{ model, value }];
   });
   const exponents = points.map(({ value }) => Math.log10(value));
-  const low = Math.floor(Math.min(...exponents, 0));
-  const high = Math.max(low + 1, Math.ceil(Math.max(...exponents, 0)));
+  const low = exponents.length === 0 ? 0 : Math.floor(Math.min(...exponents));
+  const high = Math.max(low + 1, Math.ceil(Math.max(low, ...exponents)));
   const { left, top, width, height } = plot;
   const xOf = (exponent: number): number => left + (width * (exponent - low)) / (high - low);
   const yOf = (share: number): number => top + height * (1 - share);
