@@ -6,6 +6,9 @@ import type { Model } from '../../models/model.js';
 import type { ParameterTree } from '../../models/parameters.js';
 import { RecordedFrames } from '../../models/runtime/recordedFrames.js';
 
+/** Numbers of streams for which steps are recorded at a time: each takes memory of its own. */
+const mostRecorded = 4;
+
 /** Streams whose states lie where the model computes, from step to step. */
 interface Residents {
   readonly streams: readonly number[];
@@ -20,7 +23,7 @@ interface Residents {
 export class ResidentStates {
   private residents: Residents | undefined;
   private streamsBefore = '';
-  /** By number of streams; what is recorded for so many serves all of them. */
+  /** By number of streams, the last used last; what is recorded for so many serves all of them. */
   private readonly recorded = new Map<number, RecordedFrames>();
   private recordable = true;
 
@@ -75,8 +78,12 @@ export class ResidentStates {
 
   dispose(): void {
     this.settle();
-    for (const recorded of this.recorded.values()) recorded.dispose();
-    this.recorded.clear();
+    for (const streams of [...this.recorded.keys()]) this.forget(streams);
+  }
+
+  private forget(streams: number): void {
+    this.recorded.get(streams)!.dispose();
+    this.recorded.delete(streams);
   }
 
   private load(
@@ -90,8 +97,13 @@ export class ResidentStates {
       let recorded = this.recorded.get(streams.length);
       if (recorded === undefined) {
         recorded = new RecordedFrames(this.model, this.parameters, state, input);
-        this.recorded.set(streams.length, recorded);
-      } else recorded.load(state.layers);
+        const [longestUnused] = this.recorded.keys();
+        if (this.recorded.size >= mostRecorded) this.forget(longestUnused);
+      } else {
+        recorded.load(state.layers);
+        this.recorded.delete(streams.length);
+      }
+      this.recorded.set(streams.length, recorded);
       residents = { streams: [...streams], frames: [...state.frame], recorded };
     });
     return residents!;

@@ -21,7 +21,8 @@ interface Step {
   readonly look: boolean;
 }
 
-const count = 3;
+/** More than numbers of streams are recorded for at a time. */
+const count = 6;
 
 describe('states of streams that are stepped together', () => {
   let folder: string;
