@@ -78,8 +78,10 @@ export function scan(device: Device): Kernels {
     const blocks = grid[0];
     const chunks = Math.ceil(length / chunk);
     const width = threads / lanes;
-    const sums = (2 + gated) * threads + 2 * (width * states + 16);
-    const sharedBytes = 4 * chunk * (4 * width + 2 * states + sums);
+    const joined = lanes < 32 ? 2 : 1;
+    const mixPlane = chunk * ((width / joined) * states + 16) + 16;
+    const perStep = 2 * states + 3 * width + (2 + gated) * threads;
+    const sharedBytes = 4 * (chunk * perStep + 2 * mixPlane);
     const mixes = batch * length * states;
     const given = values[25] as DeviceArray | undefined;
     const known = given !== undefined && given.length > 0;
