@@ -38,6 +38,11 @@ export interface FusedOpDefinition<A extends Attributes> {
   readonly backward?: HostKernel<A>;
   /** Which outputs the gradient needs (none by default). */
   readonly saveOutputs?: readonly boolean[];
+  /**
+   * The number of outputs, where a backend's kernel may give more while gradients are recorded: what its own gradient
+   * kernel would have to compute again. They are saved where `saveOutputs` says so, and nobody else sees them.
+   */
+  readonly outputCount?: number;
   /** The same op in plain TensorFlow.js ops: readable, differentiable, slow. Runs on all other backends. */
   reference(inputs: readonly tf.Tensor[], attributes: A): tf.Tensor[];
 }
@@ -119,11 +124,13 @@ export function defineFusedOp<A extends Attributes>(definition: FusedOpDefinitio
       return tf.tidy(() => reference(inputs, attributes));
     }
     registerGradientOf(definition, inputs.length);
-    const outputs = tf
+    const result = tf
       .engine()
       .runKernel(name, named(inputs), attributes as unknown as tf.NamedAttrMap);
-    fillUnusedGradients(name);
-    return Array.isArray(outputs) ? (outputs as tf.Tensor[]) : [outputs as tf.Tensor];
+    const outputs = Array.isArray(result) ? (result as tf.Tensor[]) : [result as tf.Tensor];
+    const count = definition.outputCount ?? outputs.length;
+    fillUnusedGradients(name, count);
+    return outputs.slice(0, count);
   };
   return Object.assign(op, { definition });
 }
@@ -131,13 +138,15 @@ export function defineFusedOp<A extends Attributes>(definition: FusedOpDefinitio
 /**
  * Outputs that nothing uses have gradients of zeros, which TensorFlow.js makes on the host, once a step. Lets the
  * backend make those of the op that ran just now in its own memory.
+ *
+ * @param count outputs that have a gradient at all.
  */
-function fillUnusedGradients(name: string): void {
+function fillUnusedGradients(name: string, count: number): void {
   const node = tf.engine().state.activeTape?.at(-1);
   const gradient = node?.kernelName === name ? node.gradient : undefined;
   if (node === undefined || gradient === undefined || node.outputs.length === 1) return;
   node.gradient = (dys: (tf.Tensor | null)[]) =>
-    gradient(dys.map((dy, i) => dy ?? zeros(node.outputs[i].shape)));
+    gradient(dys.map((dy, i) => dy ?? zeros(i < count ? node.outputs[i].shape : [0])));
 }
 
 function registerHostKernel<A extends Attributes>(

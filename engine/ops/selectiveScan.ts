@@ -138,7 +138,14 @@ function siluOf(x: number): number {
 
 // TensorFlow.js fixes the number of a kernel's inputs, so the gated scan is a kernel of its own.
 const [plain, gated] = ['SelectiveScan', 'GatedSelectiveScan'].map((name) =>
-  defineFusedOp<ScanConfig>({ name, forward, backward, reference }),
+  defineFusedOp<ScanConfig>({
+    name,
+    forward,
+    backward,
+    reference,
+    outputCount: 2,
+    saveOutputs: [false, false, true],
+  }),
 );
 
 function reference(

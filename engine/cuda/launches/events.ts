@@ -20,6 +20,9 @@ export function events(device: Device): Kernels {
     ]
   ): void {
     if (tUs.length === 0) return;
+    if (backend.driver.capturing) {
+      throw new Error('events are binned while a graph is recorded, which would replay these');
+    }
     const parts = [tUs, x, y, polarity, rows, columns, Float64Array.of(fromUs, toUs)];
     const { bytes, offsets } = packed(parts);
     backend.scratch(bytes.length / 4, (given) => {

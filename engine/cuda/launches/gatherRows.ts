@@ -19,21 +19,27 @@ interface Lists {
 export function gatherRows(device: Device): Kernels {
   const { backend } = device;
   const known = new WeakMap<Int32Array, Lists>();
-  const forgotten = new FinalizationRegistry<Lists>(({ index, bounds, places }) => {
-    for (const array of [index, bounds, places]) backend.memoryPool.release(array);
+  const forgotten = new FinalizationRegistry<object[]>((held) => {
+    for (const dataId of held) backend.disposeData(dataId);
   });
-  function send(values: Int32Array): DeviceArray {
-    const array = backend.memoryPool.allocate('int32', values.length, () => 'lists of rows');
-    backend.driver.upload(array.pointer, values);
-    return array;
+  /** As a tensor, which the backend can send while a graph is recorded as well. */
+  function send(values: Int32Array): { array: DeviceArray; dataId: object } {
+    const info = backend.makeTensorInfo([values.length], 'int32', values);
+    return { array: backend.values(info), dataId: info.dataId };
   }
   function sent(index: Int32Array, rows: number, lists: number): Lists {
     let found = known.get(index);
     if (found?.rows !== rows || found.lists !== lists) {
       const { bounds, places } = placesOf(index, rows, lists);
-      found = { rows, lists, index: send(index), bounds: send(bounds), places: send(places) };
+      // A copy: the backend keeps what it is given, and nobody would ever be done with the list itself.
+      const parts = [index.slice(), bounds, places].map(send);
+      const [ofIndex, ofBounds, ofPlaces] = parts.map(({ array }) => array);
+      found = { rows, lists, index: ofIndex, bounds: ofBounds, places: ofPlaces };
       known.set(index, found);
-      forgotten.register(index, found);
+      forgotten.register(
+        index,
+        parts.map(({ dataId }) => dataId),
+      );
     }
     return found;
   }

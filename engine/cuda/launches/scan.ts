@@ -6,19 +6,25 @@ import { reduce } from './reduce.js';
 const scanTypes = 'pppppppppiiii';
 const threads = 256;
 
-/** `source/scan.cu`. */
+/** Lanes that share a channel's states, four states each where they divide so; steps that registers hold. */
+function layoutOf(states: number): { lanes: number; chunk: number } {
+  const lanes = [32, 16, 8, 4, 2].find((count) => states % (4 * count) === 0) ?? 1;
+  const own = states / lanes;
+  return { lanes, chunk: own <= 4 ? 8 : own <= 8 ? 4 : 2 };
+}
+
+/** Steps from one kept state to the next. */
+export const chunkOf = (states: number): number => layoutOf(states).chunk;
+
+/**
+ * `source/scan.cu`. Beyond the addon's arguments, `kept` comes last: `[chunks, batch, channels, states]`, the states before
+ * each chunk, written by `scanForward` and read by `scanBackward`; empty where they are not kept.
+ */
 export function scan(device: Device): Kernels {
   const { backend } = device;
-  /** Lanes that share a channel's states, four states each where they divide so; steps that registers hold. */
   const scanDefinitions = (states: number, gated: boolean) => {
-    const lanes = [32, 16, 8, 4, 2].find((count) => states % (4 * count) === 0) ?? 1;
-    const own = states / lanes;
-    return {
-      STATES: states,
-      LANES: lanes,
-      CHUNK: own <= 4 ? 8 : own <= 8 ? 4 : 2,
-      GATED: gated ? 1 : 0,
-    };
+    const { lanes, chunk } = layoutOf(states);
+    return { STATES: states, LANES: lanes, CHUNK: chunk, GATED: gated ? 1 : 0 };
   };
   const scanGrid = (batch: number, channels: number, lanes: number) =>
     [Math.ceil((channels * lanes) / threads), batch] as const;
@@ -44,6 +50,7 @@ export function scan(device: Device): Kernels {
         number,
         number,
         boolean,
+        DeviceArray | undefined,
       ],
     ]
   ): void {
@@ -54,7 +61,7 @@ export function scan(device: Device): Kernels {
     const kernel = device.kernel('scan', 'scanForward', `${scanTypes}ppp`, definitions);
     const sizes = [batch, length, channels, values[15] ? 1 : 0];
     const grid = scanGrid(batch, channels, definitions.LANES);
-    device.launch(kernel, grid, [threads], [...inputs, ...sizes, y, last, 0]);
+    device.launch(kernel, grid, [threads], [...inputs, ...sizes, y, last, values[16] ?? 0]);
   }
 
   function scanBackward(...values: (DeviceArray | number | boolean)[]): void {
@@ -71,12 +78,19 @@ export function scan(device: Device): Kernels {
     const blocks = grid[0];
     const chunks = Math.ceil(length / chunk);
     const width = threads / lanes;
-    const sums = (2 + gated) * threads + 2 * (width * states + 16);
-    const sharedBytes = 4 * chunk * (4 * width + 2 * states + sums);
+    const joined = lanes < 32 ? 2 : 1;
+    const mixPlane = chunk * ((width / joined) * states + 16) + 16;
+    const perStep = 2 * states + 3 * width + (2 + gated) * threads;
+    const sharedBytes = 4 * (chunk * perStep + 2 * mixPlane);
     const mixes = batch * length * states;
-    backend.scratch(chunks * batch * channels * states, (kept) => {
-      const again = device.kernel('scan', 'scanForward', `${scanTypes}ppp`, definitions);
-      device.launch(again, grid, [threads], [...inputs, ...sizes, 0, 0, kept]);
+    const given = values[25] as DeviceArray | undefined;
+    const known = given !== undefined && given.length > 0;
+    backend.scratch(known ? 0 : chunks * batch * channels * states, (found) => {
+      const kept = known ? given : found;
+      if (!known) {
+        const again = device.kernel('scan', 'scanForward', `${scanTypes}ppp`, definitions);
+        device.launch(again, grid, [threads], [...inputs, ...sizes, 0, 0, kept]);
+      }
       backend.scratch(batch * channels * (states + 2) + 2 * blocks * mixes, (parts) => {
         const partA = parts.pointer;
         const partD = partA + 4 * batch * channels * states;
@@ -91,8 +105,8 @@ export function scan(device: Device): Kernels {
         );
         if (sharedBytes > 49152) backend.driver.allowShared(back, sharedBytes);
         const to = [dU, dDelta, dInitial, dZ, partA, partB, partC, partD, partBias];
-        const given = [...inputs, ...sizes, dY, dLast, kept, ...to.slice(0, 4)];
-        device.launch(back, grid, [threads], [...given, ...to.slice(4)], sharedBytes);
+        const from = [...inputs, ...sizes, dY, dLast, kept];
+        device.launch(back, grid, [threads], [...from, ...to], sharedBytes);
         const sum = (from: number, target: DeviceArray, count: number): void =>
           reduce(device, 'Sum', view(from), target, [1, count, target.length], 1);
         sum(partA, dA, batch);

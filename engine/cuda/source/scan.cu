@@ -10,8 +10,11 @@ constexpr int width = threads / LANES;
 /// Steps of channels, and values of B and C, that a thread brings for each chunk.
 constexpr int items = (CHUNK * width + threads - 1) / threads;
 constexpr int mixItems = (2 * CHUNK * STATES + threads - 1) / threads;
-/// From one step to the next of what is added up over channels; not a multiple of the 32 banks.
-constexpr int mixStride = width * STATES + 16;
+/// Channels of a warp that are added up before they go to shared memory, whose bandwidth is what limits the way back.
+constexpr int joined = LANES < 32 ? 2 : 1;
+/// From one step, and from B to C, to the next of what is added up over channels; not multiples of the 32 banks.
+constexpr int mixStride = width / joined * STATES + 16;
+constexpr int mixPlane = CHUNK * mixStride + 16;
 constexpr float log2e = 1.4426950408889634f, ln2 = 0.6931471805599453f;
 
 struct Scan {
@@ -177,12 +180,14 @@ KERNEL __launch_bounds__(256, own <= 4 ? 2 : 1) scanBackward(
     float* __restrict__ dU, float* __restrict__ dDelta, float* __restrict__ dInitial, float* __restrict__ dZ,
     float* __restrict__ partA, float* __restrict__ partB, float* __restrict__ partC, float* __restrict__ partD,
     float* __restrict__ partBias) {
-  extern __shared__ float4 entering[];  // [CHUNK][width]: step size, its product with the input, dY without gate.
-  float* mixes = reinterpret_cast<float*>(entering + CHUNK * width);  // B and C, [2][CHUNK][STATES].
-  float* toDt = mixes + 2 * CHUNK * STATES;                           // [CHUNK][threads] each.
+  extern __shared__ float4 shared[];
+  float* mixes = reinterpret_cast<float*>(shared);                          // B and C, [2][CHUNK][STATES].
+  float2* entering = reinterpret_cast<float2*>(mixes + 2 * CHUNK * STATES);  // [CHUNK][width], as forward.
+  float* arriving = reinterpret_cast<float*>(entering + CHUNK * width);      // dY without gate, [CHUNK][width].
+  float* toDt = arriving + CHUNK * width;                                    // [CHUNK][threads] each.
   float* toDrive = toDt + CHUNK * threads;
   float* ungated = toDrive + CHUNK * threads;
-  float* toMixes = ungated + (GATED ? CHUNK * threads : 0);  // [2][CHUNK][mixStride]
+  float* toMixes = ungated + (GATED ? CHUNK * threads : 0);  // [2][mixPlane]
   const Place p(s);
   float a[own] = {}, dh[own] = {}, dA[own] = {};
   if (p.live) {
@@ -222,15 +227,17 @@ KERNEL __launch_bounds__(256, own <= 4 ? 2 : 1) scanBackward(
       const float dt = there ? softplus(here.delta[k] + bias) : 0.0f;
       given[k] = nextDy[k];
       const float dy = GATED && there ? given[k] * silu(s.z[at]) : given[k];
-      if (Brought::stepOf(k) < CHUNK)
-        entering[k * threads + threadIdx.x] = make_float4(dt, dt * here.u[k], dy, 0.0f);
+      if (Brought::stepOf(k) < CHUNK) {
+        entering[k * threads + threadIdx.x] = make_float2(dt, dt * here.u[k]);
+        arriving[k * threads + threadIdx.x] = dy;
+      }
     }
     here.handMixes(mixes);
     __syncthreads();
     if (first >= CHUNK) fetch(first - CHUNK);
 #pragma unroll
     for (int t = 0; t < CHUNK; t++) {
-      const float4 e = entering[t * width + p.inBlock];
+      const float2 e = entering[t * width + p.inBlock];
       float B[own];
       load(B, mixes + t * STATES + p.lane * own);
 #pragma unroll
@@ -241,14 +248,15 @@ KERNEL __launch_bounds__(256, own <= 4 ? 2 : 1) scanBackward(
     }
 #pragma unroll
     for (int t = CHUNK - 1; t >= 0; t--) {
-      const float4 e = entering[t * width + p.inBlock];
+      const float2 e = entering[t * width + p.inBlock];
+      const float dy = arriving[t * width + p.inBlock];
       float B[own], C[own], toB[own], toC[own], dLogs = 0.0f, dDrive = 0.0f, output = 0.0f;
       load(B, mixes + t * STATES + p.lane * own);
       load(C, mixes + (CHUNK + t) * STATES + p.lane * own);
 #pragma unroll
       for (int i = 0; i < own; i++) {
-        const float dState = dh[i] + e.z * C[i];
-        toC[i] = e.z * h[t + 1][i];
+        const float dState = dh[i] + dy * C[i];
+        toC[i] = dy * h[t + 1][i];
         toB[i] = dState * e.y;
         dh[i] = dState * factor[t][i];
         const float dLog = dh[i] * h[t][i];
@@ -260,9 +268,20 @@ KERNEL __launch_bounds__(256, own <= 4 ? 2 : 1) scanBackward(
       toDt[t * threads + threadIdx.x] = dLogs;
       toDrive[t * threads + threadIdx.x] = dDrive;
       if constexpr (GATED) ungated[t * threads + threadIdx.x] = output;
-      float* target = toMixes + t * mixStride + p.inBlock * STATES + p.lane * own;
-      store(toB, target);
-      store(toC, target + CHUNK * mixStride);
+      float* target = toMixes + t * mixStride + p.inBlock / joined * STATES + p.lane * own;
+      if constexpr (joined == 2) {
+        // Of two neighbouring channels one takes what goes to B, the other what goes to C.
+        const bool other = p.inBlock % 2 == 1;
+#pragma unroll
+        for (int i = 0; i < own; i++) {
+          const float given = __shfl_xor_sync(0xffffffffu, other ? toB[i] : toC[i], LANES);
+          toB[i] = (other ? toC[i] : toB[i]) + given;
+        }
+        store(toB, target + (other ? mixPlane : 0));
+      } else {
+        store(toB, target);
+        store(toC, target + mixPlane);
+      }
     }
     __syncthreads();
 #pragma unroll
@@ -270,7 +289,7 @@ KERNEL __launch_bounds__(256, own <= 4 ? 2 : 1) scanBackward(
       int64 at;
       if (!Brought::find(s, p, first, k, at)) continue;
       const int from = Brought::stepOf(k) * threads + threadIdx.x % width * LANES;
-      const float4 e = entering[k * threads + threadIdx.x];
+      const float dt = entering[k * threads + threadIdx.x].x, dy = arriving[k * threads + threadIdx.x];
       const float dDrive = sumOfLanes(toDrive + from), u = here.u[k];
       const float dRaw =
           (sumOfLanes(toDt + from) * ln2 + dDrive * u) / (1.0f + __expf(-(here.delta[k] + bias)));
@@ -278,18 +297,18 @@ KERNEL __launch_bounds__(256, own <= 4 ? 2 : 1) scanBackward(
         const float z = s.z[at], gate = sigmoid(z);
         dZ[at] = given[k] * (sumOfLanes(ungated + from) + skip * u) * gate * (1.0f + z * (1.0f - gate));
       }
-      dSkip += e.z * u;
+      dSkip += dy * u;
       dBias += dRaw;
-      dU[at] = dDrive * e.x + e.z * skip;
+      dU[at] = dDrive * dt + dy * skip;
       dDelta[at] = dRaw;
     }
     for (int item = threadIdx.x; item < 2 * CHUNK * STATES; item += threads) {
       const int t = item / STATES % CHUNK, n = item % STATES;
       if (first + t >= s.length) continue;
-      const float* from = toMixes + item / STATES * mixStride + n;
+      const float* from = toMixes + item / (CHUNK * STATES) * mixPlane + t * mixStride + n;
       float sums[4] = {};
 #pragma unroll 4
-      for (int c = 0; c < width; c += 4) {
+      for (int c = 0; c < width / joined; c += 4) {
 #pragma unroll
         for (int k = 0; k < 4; k++) sums[k] += from[(c + k) * STATES];
       }

@@ -74,6 +74,8 @@ describe('kernels of the device', () => {
     ],
     ['depthwiseSameBackward', [...[64, 72, 64, 64, 72, 8].map(array), 1, 2, 4, 8, 3]],
     ['gather', [array(64), array(4), array(32), 1, 1, 8, 8]],
+    ['cumulativeSum', [array(64), array(64), 2, 8, 4, false, true]],
+    ['cumulativeSum', [array(64), array(64), 1, 64, 1, true, false]],
     ['crossEntropyBackward', [...[64, 64, 8, 64, 64].map(array), 8, 8]],
   ] as const)(
     '%s launches functions that exist, with as many arguments as they take',
