@@ -11,24 +11,38 @@ const idBytes = 128;
 /** How long a process that waits for its GPU may take to notice that another one ended. */
 const patienceMs = 10_000;
 
+/** What a transport is made of. */
+export interface NcclParts {
+  readonly backend: CudaBackend;
+  readonly peers: Pick<Peers, 'rank' | 'world' | 'broadcastText' | 'any' | 'close'>;
+  readonly nccl: Pick<StatusCalls, 'call'>;
+  readonly communicator: bigint;
+  /** For NCCL's work. */
+  readonly stream: bigint;
+  /** Orders it with the backend's. */
+  readonly event: bigint;
+}
+
 /**
  * A `Transport` whose tensors go from GPU to GPU by NCCL 2 (2.10 and later, for averages), on a stream of its own:
  * reductions run beside what the backend computes, and in graphs as well. One process per GPU. Texts and flags go by TCP,
  * which also notices processes that end; since one that waits for its GPU cannot be told, it is killed then.
  */
 export class NcclTransport implements Transport {
-  private constructor(
-    readonly rank: number,
-    readonly world: number,
-    /** 2.27.3, for reports. */
-    readonly version: string,
-    private readonly backend: CudaBackend,
-    private readonly peers: Peers,
-    private readonly nccl: StatusCalls,
-    private readonly communicator: bigint,
-    private readonly stream: bigint,
-    private readonly event: bigint,
-  ) {}
+  readonly rank: number;
+  readonly world: number;
+
+  constructor(private readonly parts: NcclParts) {
+    ({ rank: this.rank, world: this.world } = parts.peers);
+  }
+
+  /** 2.27.3, for reports. */
+  get version(): string {
+    const out = new Int32Array(16);
+    this.parts.nccl.call('int ncclGetVersion(int *version)', out);
+    const [code] = out;
+    return `${Math.floor(code / 10_000)}.${Math.floor(code / 100) % 100}.${code % 100}`;
+  }
 
   /** @throws Error saying what is missing; SaccadeError of kind `environment` where not all processes come in time. */
   static async open(backend: CudaBackend, options: PeersOptions): Promise<NcclTransport> {
@@ -45,39 +59,29 @@ export class NcclTransport implements Transport {
     );
     const stream = backend.driver.createStream();
     const event = backend.driver.createEvent();
-    const version = ncclVersion(nccl);
-    return new NcclTransport(
-      rank,
-      world,
-      version,
-      backend,
-      peers,
-      nccl,
-      communicator,
-      stream,
-      event,
-    );
+    return new NcclTransport({ backend, peers, nccl, communicator, stream, event });
   }
 
   reduce(tensors: readonly tf.Tensor[], operation: 'sum' | 'mean'): Reduction {
     return this.start(tensors, (from, to, length) =>
-      this.nccl.call(
+      this.parts.nccl.call(
         'int ncclAllReduce(uint64_t from, uint64_t to, size_t count, int type, int operation, ' +
           'uint64_t communicator, uint64_t stream)',
         from,
         to,
         length,
         float32,
-        operations[operation],
-        this.communicator,
-        this.stream,
+        // The average of one process has left out the end of an array (2.28.9).
+        operations[this.world === 1 ? 'sum' : operation],
+        this.parts.communicator,
+        this.parts.stream,
       ),
     );
   }
 
   broadcast(tensors: readonly tf.Tensor[]): tf.Tensor[] {
     const { finish } = this.start(tensors, (from, to, length) =>
-      this.nccl.call(
+      this.parts.nccl.call(
         'int ncclBroadcast(uint64_t from, uint64_t to, size_t count, int type, int root, ' +
           'uint64_t communicator, uint64_t stream)',
         from,
@@ -85,25 +89,25 @@ export class NcclTransport implements Transport {
         length,
         float32,
         0,
-        this.communicator,
-        this.stream,
+        this.parts.communicator,
+        this.parts.stream,
       ),
     );
     return finish();
   }
 
   shareText(text: string): string {
-    return this.peers.broadcastText(text);
+    return this.parts.peers.broadcastText(text);
   }
 
   any(flag: boolean): boolean {
-    return this.peers.any(flag);
+    return this.parts.peers.any(flag);
   }
 
   async close(): Promise<void> {
-    this.backend.driver.synchronise();
-    this.nccl.call('int ncclCommDestroy(uint64_t communicator)', this.communicator);
-    await this.peers.close();
+    this.parts.backend.driver.synchronise();
+    this.parts.nccl.call('int ncclCommDestroy(uint64_t communicator)', this.parts.communicator);
+    await this.parts.peers.close();
   }
 
   /** Starts one call of NCCL for each tensor, all of them as one launch. */
@@ -111,7 +115,7 @@ export class NcclTransport implements Transport {
     tensors: readonly tf.Tensor[],
     call: (from: number, to: number, length: number) => void,
   ): Reduction {
-    const { backend, nccl, stream, event } = this;
+    const { backend, nccl, stream, event } = this.parts;
     const { driver } = backend;
     // They stay until the end: their memory must not be used again while it is read.
     const inputs = tensors.map((tensor) => tf.keep(tf.clone(tensor)));
@@ -146,12 +150,4 @@ export function ncclCalls(): StatusCalls {
     library,
     (status, name) => new Error(`${name} failed: ${describe(status) as string} (NCCL ${status})`),
   );
-}
-
-/** The library's version, such as 2.27.3. */
-export function ncclVersion(nccl: StatusCalls): string {
-  const out = new Int32Array(16);
-  nccl.call('int ncclGetVersion(int *version)', out);
-  const [code] = out;
-  return `${Math.floor(code / 10_000)}.${Math.floor(code / 100) % 100}.${code % 100}`;
 }

@@ -52,7 +52,9 @@ export async function train(options: TrainingOptions): Promise<TrainingResult> {
   const task: LearningTask<ClassificationScore> = {
     async initialise() {
       const fresh = flatten(model.initialise(new Initialiser(seed)));
-      return initialise === undefined ? fresh : initialise(fresh);
+      // Others than the first process get its values anyway.
+      const isFirst = transport === undefined || transport.rank === 0;
+      return initialise === undefined || !isFirst ? fresh : initialise(fresh);
     },
     step: (state, batch, step, learningRate) =>
       runStep(options, steps, state, step, batch, learningRate),
