@@ -73,10 +73,10 @@ const worst = (a: readonly ArrayLike<number>[], b: readonly ArrayLike<number>[])
   Math.max(...a.map((values, i) => largestDifference(values, b[i])));
 
 /** Fifty steps with and without; a step that is not finite; five hundred replays. */
-function training(backend: CudaBackend) {
-  const model = modelOf(nano);
+function training(backend: CudaBackend, sizes: Sizes) {
+  const model = modelOf(sizes);
   const start = (): TrainingState => startTraining(flatten(model.initialise(new Initialiser(1))));
-  const { x, targets } = batchOf(nano);
+  const { x, targets } = batchOf(sizes);
   let state = start();
   const plainLosses = Array.from({ length: 50 }, () => {
     const result = trainingStep(model, state, x, targets, { ...settings, learningRate });
@@ -105,7 +105,7 @@ function training(backend: CudaBackend) {
   const used = use();
   for (let i = 0; i < 500; i++) step();
   const after = use();
-  const part = batchOf({ ...nano, batch: 1 });
+  const part = batchOf({ ...sizes, batch: 1 });
   const ragged = step(part.x, part.targets).loss;
   const { notRecorded } = stepper;
   stepper.dispose();
@@ -354,7 +354,9 @@ export function graphs(backend: CudaBackend, say: (text: string) => void): Recor
   const parts: Record<string, () => unknown> = {
     updates,
     recording: () => recording(backend),
-    training: () => training(backend),
+    training: () => training(backend, nano),
+    // Other sizes of blocks meet.
+    'training of 12': () => training(backend, { ...nano, batch: 12 }),
     streaming,
     ...Object.fromEntries(
       ['small', 'base'].flatMap((preset) => [

@@ -79,10 +79,10 @@ export class DeviceMemory {
   ) {}
 
   /** @throws SaccadeError of kind `environment` where the device has no room, saying for what. */
-  allocate(dtype: DeviceType, length: number, purpose: () => string): DeviceArray {
+  allocate(dtype: DeviceType, length: number, purpose: () => string, fixed = false): DeviceArray {
     const bytes = blockSize(length * bytesPer[dtype]);
     if (length === 0) return new DeviceArray(this.driver, 0, 0, dtype);
-    let pointer = this.waiting.get(bytes)?.pop();
+    let pointer = fixed ? this.popUntouched(bytes) : this.waiting.get(bytes)?.pop();
     if (pointer === undefined) {
       pointer = this.take(bytes) ?? this.takeAfterTrim(bytes);
       if (pointer === undefined) {
@@ -103,9 +103,16 @@ export class DeviceMemory {
 
   /** Memory for what a graph that is being recorded reads at each replay: it is the graph's alone until the end. */
   allocateFixed(dtype: DeviceType, length: number, purpose: () => string): DeviceArray {
-    const values = this.allocate(dtype, length, purpose);
+    const values = this.allocate(dtype, length, purpose, true);
     this.recording?.fixed.add(values.pointer);
     return values;
+  }
+
+  /** A waiting block that nothing recorded so far writes: each replay would write it again. */
+  private popUntouched(bytes: number): number | undefined {
+    const list = this.waiting.get(bytes) ?? [];
+    const at = list.findIndex((pointer) => !this.recording?.touched.has(pointer));
+    return at < 0 ? undefined : list.splice(at, 1)[0];
   }
 
   release({ pointer }: DeviceArray): void {

@@ -171,6 +171,8 @@ function nextTensors(
       statistics: recorder.statistics,
     };
     const { loss, gradients, statistics: batch } = exchange?.finish(found) ?? found;
+    // What is shared cannot change where it lies.
+    exchange?.dispose();
     const grads = [...gradients.values()];
     const norms = euclideanNorms(grads);
     const measures = tf.concat([tf.reshape(loss, [1]), norms]);
