@@ -1,9 +1,10 @@
-/** TensorFlow.js's ops with a kernel on the GPU, and loops over events, against the host's in the same precision. */
+/** TensorFlow.js's ops with a kernel on the GPU, loops over events and the scan, against the host's in float32. */
 import * as tf from '@tensorflow/tfjs-core';
 
 import { selectBackend } from '../../engine/backend.js';
 import { binEvents } from '../../engine/ops/binEvents.js';
 import { eventRepresentations } from '../../engine/ops/eventLoops.js';
+import { selectiveScan } from '../../engine/ops/selectiveScan.js';
 import { createRandom } from '../../engine/support/random.js';
 
 type Run = (...inputs: tf.Tensor[]) => tf.Tensor;
@@ -58,6 +59,16 @@ const cases: readonly PlainCase[] = [
       [3, 3, 5, 1],
     ],
     run: (x, w) => tf.depthwiseConv2d(x as tf.Tensor4D, w as tf.Tensor4D, 2, 'same'),
+    differentiable: true,
+  },
+  {
+    // Through the op: its states are kept for the way back only while gradients are recorded.
+    title: 'selectiveScan',
+    shapes: [[2, 29, 70], [2, 29, 70], [70, 16], [2, 29, 16], [2, 29, 16], [70], [70]],
+    run(u, delta, logA, B, C, D, deltaBias) {
+      const A = tf.neg(tf.exp(logA));
+      return selectiveScan({ u, delta, A, B, C, D, deltaBias }, tf.zeros([2, 70, 16])).y;
+    },
     differentiable: true,
   },
   pooling('max', 2, 2),

@@ -7,7 +7,7 @@ import { elementwise } from './launches/elementwise.js';
 import { events } from './launches/events.js';
 import { gatherRows } from './launches/gatherRows.js';
 import { lif } from './launches/lif.js';
-import { matrixProducts } from './launches/matMul.js';
+import { matrixProducts, roundedToBf16 } from './launches/matMul.js';
 import { normalise } from './launches/normalise.js';
 import { reductions } from './launches/reduce.js';
 import { scan } from './launches/scan.js';
@@ -19,6 +19,7 @@ import type { MatrixProducts } from './matMul.js';
  * arguments as the addon's (its `src/*.cc` say what they are), with device arrays in place of typed ones.
  */
 export function deviceKernels(device: Device, products: MatrixProducts): Kernels {
+  products.rounded = roundedToBf16(device);
   return {
     ...elementwise(device),
     ...reductions(device),

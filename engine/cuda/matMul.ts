@@ -9,8 +9,10 @@ export type Precision = (typeof precisions)[number];
 /** The environment variable that sets the precision. */
 export const precisionVariable = 'SACCADE_CUDA_PRECISION';
 
-/** cublasComputeType_t: float32, or float32 operands rounded on the way to the matrix units. */
-const computeTypes: Readonly<Record<Precision, number>> = { float32: 68, tf32: 77, bf16: 75 };
+/** cublasComputeType_t: sums in float32; TF32 rounds float32 operands on their way to the matrix units. */
+const computeTypes: Readonly<Record<Precision, number>> = { float32: 68, tf32: 77, bf16: 68 };
+/** cudaDataType of operands: bf16 ones are rounded before, as cuBLASLt takes TF32 where it is to round by itself. */
+const operandTypes: Readonly<Record<Precision, number>> = { float32: 0, tf32: 0, bf16: 14 };
 
 export function wantedPrecision(): Precision {
   const wanted = process.env[precisionVariable] ?? 'float32';
@@ -43,6 +45,7 @@ interface Plan {
   readonly layouts: readonly bigint[];
   /** cublasLtMatmulAlgo_t */
   readonly algorithm: Uint8Array;
+  readonly precision: Precision;
 }
 
 const workspaceBytes = 32 << 20;
@@ -58,6 +61,10 @@ export class MatrixProducts {
   private readonly calls: StatusCalls;
   private readonly one = Float32Array.of(1, ...new Array<number>(15).fill(0));
   private readonly zero = new Float32Array(16);
+  /** Lends the address of so many values rounded to bf16. */
+  rounded: (values: number, count: number, use: (rounded: number) => void) => void = () => {
+    throw new Error('nobody rounds to bf16');
+  };
 
   /** @throws Error saying what is missing, where there is no cuBLASLt. */
   constructor(
@@ -106,9 +113,22 @@ export class MatrixProducts {
     let plan = this.plans.get(key);
     if (plan === undefined) {
       if (this.plans.size >= mostPlans) this.forget();
-      plan = this.plan(product);
+      plan = this.planFor(product);
       this.plans.set(key, plan);
     }
+    if (plan.precision !== 'bf16') {
+      this.multiply(a, b, c, plan);
+      return;
+    }
+    const { batches, aStride, bStride, m, n, k } = product;
+    this.rounded(a, (aStride === 0 ? 1 : batches) * m * k, (first) =>
+      this.rounded(b, (bStride === 0 ? 1 : batches) * k * n, (second) =>
+        this.multiply(first, second, c, plan),
+      ),
+    );
+  }
+
+  private multiply(a: number, b: number, c: number, plan: Plan): void {
     const [first, second, result] = plan.layouts;
     this.driver.launches++;
     // Row-major is column-major transposed: cᵀ = bᵀ aᵀ.
@@ -135,10 +155,22 @@ export class MatrixProducts {
     );
   }
 
-  private plan({ batches, aStride, bStride, m, n, k, transposeA, transposeB }: Product): Plan {
+  private planFor(product: Product): Plan {
+    const wanted = this.plan(product, this.precision);
+    // Shapes that bf16 is not made for are multiplied in TF32, which is no less precise.
+    const plan = wanted ?? (this.precision === 'bf16' ? this.plan(product, 'tf32') : undefined);
+    if (plan !== undefined) return plan;
+    const { m, k, n } = product;
+    throw new Error(`cuBLASLt has no algorithm for ${m} × ${k} × ${n}`);
+  }
+
+  private plan(
+    { batches, aStride, bStride, m, n, k, transposeA, transposeB }: Product,
+    precision: Precision,
+  ): Plan | undefined {
     const description = this.calls.make(
       'int cublasLtMatmulDescCreate(uint64_t *description, int compute, int scale)',
-      computeTypes[this.precision],
+      computeTypes[precision],
       0,
     );
     const set = (attribute: number, value: number): void =>
@@ -151,15 +183,18 @@ export class MatrixProducts {
       );
     set(3, transposeB ? 1 : 0);
     set(4, transposeA ? 1 : 0);
+    const type = operandTypes[precision];
+    const [bRows, bColumns] = transposeB ? [k, n] : [n, k];
+    const [aRows, aColumns] = transposeA ? [m, k] : [k, m];
     const layouts = [
-      transposeB ? this.layout(k, n, batches, bStride) : this.layout(n, k, batches, bStride),
-      transposeA ? this.layout(m, k, batches, aStride) : this.layout(k, m, batches, aStride),
-      this.layout(n, m, batches, m * n),
+      this.layout(type, bRows, bColumns, batches, bStride),
+      this.layout(type, aRows, aColumns, batches, aStride),
+      this.layout(0, n, m, batches, m * n),
     ];
     // cublasLtMatmulHeuristicResult_t: 64 bytes of algorithm, then what it needs.
     const found = new Uint8Array(256);
     const count = new Int32Array(16);
-    this.calls.call(
+    const status = this.calls.status(
       'int cublasLtMatmulAlgoGetHeuristic(uint64_t handle, uint64_t description, uint64_t a, uint64_t b, uint64_t c, ' +
         'uint64_t d, uint64_t preference, int requested, uint8_t *found, int *count)',
       this.handle,
@@ -173,14 +208,23 @@ export class MatrixProducts {
       found,
       count,
     );
-    if (count[0] === 0) throw new Error(`cuBLASLt has no algorithm for ${m} × ${k} × ${n}`);
-    return { description, layouts, algorithm: found.slice(0, 64) };
+    if (status !== 0 || count[0] === 0) {
+      this.destroy(description, layouts);
+      return undefined;
+    }
+    return { description, layouts, algorithm: found.slice(0, 64), precision };
   }
 
-  private layout(rows: number, columns: number, batches: number, stride: number): bigint {
+  private layout(
+    type: number,
+    rows: number,
+    columns: number,
+    batches: number,
+    stride: number,
+  ): bigint {
     const layout = this.calls.make(
       'int cublasLtMatrixLayoutCreate(uint64_t *layout, int type, uint64_t rows, uint64_t columns, int64_t leading)',
-      0,
+      type,
       rows,
       columns,
       rows,
@@ -198,12 +242,14 @@ export class MatrixProducts {
   }
 
   private forget(): void {
-    for (const { description, layouts } of this.plans.values()) {
-      this.calls.call('int cublasLtMatmulDescDestroy(uint64_t description)', description);
-      for (const layout of layouts) {
-        this.calls.call('int cublasLtMatrixLayoutDestroy(uint64_t layout)', layout);
-      }
-    }
+    for (const { description, layouts } of this.plans.values()) this.destroy(description, layouts);
     this.plans.clear();
+  }
+
+  private destroy(description: bigint, layouts: readonly bigint[]): void {
+    this.calls.call('int cublasLtMatmulDescDestroy(uint64_t description)', description);
+    for (const layout of layouts) {
+      this.calls.call('int cublasLtMatrixLayoutDestroy(uint64_t layout)', layout);
+    }
   }
 }

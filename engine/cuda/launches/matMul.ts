@@ -1,4 +1,5 @@
 import type { Kernels } from '../../native/addon.js';
+import type { Device } from '../device.js';
 import type { DeviceArray } from '../memory.js';
 import type { MatrixProducts } from '../matMul.js';
 
@@ -35,3 +36,15 @@ export function matrixProducts(products: MatrixProducts): Kernels {
     },
   } as unknown as Kernels;
 }
+
+/** `MatrixProducts.rounded`: values in memory of half their size, for the time of a product. */
+export const roundedToBf16 =
+  (device: Device): MatrixProducts['rounded'] =>
+  (values, count, use) => {
+    const pairs = Math.ceil(count / 2);
+    device.backend.scratch(pairs, (rounded) => {
+      const kernel = device.kernel('elementwise', 'roundToBf16', 'ppll');
+      device.walk(kernel, pairs, [values, rounded, count, pairs]);
+      use(rounded.pointer);
+    });
+  };

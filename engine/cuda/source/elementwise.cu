@@ -152,3 +152,16 @@ KERNEL siluGateBackward(const float* x, const float* gate, const float* dY, floa
     dGate[i] = d * x[i] * s * (1.0f + g * (1.0f - s));
   }
 }
+
+/// The upper half of a float32, rounded to the nearest, and to even where two are as near.
+__device__ __forceinline__ unsigned bf16Of(float x) {
+  const unsigned bits = __float_as_uint(x);
+  return isnan(x) ? 0x7fffu : (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
+}
+/// Two values a thread; `pairs` is half of n, rounded up.
+KERNEL roundToBf16(const float* x, unsigned* y, int64 n, int64 pairs) {
+  for (int64 i = gridThread(); i < pairs; i += gridThreads()) {
+    const unsigned second = 2 * i + 1 < n ? bf16Of(x[2 * i + 1]) : 0u;
+    y[i] = bf16Of(x[2 * i]) | second << 16;
+  }
+}
