@@ -26,13 +26,8 @@ import { disposeTree, flatten, type ParameterTree } from '../models/parameters.j
 import { batchesInOrder } from '../preprocess/loader.js';
 import { benchAccuracyPlot, benchReport } from './benchModelsReport.js';
 import type { BenchedModel, BenchModelsResult, MeasuredModel } from './benchModelsResult.js';
-import {
-  mixersSchema,
-  recallOf,
-  recallSchema,
-  seedsSchema,
-  type MeasuredMixer,
-} from './benchRecall.js';
+import { mixersSchema, recallOf, recallSchema, seedsSchema } from './benchRecall.js';
+import type { MeasuredMixer } from './benchRecallResult.js';
 import { comparable, compareJob, comparedRun, type ComparedModel } from './compare.js';
 import { readEvaluation } from './evaluate.js';
 import { experimentSchema, readYaml, withPathsFrom } from './experiment.js';

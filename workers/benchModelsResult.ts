@@ -1,7 +1,7 @@
 import type { Crossover, Energy } from '../models/analysis/energy.js';
 import type { OperationCount } from '../models/analysis/operationCount.js';
 import type { Interval } from '../models/evaluation/metrics.js';
-import type { MeasuredMixer } from './benchRecall.js';
+import type { MeasuredMixer } from './benchRecallResult.js';
 import type { ComparedModel } from './compare.js';
 
 /** What a model does for one clip of the test part, a mean over `clips` of them. */

@@ -17,11 +17,12 @@ import {
   type RecallTask,
 } from '../models/analysis/recallRun.js';
 import { mixerExtents, type MixerExtent } from '../models/blocks/placedMixer.js';
-import { meanInterval, type MeanInterval } from '../models/evaluation/metrics.js';
+import { meanInterval } from '../models/evaluation/metrics.js';
 import { hybridSchedule, type HybridPlan } from '../models/mixers/hybridSchedule.js';
 import { mixerSchema, type MixerConfig } from '../models/mixers/registry.js';
 import { hybridSchema } from '../models/networks/schema.js';
 import { benchRecallTable } from './benchRecallReport.js';
+import type { MeasuredMixer, RecallScore } from './benchRecallResult.js';
 import { readYaml } from './experiment.js';
 import type { JobContext } from './job.js';
 
@@ -132,29 +133,6 @@ export async function readBenchRecall(path: string): Promise<BenchRecallConfig> 
 
 /** The tasks by name. */
 export type RecallTaskName = 'symbols' | 'motions';
-
-/** How a mixer did on one task. */
-export interface RecallScore {
-  /** Share of the queries that are answered rightly, mean over seeds. */
-  readonly accuracy: MeanInterval;
-  readonly seeds: readonly { readonly seed: number; readonly accuracy: number }[];
-  readonly parameters: number;
-  /** Of all layers after a sequence. */
-  readonly stateBytes: number;
-}
-
-/** How a mixer alone remembers; null where it cannot be run so, or was not asked. */
-export interface MeasuredMixer {
-  readonly mixer: string;
-  /** MQAR. */
-  readonly symbols: RecallScore | null;
-  /** MQAR of motions, as events. */
-  readonly motions: RecallScore | null;
-  /** Response to a stimulus that learned nothing new: 1 of Hebb's rule, 0 of the delta rule. */
-  readonly blocking: number | null;
-  /** Why a task is null that was asked for. */
-  readonly reason?: string;
-}
 
 export interface BenchRecallJob {
   readonly config: BenchRecallConfig;

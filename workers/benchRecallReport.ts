@@ -1,4 +1,4 @@
-import type { BenchRecallResult, RecallScore } from './benchRecall.js';
+import type { MeasuredMixer, RecallScore } from './benchRecallResult.js';
 import { fixed, interval, markdownTable, percent } from './markdownTable.js';
 
 /** The mean over seeds, and its interval where there are several. */
@@ -9,7 +9,11 @@ export function recallCell(score: RecallScore | null | undefined): string {
 }
 
 /** What mixers alone remember, as a table in Markdown. */
-export function benchRecallTable({ mixers }: Pick<BenchRecallResult, 'mixers'>): string {
+export function benchRecallTable({
+  mixers,
+}: {
+  readonly mixers: readonly MeasuredMixer[];
+}): string {
   const head = ['mixer', 'MQAR', 'event MQAR', 'blocking', 'parameters', 'state, bytes'];
   return markdownTable(
     head,

@@ -3,8 +3,8 @@ import { z } from 'zod';
 
 import { SaccadeError } from '../../engine/support/errors.js';
 import type { Context } from '../context.js';
-import type { ClipState } from '../model.js';
 import type { Initialiser, ParameterTree } from '../parameters.js';
+import type { ClipState } from '../state.js';
 
 /** The tokens that a mixer reads. */
 export interface MixerShape {
