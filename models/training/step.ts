@@ -155,15 +155,16 @@ function nextTensors(
     const trained = trainedPaths(state);
     const parameters = trained.map((path) => state.leaves.get(path)!);
     const local = tf.tidy(() => {
-      const lossOfTrained = (...values: tf.Tensor[]): tf.Scalar => {
-        const leaves = new Map(state.leaves);
-        trained.forEach((path, i) => leaves.set(path, values[i]));
-        const tree = unflatten(leaves);
+      const lossOfAll = (): tf.Tensor => {
+        const tree = unflatten(new Map(state.leaves));
         const own = lossOf(exchange?.watch(tree, isTrainable) ?? tree, context);
         // With what layers ask for beside it.
-        return tf.addN([own, ...losses.map((layer) => tf.reshape(layer, own.shape))]) as tf.Scalar;
+        return tf.addN([own, ...losses.map((layer) => tf.reshape(layer, own.shape))]);
       };
-      return tf.valueAndGrads(lossOfTrained)(parameters);
+      // Rather than `tf.valueAndGrads`, which refuses parameters that nothing depends on, such as queries for one key.
+      const { value, grads } = tf.engine().gradients(lossOfAll, parameters, undefined, true);
+      const all = grads as readonly (tf.Tensor | null | undefined)[];
+      return { value, grads: all.map((gradient, i) => gradient ?? zeros(parameters[i].shape)) };
     });
     const found: StepFindings = {
       loss: local.value,

@@ -8,6 +8,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 
 import { selectBackend } from '../../engine/backend.js';
 import { readCheckpoint, writeCheckpoint } from '../../models/checkpoints/checkpoint.js';
+import { mixerSchema } from '../../models/mixers/registry.js';
 import { spikMambaPresets } from '../../models/networks/presets.js';
 import { createSpikMamba } from '../../models/networks/spikMamba.js';
 import { disposeTree, flatten, Initialiser, unflatten } from '../../models/parameters.js';
@@ -173,6 +174,21 @@ describe('training', () => {
     const resumed = await run(name, overrides);
     expect(resumed.losses).toEqual(whole.losses.slice(at));
     expect(await weights(resumed.path)).toEqual(await weights(whole.path));
+  });
+
+  it('lets be what the loss does not depend on, such as queries of one key', async () => {
+    const mixer = mixerSchema.parse({ name: 'rat' });
+    const single = createSpikMamba({ ...tiny, mixer, mixerOver: 'time' }, movingDotsInput, 2);
+    const { path } = await run('single', { model: single, config: config({ epochs: 1 }) });
+    const { parameters } = await readCheckpoint(path);
+    const [before, after] = [single.initialise(new Initialiser(1)), parameters].map(flatten);
+    const moved = [...after].filter(([leaf, now]) => {
+      const first = before.get(leaf)!.dataSync();
+      return now.dataSync().some((value, i) => value !== first[i]);
+    });
+    // Those that nothing reaches only decay.
+    expect(moved.length).toBeGreaterThan(0.8 * after.size);
+    disposeTree(parameters);
   });
 
   it('notes each epoch once, also one that comes again after a crash', async () => {
