@@ -70,7 +70,8 @@ export class GradientExchange {
     const [meanLoss, ...shared] = rest.finish();
     return {
       loss: meanLoss,
-      gradients: new Map([...gradients.keys()].map((path) => [path, averages.get(path)!])),
+      // What nothing depends on is never complete, and zero everywhere.
+      gradients: new Map([...gradients].map(([path, own]) => [path, averages.get(path) ?? own])),
       statistics: new Map(
         [...statistics.keys()].map((path, i) => {
           const [mean, square] = [shared[2 * i], shared[2 * i + 1]];
