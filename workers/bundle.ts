@@ -121,6 +121,8 @@ export async function bundleJob(job: BundleJob, context: JobContext = {}): Promi
       requireGoOn(context);
     }
     const unpackedBytes = await bytesOf(target);
+    const mebibytes = Math.round(unpackedBytes / 2 ** 20);
+    context.onMessage?.(`packing Node and ${packages.size} packages, ${mebibytes} MiB`);
     await writeFileAtomically(
       job.path,
       packed(stage, { folder, compression, unpackedBytes }, context),
