@@ -1,23 +1,32 @@
 import type { Kernels } from '../../native/addon.js';
 import { blockThreads, type Device } from '../device.js';
 import type { DeviceArray } from '../memory.js';
-import { byFeature, piecesOf } from './pieces.js';
+import { piecesOf } from './pieces.js';
 
 /** `source/normalise.cu`. */
 export function normalise(device: Device): Kernels {
   const { backend } = device;
-  const perFeature = (
+  /** Blocks of threads by features, several each, and rows: all at work at once. */
+  function layoutOf(rows: number, features: number) {
+    const width = features % 4 === 0 ? 4 : 1;
+    const lanes = [8, 16].find((count) => count * width >= features) ?? 32;
+    const pieces = piecesOf(device, rows, features, lanes * width);
+    return {
+      kernel: (name: string, types: string) =>
+        device.kernel('normalise', name, types, { WIDTH: width }),
+      pieces,
+      grid: [Math.ceil(features / (lanes * width)), pieces] as const,
+      threads: [lanes, blockThreads / lanes] as const,
+    };
+  }
+  /** Sums of pieces, by blocks of 32 features × 32 pieces. */
+  const join = (
+    { kernel }: ReturnType<typeof layoutOf>,
     name: string,
     types: string,
     features: number,
     values: (number | DeviceArray)[],
-  ): void =>
-    device.launch(
-      device.kernel('normalise', name, types),
-      [Math.ceil(features / blockThreads)],
-      [blockThreads],
-      values,
-    );
+  ): void => device.launch(kernel(name, types), [Math.ceil(features / 32)], [32, 32], values);
 
   function normaliseRows(
     x: DeviceArray,
@@ -40,7 +49,8 @@ export function normalise(device: Device): Kernels {
     dShift: DeviceArray | undefined,
     [rows, features, epsilon]: readonly number[],
   ): void {
-    const pieces = piecesOf(device, rows, features);
+    const layout = layoutOf(rows, features);
+    const { pieces } = layout;
     backend.scratch(2 * rows, (statistics) => {
       backend.scratch(2 * pieces * features, (partial) => {
         const centred = dShift === undefined ? 0 : 1;
@@ -56,12 +66,12 @@ export function normalise(device: Device): Kernels {
           centred,
           epsilon,
         ]);
-        const sums = device.kernel('normalise', 'rowNormSums', 'pppplii');
+        const sums = layout.kernel('rowNormSums', 'pppplii');
         const values = [x, dY, statistics, partial, rows, features, pieces];
-        device.launch(sums, byFeature(features, pieces), [32, 8], values);
+        device.launch(sums, layout.grid, layout.threads, values);
         backend.scratch(dShift === undefined ? features : 0, (unused) => {
           const to = [partial, dScale, dShift ?? unused, features, pieces];
-          perFeature('batchNormGradientJoin', 'pppii', features, to);
+          join(layout, 'batchNormGradientJoin', 'pppii', features, to);
         });
       });
     });
@@ -79,10 +89,11 @@ export function normalise(device: Device): Kernels {
   ): void {
     backend.scratch(features, (factor) => {
       const from = [scale.length === 0 ? 0 : scale, variance, factor, features, epsilon];
-      perFeature('batchNormFactor', 'pppif', features, from);
-      const apply = device.kernel('normalise', 'batchNormApply', 'pppppil');
-      const to = [x, mean, factor, shift.length === 0 ? 0 : shift, y, features, y.length];
-      device.walk(apply, y.length, to);
+      const rows = y.length / features;
+      const { kernel, pieces, grid, threads } = layoutOf(rows, features);
+      device.walk(kernel('batchNormFactor', 'pppif'), features, from);
+      const to = [x, mean, factor, shift.length === 0 ? 0 : shift, y, rows, features, pieces];
+      device.launch(kernel('batchNormApply', 'pppppl' + 'ii'), grid, threads, to);
     });
   }
 
@@ -99,16 +110,16 @@ export function normalise(device: Device): Kernels {
       features: number,
       epsilon: number,
     ): void {
-      const pieces = piecesOf(device, rows, features);
+      const layout = layoutOf(rows, features);
+      const { kernel, pieces, grid, threads } = layout;
       backend.scratch(2 * pieces * features, (partial) => {
         backend.scratch(features, (factor) => {
-          const sums = device.kernel('normalise', 'batchNormSums', 'pplii');
-          const grid = byFeature(features, pieces);
-          device.launch(sums, grid, [32, 8], [x, partial, rows, features, pieces]);
-          const join = [x, partial, scale, mean, variance, factor, rows, features, pieces, epsilon];
-          perFeature('batchNormJoin', 'pppppplii' + 'f', features, join);
-          const apply = device.kernel('normalise', 'batchNormApply', 'pppppil');
-          device.walk(apply, y.length, [x, mean, factor, shift, y, features, y.length]);
+          const sums = [x, partial, rows, features, pieces];
+          device.launch(kernel('batchNormSums', 'pplii'), grid, threads, sums);
+          const to = [x, partial, scale, mean, variance, factor, rows, features, pieces, epsilon];
+          join(layout, 'batchNormJoin', 'pppppplii' + 'f', features, to);
+          const apply = [x, mean, factor, shift, y, rows, features, pieces];
+          device.launch(kernel('batchNormApply', 'pppppl' + 'ii'), grid, threads, apply);
         });
       });
     },
@@ -138,29 +149,17 @@ export function normalise(device: Device): Kernels {
       features: number,
       epsilon: number,
     ): void {
-      const pieces = piecesOf(device, rows, features);
+      const layout = layoutOf(rows, features);
+      const { kernel, pieces, grid, threads } = layout;
       backend.scratch(2 * pieces * features, (partial) => {
-        const sums = device.kernel('normalise', 'batchNormGradientSums', 'ppppplii' + 'f');
-        const values = [x, mean, variance, dY, partial, rows, features, pieces, epsilon];
-        device.launch(sums, byFeature(features, pieces), [32, 8], values);
-        const join = [partial, dScale, dShift, features, pieces];
-        perFeature('batchNormGradientJoin', 'pppii', features, join);
-        const apply = device.kernel('normalise', 'batchNormGradient', 'pppppppp' + 'lifl');
-        const to = [
-          x,
-          scale,
-          mean,
-          variance,
-          dY,
-          dScale,
-          dShift,
-          dX,
-          rows,
-          features,
-          epsilon,
-          dX.length,
-        ];
-        device.walk(apply, dX.length, to);
+        const sums = [x, mean, variance, dY, partial, rows, features, pieces, epsilon];
+        const sumTypes = 'ppppplii' + 'f';
+        device.launch(kernel('batchNormGradientSums', sumTypes), grid, threads, sums);
+        const to = [partial, dScale, dShift, features, pieces];
+        join(layout, 'batchNormGradientJoin', 'pppii', features, to);
+        const all = [x, scale, mean, variance, dY, dScale, dShift, dX];
+        const apply = kernel('batchNormGradient', 'pppppppp' + 'liif');
+        device.launch(apply, grid, threads, [...all, rows, features, pieces, epsilon]);
       });
     },
     rmsNormForward(x: DeviceArray, scale: DeviceArray, y: DeviceArray, ...sizes: number[]): void {

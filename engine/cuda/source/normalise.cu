@@ -1,43 +1,107 @@
 // Normalisation: engine/ops/normalise.ts says what is computed.
 
-/// Two sums by feature and piece of rows, [pieces, 2, features], by blocks of 32 features × 8 rows: `add` adds what
-/// a row gives.
+// Sums by feature are compiled for WIDTH features a thread, which it reads at once: 4 where they divide so, or 1.
+#ifndef WIDTH
+#define WIDTH 1
+#endif
+struct Values {
+  float at[WIDTH];
+};
+__device__ __forceinline__ Values load(const float* from) {
+  Values values;
+  if constexpr (WIDTH == 4) {
+    const float4 quad = *reinterpret_cast<const float4*>(from);
+    values.at[0] = quad.x, values.at[1] = quad.y, values.at[2] = quad.z, values.at[3] = quad.w;
+  } else {
+    for (int i = 0; i < WIDTH; i++) values.at[i] = from[i];
+  }
+  return values;
+}
+__device__ __forceinline__ void store(float* to, const Values& values) {
+  if constexpr (WIDTH == 4) {
+    *reinterpret_cast<float4*>(to) = make_float4(values.at[0], values.at[1], values.at[2], values.at[3]);
+  } else {
+    for (int i = 0; i < WIDTH; i++) to[i] = values.at[i];
+  }
+}
+#define EACH(i) _Pragma("unroll") for (int i = 0; i < WIDTH; i++)
+
+/// What a thread works on: its features, and every blockDim.y-th row of the piece [from, to) of its block.
+struct Piece {
+  int64 from, to;
+  int f;
+  __device__ Piece(int64 rows, int pieces) {
+    const int64 length = (rows + pieces - 1) / pieces;
+    from = blockIdx.y * length, to = min(rows, from + length);
+    f = (blockIdx.x * blockDim.x + threadIdx.x) * WIDTH;
+  }
+};
+
+/// Two sums by feature and piece of rows, [pieces, 2, features]: `add` adds what a row gives. Blocks of 256 threads.
 template <typename F>
-__device__ __forceinline__ void featureSums(float* partial, int64 rows, int features, int pieces, F add) {
-  __shared__ float shared[2][8][32];
-  const int f = blockIdx.x * 32 + threadIdx.x;
-  const int64 length = (rows + pieces - 1) / pieces;
-  const int64 from = blockIdx.y * length, to = min(rows, from + length);
-  float first = 0.0f, second = 0.0f;
-  if (f < features)
-    for (int64 r = from + threadIdx.y; r < to; r += 8) add(r, f, first, second);
+__device__ __forceinline__ void featureSums(float* partial, const Piece& piece, int features, F add) {
+  __shared__ float4 shared[2][64 * WIDTH];  // [256, WIDTH]
+  const int f = piece.f;
+  Values first = {}, second = {};
+  if (f < features) {
+#pragma unroll 4
+    for (int64 r = piece.from + threadIdx.y; r < piece.to; r += blockDim.y) add(r, r * features + f, first, second);
+  }
+  float* firsts = reinterpret_cast<float*>(shared[0]);
+  float* seconds = reinterpret_cast<float*>(shared[1]);
+  const int thread = threadIdx.y * blockDim.x + threadIdx.x;
+  store(firsts + thread * WIDTH, first);
+  store(seconds + thread * WIDTH, second);
+  __syncthreads();
+  if (threadIdx.y > 0 || f >= features) return;
+  for (int y = 1; y < blockDim.y; y++) {
+    const int other = (y * blockDim.x + threadIdx.x) * WIDTH;
+    EACH(i) first.at[i] += firsts[other + i], second.at[i] += seconds[other + i];
+  }
+  store(partial + (int64)blockIdx.y * 2 * features + f, first);
+  store(partial + ((int64)blockIdx.y * 2 + 1) * features + f, second);
+}
+
+/// The sums of all pieces, by blocks of 32 features × 32; valid where threadIdx.y is 0.
+__device__ __forceinline__ void joinPieces(const float* partial, int f, int features, int pieces, double& first,
+                                           double& second) {
+  __shared__ double shared[2][32][32];
+  first = second = 0;
+  if (f < features) {
+#pragma unroll 4
+    for (int p = threadIdx.y; p < pieces; p += 32) {
+      first += partial[(int64)p * 2 * features + f];
+      second += partial[((int64)p * 2 + 1) * features + f];
+    }
+  }
   shared[0][threadIdx.y][threadIdx.x] = first;
   shared[1][threadIdx.y][threadIdx.x] = second;
   __syncthreads();
-  if (threadIdx.y == 0 && f < features) {
-    for (int i = 1; i < 8; i++) first += shared[0][i][threadIdx.x], second += shared[1][i][threadIdx.x];
-    partial[(blockIdx.y * 2) * features + f] = first;
-    partial[(blockIdx.y * 2 + 1) * features + f] = second;
+  for (int y = 1; threadIdx.y == 0 && y < 32; y++) {
+    first += shared[0][y][threadIdx.x];
+    second += shared[1][y][threadIdx.x];
   }
 }
 
 /// Sums of x - x[0] and of its square: shifted by the first row, so that a large mean harms no digits.
 KERNEL batchNormSums(const float* x, float* partial, int64 rows, int features, int pieces) {
-  featureSums(partial, rows, features, pieces, [=](int64 r, int f, float& sum, float& squares) {
-    const float value = x[r * features + f] - x[f];
-    sum += value;
-    squares += value * value;
+  const Piece piece(rows, pieces);
+  const Values origin = load(x + (piece.f < features ? piece.f : 0));
+  featureSums(partial, piece, features, [=](int64 r, int64 at, Values& sum, Values& squares) {
+    const Values row = load(x + at);
+    EACH(i) {
+      const float value = row.at[i] - origin.at[i];
+      sum.at[i] += value;
+      squares.at[i] += value * value;
+    }
   });
 }
 KERNEL batchNormJoin(const float* x, const float* partial, const float* scale, float* mean, float* variance,
                      float* factor, int64 rows, int features, int pieces, float epsilon) {
-  const int f = gridThread();
-  if (f >= features) return;
-  double sum = 0, squares = 0;
-  for (int p = 0; p < pieces; p++) {
-    sum += partial[(p * 2) * features + f];
-    squares += partial[(p * 2 + 1) * features + f];
-  }
+  const int f = blockIdx.x * 32 + threadIdx.x;
+  double sum, squares;
+  joinPieces(partial, f, features, pieces, sum, squares);
+  if (threadIdx.y > 0 || f >= features) return;
   const double shifted = sum / rows;
   const double spread = fmax(0.0, squares / rows - shifted * shifted);
   mean[f] = (float)(x[f] + shifted);
@@ -48,42 +112,74 @@ KERNEL batchNormFactor(const float* scale, const float* variance, float* factor,
   const int f = gridThread();
   if (f < features) factor[f] = (scale == nullptr ? 1.0f : scale[f]) / sqrtf(variance[f] + epsilon);
 }
-KERNEL batchNormApply(const float* x, const float* mean, const float* factor, const float* shift, float* y,
-                      int features, int64 n) {
-  for (int64 i = gridThread(); i < n; i += gridThreads()) {
-    const int f = i % features;
-    y[i] = (x[i] - mean[f]) * factor[f] + (shift == nullptr ? 0.0f : shift[f]);
+/// Goes through a piece from its last row to its first: what the sums have read last still lies in the cache.
+KERNEL batchNormApply(const float* __restrict__ x, const float* mean, const float* factor, const float* shift,
+                      float* __restrict__ y, int64 rows, int features, int pieces) {
+  const Piece piece(rows, pieces);
+  if (piece.f >= features) return;
+  const Values middle = load(mean + piece.f), slope = load(factor + piece.f);
+  const Values offset = shift == nullptr ? Values{} : load(shift + piece.f);
+#pragma unroll 4
+  for (int64 r = piece.to - 1 - threadIdx.y; r >= piece.from; r -= blockDim.y) {
+    const int64 at = r * features + piece.f;
+    Values row = load(x + at);
+    EACH(i) row.at[i] = (row.at[i] - middle.at[i]) * slope.at[i] + offset.at[i];
+    store(y + at, row);
   }
+}
+
+__device__ __forceinline__ Values inverseRoots(const float* variance, float epsilon) {
+  Values values = load(variance);
+  EACH(i) values.at[i] = 1.0f / sqrtf(values.at[i] + epsilon);
+  return values;
 }
 
 /// Sums of dY and of dY · normal.
 KERNEL batchNormGradientSums(const float* x, const float* mean, const float* variance, const float* dY,
                              float* partial, int64 rows, int features, int pieces, float epsilon) {
-  featureSums(partial, rows, features, pieces, [=](int64 r, int f, float& sum, float& overlap) {
-    const float d = dY[r * features + f];
-    sum += d;
-    overlap += d * (x[r * features + f] - mean[f]) / sqrtf(variance[f] + epsilon);
+  const Piece piece(rows, pieces);
+  const int f = piece.f < features ? piece.f : 0;
+  const Values middle = load(mean + f), inverse = inverseRoots(variance + f, epsilon);
+  featureSums(partial, piece, features, [=](int64 r, int64 at, Values& sum, Values& overlap) {
+    const Values d = load(dY + at), row = load(x + at);
+    EACH(i) {
+      sum.at[i] += d.at[i];
+      overlap.at[i] += d.at[i] * ((row.at[i] - middle.at[i]) * inverse.at[i]);
+    }
   });
 }
 KERNEL batchNormGradientJoin(const float* partial, float* dScale, float* dShift, int features, int pieces) {
-  const int f = gridThread();
-  if (f >= features) return;
-  double sum = 0, overlap = 0;
-  for (int p = 0; p < pieces; p++) {
-    sum += partial[(p * 2) * features + f];
-    overlap += partial[(p * 2 + 1) * features + f];
-  }
+  const int f = blockIdx.x * 32 + threadIdx.x;
+  double sum, overlap;
+  joinPieces(partial, f, features, pieces, sum, overlap);
+  if (threadIdx.y > 0 || f >= features) return;
   dShift[f] = (float)sum;
   dScale[f] = (float)overlap;
 }
-KERNEL batchNormGradient(const float* x, const float* scale, const float* mean, const float* variance,
-                         const float* dY, const float* dScale, const float* dShift, float* dX, int64 rows,
-                         int features, float epsilon, int64 n) {
-  for (int64 i = gridThread(); i < n; i += gridThreads()) {
-    const int f = i % features;
-    const float inverse = 1.0f / sqrtf(variance[f] + epsilon);
-    const float normal = (x[i] - mean[f]) * inverse;
-    dX[i] = scale[f] * inverse * (dY[i] - (dShift[f] + normal * dScale[f]) / rows);
+/// As `batchNormApply`.
+KERNEL batchNormGradient(const float* __restrict__ x, const float* scale, const float* mean, const float* variance,
+                         const float* __restrict__ dY, const float* dScale, const float* dShift,
+                         float* __restrict__ dX, int64 rows, int features, int pieces, float epsilon) {
+  const Piece piece(rows, pieces);
+  const int f = piece.f;
+  if (f >= features) return;
+  const Values middle = load(mean + f), inverse = inverseRoots(variance + f, epsilon);
+  Values factor = load(scale + f), offset = load(dShift + f), slope = load(dScale + f);
+  EACH(i) {
+    factor.at[i] *= inverse.at[i];
+    offset.at[i] /= rows;
+    slope.at[i] /= rows;
+  }
+#pragma unroll 4
+  for (int64 r = piece.to - 1 - threadIdx.y; r >= piece.from; r -= blockDim.y) {
+    const int64 at = r * features + f;
+    const Values row = load(x + at);
+    Values d = load(dY + at);
+    EACH(i) {
+      const float normal = (row.at[i] - middle.at[i]) * inverse.at[i];
+      d.at[i] = factor.at[i] * (d.at[i] - (offset.at[i] + normal * slope.at[i]));
+    }
+    store(dX + at, d);
   }
 }
 
@@ -144,9 +240,12 @@ KERNEL rowNormBackward(const float* x, const float* scale, const float* dY, floa
 /// Sums of dY and of dY · normal, by the statistics of each row.
 KERNEL rowNormSums(const float* x, const float* dY, const float* statistics, float* partial, int64 rows,
                    int features, int pieces) {
-  featureSums(partial, rows, features, pieces, [=](int64 r, int f, float& sum, float& overlap) {
-    const float d = dY[r * features + f];
-    sum += d;
-    overlap += d * (x[r * features + f] - statistics[2 * r]) * statistics[2 * r + 1];
+  featureSums(partial, Piece(rows, pieces), features, [=](int64 r, int64 at, Values& sum, Values& overlap) {
+    const float* row = statistics + 2 * r;
+    const Values d = load(dY + at), values = load(x + at);
+    EACH(i) {
+      sum.at[i] += d.at[i];
+      overlap.at[i] += d.at[i] * ((values.at[i] - row[0]) * row[1]);
+    }
   });
 }
