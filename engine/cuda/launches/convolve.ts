@@ -1,8 +1,11 @@
 import type { Kernels } from '../../native/addon.js';
 import type { Device } from '../device.js';
 import type { DeviceArray } from '../memory.js';
-import { byFeature, piecesOf } from './pieces.js';
+import { rowLayout, widthFor } from './pieces.js';
 import { reduce } from './reduce.js';
+
+/** Blocks of images that a multiprocessor's registers hold: `resident` in the source. */
+const imageBlocks = 3;
 
 /** `source/convolve.cu`. */
 export function convolve(device: Device): Kernels {
@@ -21,6 +24,18 @@ export function convolve(device: Device): Kernels {
     });
   }
 
+  /** Kernels for this many taps, four channels a thread where registers hold what they gather. */
+  function kernelsFor(channels: number, taps: number, most: number) {
+    const width = taps <= most ? widthFor(channels) : 1;
+    return {
+      width,
+      kernel: (name: string, types: string) =>
+        device.kernel('convolve', name, types, { WIDTH: width, TAPS: taps }),
+    };
+  }
+  const alongTime = (channels: number, taps: number) => kernelsFor(channels, taps, 8);
+  const overImages = (channels: number, size: number) => kernelsFor(channels, size, 3);
+
   return {
     causalConv1dForward(
       ...values: [
@@ -34,10 +49,12 @@ export function convolve(device: Device): Kernels {
       ]
     ): void {
       const arrays = values.slice(0, 6) as DeviceArray[];
-      const [batch, length, channels, taps, reverse] = values.slice(6) as number[];
-      const kernel = device.kernel('convolve', 'causalConv1dForward', 'ppppppiiiii');
-      const count = batch * (length + taps - 1) * channels;
-      device.walk(kernel, count, [...arrays, batch, length, channels, taps, Number(reverse)]);
+      const [batch, length, channels, taps, reverse] = values.slice(6).map(Number);
+      const { kernel, width } = alongTime(channels, taps);
+      const rows = batch * (length + taps - 1);
+      const { grid, threads, pieces } = rowLayout(device, rows, channels, width);
+      const all = [...arrays, batch, length, channels, reverse, pieces];
+      device.launch(kernel('causalConv1dForward', 'ppppppiiiii'), grid, threads, all);
     },
     causalConv1dBackward(...values: unknown[]): void {
       const [x, weight, initial, dY, dLast, dX, dWeight, dBias, dInitial] = values.slice(
@@ -45,15 +62,17 @@ export function convolve(device: Device): Kernels {
         9,
       ) as DeviceArray[];
       const [batch, length, channels, taps, reverse] = values.slice(9).map(Number);
-      const inputs = device.kernel('convolve', 'causalConv1dInputs', 'pppppiiiii');
-      const sizes = [batch, length, channels, taps, reverse];
-      const count = batch * (length + taps - 1) * channels;
-      device.walk(inputs, count, [weight, dY, dLast, dX, dInitial, ...sizes]);
-      const pieces = piecesOf(device, batch * length, channels);
+      const { kernel, width } = alongTime(channels, taps);
+      const sizes = [batch, length, channels, reverse];
+      const inputs = rowLayout(device, batch * (length + taps - 1), channels, width);
+      device.launch(kernel('causalConv1dInputs', 'pppppiiiii'), inputs.grid, inputs.threads, [
+        ...[weight, dY, dLast, dX, dInitial],
+        ...[...sizes, inputs.pieces],
+      ]);
+      const { grid, threads, pieces } = rowLayout(device, batch * length, channels, width, 64);
       backend.scratch(pieces * (taps + 1) * channels, (partial) => {
-        const weights = device.kernel('convolve', 'causalConv1dWeights', 'ppppiiiiii');
         const from = [x, initial, dY, partial, ...sizes, pieces];
-        device.launch(weights, byFeature(channels, pieces, taps + 1), [32, 8], from);
+        device.launch(kernel('causalConv1dWeights', 'ppppiiiii'), grid, threads, from);
         weightGradients(partial, pieces, dWeight, dBias);
       });
     },
@@ -62,11 +81,21 @@ export function convolve(device: Device): Kernels {
       weight: DeviceArray,
       bias: DeviceArray,
       y: DeviceArray,
-      ...[, height, width, channels, size]: number[]
+      ...[frames, height, width, channels, size]: number[]
     ): void {
-      const kernel = device.kernel('convolve', 'depthwiseSame', 'ppppiiiiil');
-      const sizes = [height, width, channels, size, 0, y.length];
-      device.walk(kernel, y.length, [x, weight, bias, y, ...sizes]);
+      const own = overImages(channels, size);
+      const rows = frames * height * width;
+      const { grid, threads, pieces } = rowLayout(
+        device,
+        rows,
+        channels,
+        own.width,
+        undefined,
+        imageBlocks,
+      );
+      const sizes = [frames, height, width, channels, 0, pieces];
+      const kernel = own.kernel('depthwiseSame', 'ppppiiiiii');
+      device.launch(kernel, grid, threads, [x, weight, bias, y, ...sizes]);
     },
     depthwiseSameBackward(
       x: DeviceArray,
@@ -77,15 +106,24 @@ export function convolve(device: Device): Kernels {
       dBias: DeviceArray,
       ...[frames, height, width, channels, size]: number[]
     ): void {
-      const back = device.kernel('convolve', 'depthwiseSame', 'ppppiiiiil');
-      device.walk(back, dX.length, [
-        ...[dY, weight, 0, dX, height, width, channels, size, 1, dX.length],
+      const own = overImages(channels, size);
+      const rows = frames * height * width;
+      const back = rowLayout(device, rows, channels, own.width, undefined, imageBlocks);
+      device.launch(own.kernel('depthwiseSame', 'ppppiiiiii'), back.grid, back.threads, [
+        ...[dY, weight, 0, dX],
+        ...[frames, height, width, channels, 1, back.pieces],
       ]);
-      const pieces = piecesOf(device, frames * height * width, channels);
+      const { grid, threads, pieces } = rowLayout(
+        device,
+        rows,
+        channels,
+        own.width,
+        64,
+        imageBlocks,
+      );
       backend.scratch(pieces * (size * size + 1) * channels, (partial) => {
-        const weights = device.kernel('convolve', 'depthwiseWeights', 'pppiiiiii');
-        const values = [x, dY, partial, frames, height, width, channels, size, pieces];
-        device.launch(weights, byFeature(channels, pieces, size * size + 1), [32, 8], values);
+        const values = [x, dY, partial, frames, height, width, channels, pieces];
+        device.launch(own.kernel('depthwiseWeights', 'pppiiiii'), grid, threads, values);
         weightGradients(partial, pieces, dWeight, dBias);
       });
     },

@@ -1,22 +1,18 @@
 import type { Kernels } from '../../native/addon.js';
-import { blockThreads, type Device } from '../device.js';
+import type { Device } from '../device.js';
 import type { DeviceArray } from '../memory.js';
-import { piecesOf } from './pieces.js';
+import { rowLayout, widthFor } from './pieces.js';
 
 /** `source/normalise.cu`. */
 export function normalise(device: Device): Kernels {
   const { backend } = device;
   /** Blocks of threads by features, several each, and rows: all at work at once. */
   function layoutOf(rows: number, features: number) {
-    const width = features % 4 === 0 ? 4 : 1;
-    const lanes = [8, 16].find((count) => count * width >= features) ?? 32;
-    const pieces = piecesOf(device, rows, features, lanes * width);
+    const width = widthFor(features);
     return {
       kernel: (name: string, types: string) =>
         device.kernel('normalise', name, types, { WIDTH: width }),
-      pieces,
-      grid: [Math.ceil(features / (lanes * width)), pieces] as const,
-      threads: [lanes, blockThreads / lanes] as const,
+      ...rowLayout(device, rows, features, width, 64),
     };
   }
   /** Sums of pieces, by blocks of 32 features × 32 pieces. */

@@ -53,3 +53,40 @@ __device__ __forceinline__ float blockReduce(float value, F join, float neutral,
 __device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 __device__ __forceinline__ float silu(float x) { return x / (1.0f + expf(-x)); }
 __device__ __forceinline__ float softplus(float x) { return x > 20.0f ? x : log1pf(expf(x)); }
+
+/// Neighbouring values that are read and written at once.
+template <int N>
+struct Several {
+  float at[N];
+};
+template <int N>
+__device__ __forceinline__ Several<N> loadSeveral(const float* from) {
+  Several<N> values;
+  if constexpr (N == 4) {
+    const float4 quad = *reinterpret_cast<const float4*>(from);
+    values.at[0] = quad.x, values.at[1] = quad.y, values.at[2] = quad.z, values.at[3] = quad.w;
+  } else {
+    for (int i = 0; i < N; i++) values.at[i] = from[i];
+  }
+  return values;
+}
+template <int N>
+__device__ __forceinline__ void storeSeveral(float* to, const Several<N>& values) {
+  if constexpr (N == 4) {
+    *reinterpret_cast<float4*>(to) = make_float4(values.at[0], values.at[1], values.at[2], values.at[3]);
+  } else {
+    for (int i = 0; i < N; i++) to[i] = values.at[i];
+  }
+}
+
+/// What a thread works on where rows of features are cut into pieces: `width` features from f on, and every
+/// blockDim.y-th row of the piece [from, to) of its block (`launches/pieces.ts`).
+struct Piece {
+  int64 from, to;
+  int f;
+  __device__ Piece(int64 rows, int pieces, int width) {
+    const int64 length = (rows + pieces - 1) / pieces;
+    from = blockIdx.y * length, to = min(rows, from + length);
+    f = (blockIdx.x * blockDim.x + threadIdx.x) * width;
+  }
+};

@@ -4,38 +4,9 @@
 #ifndef WIDTH
 #define WIDTH 1
 #endif
-struct Values {
-  float at[WIDTH];
-};
-__device__ __forceinline__ Values load(const float* from) {
-  Values values;
-  if constexpr (WIDTH == 4) {
-    const float4 quad = *reinterpret_cast<const float4*>(from);
-    values.at[0] = quad.x, values.at[1] = quad.y, values.at[2] = quad.z, values.at[3] = quad.w;
-  } else {
-    for (int i = 0; i < WIDTH; i++) values.at[i] = from[i];
-  }
-  return values;
-}
-__device__ __forceinline__ void store(float* to, const Values& values) {
-  if constexpr (WIDTH == 4) {
-    *reinterpret_cast<float4*>(to) = make_float4(values.at[0], values.at[1], values.at[2], values.at[3]);
-  } else {
-    for (int i = 0; i < WIDTH; i++) to[i] = values.at[i];
-  }
-}
+using Values = Several<WIDTH>;
+__device__ __forceinline__ Values load(const float* from) { return loadSeveral<WIDTH>(from); }
 #define EACH(i) _Pragma("unroll") for (int i = 0; i < WIDTH; i++)
-
-/// What a thread works on: its features, and every blockDim.y-th row of the piece [from, to) of its block.
-struct Piece {
-  int64 from, to;
-  int f;
-  __device__ Piece(int64 rows, int pieces) {
-    const int64 length = (rows + pieces - 1) / pieces;
-    from = blockIdx.y * length, to = min(rows, from + length);
-    f = (blockIdx.x * blockDim.x + threadIdx.x) * WIDTH;
-  }
-};
 
 /// Two sums by feature and piece of rows, [pieces, 2, features]: `add` adds what a row gives. Blocks of 256 threads.
 template <typename F>
@@ -50,16 +21,16 @@ __device__ __forceinline__ void featureSums(float* partial, const Piece& piece, 
   float* firsts = reinterpret_cast<float*>(shared[0]);
   float* seconds = reinterpret_cast<float*>(shared[1]);
   const int thread = threadIdx.y * blockDim.x + threadIdx.x;
-  store(firsts + thread * WIDTH, first);
-  store(seconds + thread * WIDTH, second);
+  storeSeveral(firsts + thread * WIDTH, first);
+  storeSeveral(seconds + thread * WIDTH, second);
   __syncthreads();
   if (threadIdx.y > 0 || f >= features) return;
   for (int y = 1; y < blockDim.y; y++) {
     const int other = (y * blockDim.x + threadIdx.x) * WIDTH;
     EACH(i) first.at[i] += firsts[other + i], second.at[i] += seconds[other + i];
   }
-  store(partial + (int64)blockIdx.y * 2 * features + f, first);
-  store(partial + ((int64)blockIdx.y * 2 + 1) * features + f, second);
+  storeSeveral(partial + (int64)blockIdx.y * 2 * features + f, first);
+  storeSeveral(partial + ((int64)blockIdx.y * 2 + 1) * features + f, second);
 }
 
 /// The sums of all pieces, by blocks of 32 features × 32; valid where threadIdx.y is 0.
@@ -85,7 +56,7 @@ __device__ __forceinline__ void joinPieces(const float* partial, int f, int feat
 
 /// Sums of x - x[0] and of its square: shifted by the first row, so that a large mean harms no digits.
 KERNEL batchNormSums(const float* x, float* partial, int64 rows, int features, int pieces) {
-  const Piece piece(rows, pieces);
+  const Piece piece(rows, pieces, WIDTH);
   const Values origin = load(x + (piece.f < features ? piece.f : 0));
   featureSums(partial, piece, features, [=](int64 r, int64 at, Values& sum, Values& squares) {
     const Values row = load(x + at);
@@ -115,7 +86,7 @@ KERNEL batchNormFactor(const float* scale, const float* variance, float* factor,
 /// Goes through a piece from its last row to its first: what the sums have read last still lies in the cache.
 KERNEL batchNormApply(const float* __restrict__ x, const float* mean, const float* factor, const float* shift,
                       float* __restrict__ y, int64 rows, int features, int pieces) {
-  const Piece piece(rows, pieces);
+  const Piece piece(rows, pieces, WIDTH);
   if (piece.f >= features) return;
   const Values middle = load(mean + piece.f), slope = load(factor + piece.f);
   const Values offset = shift == nullptr ? Values{} : load(shift + piece.f);
@@ -124,7 +95,7 @@ KERNEL batchNormApply(const float* __restrict__ x, const float* mean, const floa
     const int64 at = r * features + piece.f;
     Values row = load(x + at);
     EACH(i) row.at[i] = (row.at[i] - middle.at[i]) * slope.at[i] + offset.at[i];
-    store(y + at, row);
+    storeSeveral(y + at, row);
   }
 }
 
@@ -137,7 +108,7 @@ __device__ __forceinline__ Values inverseRoots(const float* variance, float epsi
 /// Sums of dY and of dY · normal.
 KERNEL batchNormGradientSums(const float* x, const float* mean, const float* variance, const float* dY,
                              float* partial, int64 rows, int features, int pieces, float epsilon) {
-  const Piece piece(rows, pieces);
+  const Piece piece(rows, pieces, WIDTH);
   const int f = piece.f < features ? piece.f : 0;
   const Values middle = load(mean + f), inverse = inverseRoots(variance + f, epsilon);
   featureSums(partial, piece, features, [=](int64 r, int64 at, Values& sum, Values& overlap) {
@@ -160,7 +131,7 @@ KERNEL batchNormGradientJoin(const float* partial, float* dScale, float* dShift,
 KERNEL batchNormGradient(const float* __restrict__ x, const float* scale, const float* mean, const float* variance,
                          const float* __restrict__ dY, const float* dScale, const float* dShift,
                          float* __restrict__ dX, int64 rows, int features, int pieces, float epsilon) {
-  const Piece piece(rows, pieces);
+  const Piece piece(rows, pieces, WIDTH);
   const int f = piece.f;
   if (f >= features) return;
   const Values middle = load(mean + f), inverse = inverseRoots(variance + f, epsilon);
@@ -179,7 +150,7 @@ KERNEL batchNormGradient(const float* __restrict__ x, const float* scale, const 
       const float normal = (row.at[i] - middle.at[i]) * inverse.at[i];
       d.at[i] = factor.at[i] * (d.at[i] - (offset.at[i] + normal * slope.at[i]));
     }
-    store(dX + at, d);
+    storeSeveral(dX + at, d);
   }
 }
 
@@ -240,7 +211,7 @@ KERNEL rowNormBackward(const float* x, const float* scale, const float* dY, floa
 /// Sums of dY and of dY · normal, by the statistics of each row.
 KERNEL rowNormSums(const float* x, const float* dY, const float* statistics, float* partial, int64 rows,
                    int features, int pieces) {
-  featureSums(partial, Piece(rows, pieces), features, [=](int64 r, int64 at, Values& sum, Values& overlap) {
+  featureSums(partial, Piece(rows, pieces, WIDTH), features, [=](int64 r, int64 at, Values& sum, Values& overlap) {
     const float* row = statistics + 2 * r;
     const Values d = load(dY + at), values = load(x + at);
     EACH(i) {
