@@ -27,6 +27,12 @@ export function seedOption(): Option {
   );
 }
 
+export function epochsOption(): Option {
+  return new Option('--epochs <N>', 'epochs, in place of those configured').argParser(
+    integerBetween(1, 1_000_000),
+  );
+}
+
 /** `--exit`, of commands that can stop early. */
 export function exitOption(): Option {
   return new Option(

@@ -4,7 +4,13 @@ import { SaccadeError } from '../../engine/support/errors.js';
 import type { SensorSize } from '../../ingest/eventBatch.js';
 import type { DenoiseResult } from '../../workers/benchDenoise.js';
 import { cacheFolder } from '../cacheFolder.js';
-import { backendOption, cacheOption, changeExperiment, dataOption } from '../experimentOptions.js';
+import {
+  backendOption,
+  cacheOption,
+  changeExperiment,
+  dataOption,
+  epochsOption,
+} from '../experimentOptions.js';
 import { grouped, print, printJson, type RegisterCommand } from '../io.js';
 import { commandJob } from '../jobContext.js';
 import { examples, integerBetween, jsonOption, numberBetween, sensorOption } from '../options.js';
@@ -100,7 +106,7 @@ export const registerBench: RegisterCommand = (program, io) => {
     .argument('<config>', 'an experiment with a section `bench`, a YAML file')
     .option('--out <folder>', 'folder of all runs (default: runs/bench- and the name)')
     .addOption(dataOption())
-    .option('--epochs <N>', 'epochs, in place of those configured', integerBetween(1, 1_000_000))
+    .addOption(epochsOption())
     .addOption(cacheOption())
     .addOption(backendOption())
     .addOption(jsonOption())

@@ -3,7 +3,13 @@ import Table from 'cli-table3';
 import type { MeanInterval } from '../../models/evaluation/metrics.js';
 import type { ComparedModel } from '../../workers/compare.js';
 import { cacheFolder } from '../cacheFolder.js';
-import { backendOption, cacheOption, changeExperiment, dataOption } from '../experimentOptions.js';
+import {
+  backendOption,
+  cacheOption,
+  changeExperiment,
+  dataOption,
+  epochsOption,
+} from '../experimentOptions.js';
 import { grouped, print, printJson, type RegisterCommand } from '../io.js';
 import { commandJob } from '../jobContext.js';
 import { examples, integerBetween, jsonOption, parseNames } from '../options.js';
@@ -39,7 +45,7 @@ export const registerCompare: RegisterCommand = (program, io) => {
     .option('--seeds <N>', 'number of seeds, from 1', integerBetween(1, 1000), 3)
     .option('--out <folder>', 'folder of all runs (default: runs/compare- and the name)')
     .addOption(dataOption())
-    .option('--epochs <N>', 'epochs, in place of those configured', integerBetween(1, 1_000_000))
+    .addOption(epochsOption())
     .addOption(cacheOption())
     .addOption(backendOption())
     .addOption(jsonOption())

@@ -7,12 +7,13 @@ import {
   cacheOption,
   changeExperiment,
   dataOption,
+  epochsOption,
   type ExperimentChanges,
   seedOption,
 } from '../experimentOptions.js';
 import { grouped, print, printJson, type RegisterCommand } from '../io.js';
 import { commandJob } from '../jobContext.js';
-import { examples, integerBetween, jsonOption } from '../options.js';
+import { examples, jsonOption } from '../options.js';
 
 interface Options extends Omit<ExperimentChanges, 'init'> {
   readonly out?: string;
@@ -40,7 +41,7 @@ export const registerPretrain: RegisterCommand = (program, io) => {
     )
     .addOption(dataOption())
     .addOption(seedOption())
-    .option('--epochs <N>', 'epochs, in place of those configured', integerBetween(1, 1_000_000))
+    .addOption(epochsOption())
     .option('--fresh', 'start over, whatever the run folder holds')
     .addOption(cacheOption())
     .addOption(backendOption())

@@ -11,6 +11,7 @@ import {
   cacheOption,
   changeExperiment,
   dataOption,
+  epochsOption,
   type ExperimentChanges,
   initOption,
   seedOption,
@@ -115,7 +116,7 @@ export const registerSubmit: RegisterCommand = (program, io) => {
       '--out <folder>',
       'run folder (default: runs/ and the name of the experiment, -pretrained)',
     )
-    .option('--epochs <N>', 'epochs, in place of those configured', integerBetween(1, 1_000_000))
+    .addOption(epochsOption())
     .addOption(dataOption())
     .addOption(seedOption())
     .addOption(cacheOption())
@@ -135,7 +136,7 @@ export const registerSubmit: RegisterCommand = (program, io) => {
     .summary('prepare a data set, train a model on it, and evaluate it')
     .argument('<config>', 'experiment, a YAML file')
     .option('--out <folder>', 'run folder (default: runs/ and the name of the experiment)')
-    .option('--epochs <N>', 'epochs, in place of those configured', integerBetween(1, 1_000_000))
+    .addOption(epochsOption())
     .option('--part <part>', 'evaluate on this part when trained: validation or test', parsePart)
     .addOption(initOption())
     .addOption(dataOption())

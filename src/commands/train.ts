@@ -8,6 +8,7 @@ import {
   cacheOption,
   changeExperiment,
   dataOption,
+  epochsOption,
   type ExperimentChanges,
   initOption,
   seedOption,
@@ -15,7 +16,7 @@ import {
 import { type CommandIo, grouped, print, printJson, type RegisterCommand } from '../io.js';
 import { commandJob } from '../jobContext.js';
 import { type LaunchOptions, launchOf, launchOptions } from '../launcher.js';
-import { examples, integerBetween, jsonOption } from '../options.js';
+import { examples, jsonOption } from '../options.js';
 
 interface Options extends ExperimentChanges, LaunchOptions {
   readonly out?: string;
@@ -42,7 +43,7 @@ export const registerTrain: RegisterCommand = (program, io) => {
     .option('--out <folder>', 'run folder (default: runs/ and the name of the experiment)')
     .addOption(dataOption())
     .addOption(seedOption())
-    .option('--epochs <N>', 'epochs, in place of those configured', integerBetween(1, 1_000_000))
+    .addOption(epochsOption())
     .addOption(initOption())
     .option('--fresh', 'start over, whatever the run folder holds')
     .addOption(cacheOption())
