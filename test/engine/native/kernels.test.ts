@@ -390,20 +390,17 @@ describe.skipIf(!live).each(live ? ['best', 'avx2', 'portable'] : ['best'])(
             (a, b) => tf.matMul(a, b, ta, tb),
           ),
       ));
-    it('large matMul on several threads', async () => {
-      await same(
-        () => [draw([257, 700], 1), draw([700, 130], 2)],
+    it.each([
+      // More rows than a block of two threads, and more depth; few rows; more columns than a block.
+      [460, 520, 20],
+      [3, 900, 1000],
+      [90, 12, 4100],
+    ])('large matMul on several threads: %i × %i by %i', (m, k, n) =>
+      same(
+        () => [draw([m, k], 1), draw([k, n], 2)],
         (a, b) => tf.matMul(a, b),
-      );
-      await same(
-        () => [draw([3, 900], 1), draw([900, 1000], 2)],
-        (a, b) => tf.matMul(a, b),
-      );
-      await same(
-        () => [draw([400, 20], 1), draw([20, 4100], 2)],
-        (a, b) => tf.matMul(a, b),
-      );
-    });
+      ),
+    );
     it.each(['linear', 'relu', 'relu6', 'elu', 'sigmoid', 'leakyrelu', 'prelu'] as const)(
       'fused matMul with %s',
       (activation) =>
