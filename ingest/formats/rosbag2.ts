@@ -79,8 +79,8 @@ async function openDatabase(
       await promisify(symlink)(resolve(path), link);
     }
     const database = new sqlite.Database(link, { readOnly: true });
-    // Otherwise a file that was cut off is not read at all.
-    database.exec('PRAGMA writable_schema = ON');
+    // Nobody else uses the link: one lock for all. Otherwise a file that was cut off is not read at all.
+    database.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA writable_schema = ON');
     const close = async (): Promise<void> => {
       database.close();
       await removeFolder();
@@ -147,6 +147,7 @@ async function* readBag(
 }
 
 const tables = `
+PRAGMA locking_mode = EXCLUSIVE;
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 CREATE TABLE schema(schema_version INTEGER PRIMARY KEY, ros_distro TEXT NOT NULL);
