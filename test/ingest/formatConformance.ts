@@ -32,6 +32,8 @@ export interface FormatRange {
   readonly mayRefuse?: boolean;
   /** Whether files hold the time of writing, so that they differ. */
   readonly notesTime?: boolean;
+  /** Share of the usual number of draws, for a format whose every file is dear; 1 by default. */
+  readonly share?: number;
 }
 
 function eventRows(range: FormatRange, maxLength = 60): fc.Arbitrary<EventRow[]> {
@@ -61,6 +63,9 @@ export function describeFormat(format: EventFormat, range: FormatRange): void {
   const { sensor, headerLength } = range;
   const rows = eventRows(range);
   const someRows = rows.filter((list) => list.length > 0);
+  const draws = (usual: number): { numRuns: number } => ({
+    numRuns: Math.ceil(usual * (range.share ?? 1)),
+  });
   const refusal = (error: unknown): undefined => {
     if (range.mayRefuse !== true) throw error;
     expect(error).toMatchObject({ kind: 'input' });
@@ -76,7 +81,7 @@ export function describeFormat(format: EventFormat, range: FormatRange): void {
           expect(decoded.rows).toEqual(list);
           expect(decoded.report).toEqual({ damages: [], damageCount: 0, skipped: {} });
         }),
-        { numRuns: 150 },
+        draws(150),
       );
     });
 
@@ -92,7 +97,7 @@ export function describeFormat(format: EventFormat, range: FormatRange): void {
             expect(batchLengths.slice(0, -1).every((n) => n === 1 + extra)).toBe(true);
           }
         }),
-        { numRuns: 30 },
+        draws(30),
       );
     });
 
@@ -102,7 +107,7 @@ export function describeFormat(format: EventFormat, range: FormatRange): void {
           const bytes = await encodeRows(format, sensor, list);
           expect(await encodeRows(format, sensor, list, batchLength)).toEqual(bytes);
         }),
-        { numRuns: 20 },
+        draws(20),
       );
     });
 
@@ -119,7 +124,7 @@ export function describeFormat(format: EventFormat, range: FormatRange): void {
           for (const { offset } of report.damages) expect(offset).toBeLessThanOrEqual(length);
           if (length >= bytes.length) expect(read.length).toBe(list.length);
         }),
-        { numRuns: 150 },
+        draws(150),
       );
     });
 
@@ -145,7 +150,7 @@ export function describeFormat(format: EventFormat, range: FormatRange): void {
             }
           },
         ),
-        { numRuns: 150 },
+        draws(150),
       );
     });
 
@@ -171,7 +176,7 @@ export function describeFormat(format: EventFormat, range: FormatRange): void {
           }
           expect(read).toEqual(list);
         }),
-        { numRuns: 20 },
+        draws(20),
       );
     });
 
@@ -195,7 +200,7 @@ export function describeFormat(format: EventFormat, range: FormatRange): void {
           expect(read.flatMap(rowsOf).filter(inside)).toEqual(list.filter(inside));
           expect(report.damages).toEqual([]);
         }),
-        { numRuns: 100 },
+        draws(100),
       );
     });
 
@@ -216,7 +221,7 @@ export function describeFormat(format: EventFormat, range: FormatRange): void {
           format.detect({ head: bytes });
           format.sensorOf?.(bytes);
         }),
-        { numRuns: 300 },
+        draws(300),
       );
     });
 
@@ -251,7 +256,7 @@ export function describeFormat(format: EventFormat, range: FormatRange): void {
             expect(found.name).toBe(format.name);
           }
         }),
-        { numRuns: 30 },
+        draws(30),
       );
     });
 
