@@ -6,6 +6,8 @@ export default defineConfig({
   test: {
     testTimeout: 120_000,
     hookTimeout: 120_000,
+    // What is waited for comes at the pace of the machine.
+    expect: { poll: { timeout: 60_000 } },
     pool: 'forks',
     setupFiles: 'test/seed.ts',
     projects: [
