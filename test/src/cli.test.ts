@@ -1,10 +1,12 @@
 import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
 
 import { beforeAll, describe, expect, it } from 'vitest';
 import { ZipFile } from 'yazl';
 
 import { Workplace } from './cliProcess.js';
 
+const manifest = resolve('package.json');
 const place = new Workplace();
 
 interface Event {
@@ -75,7 +77,7 @@ describe('saccade', () => {
   ];
 
   it('prints its version, its help and its exit codes', async () => {
-    const { version } = JSON.parse(await readFile('package.json', 'utf8')) as { version: string };
+    const { version } = JSON.parse(await readFile(manifest, 'utf8')) as { version: string };
     expect(await place.print('--version')).toBe(`${version}\n`);
     const help = await place.print('--help');
     for (const name of commands) expect(help).toContain(`\n  ${name.split(' ')[0]} `);

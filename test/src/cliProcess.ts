@@ -1,12 +1,15 @@
 import { spawn } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, realpath, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { Readable, Writable } from 'node:stream';
 import { afterAll, beforeAll, expect } from 'vitest';
 
 import { type ErrorKind, exitCodes } from '../../engine/support/errors.js';
+import { built } from '../built.js';
 
-const cli = resolve('dist/src/cli.js');
+const root = resolve('.');
+const cli = join(root, 'dist/src/cli.js');
 
 /** What a process left behind. */
 export interface Outcome {
@@ -18,21 +21,32 @@ export interface Outcome {
 export interface RunOptions {
   readonly input?: string | Uint8Array;
   readonly env?: Readonly<Record<string, string>>;
-  /** Is called with all of standard error so far, and interrupts the process when it says so. */
-  readonly interruptWhen?: (stderr: string) => boolean;
+  /** The process interrupts itself as soon as it has said so on standard error. */
+  readonly interruptWhen?: RegExp;
   /** Interrupts the process after so long. */
   readonly interruptAfterMs?: number;
+  /** It is a process of its own, whatever the rest. */
+  readonly process?: true;
 }
 
-/** A folder of its own for a test file, in which its processes run. */
+/**
+ * A folder of its own for a test file, in which its commands run. They run in this process, by the build's
+ * `run`, where a process of their own would show nothing more: starting one takes longer than most commands.
+ */
 export class Workplace {
   folder = '';
+  private program: typeof import('../../src/program.js') | undefined;
 
-  constructor() {
+  /** @param settings `processes`: each command is a process of its own, as where several run at once. */
+  constructor({ processes = false }: { readonly processes?: boolean } = {}) {
     beforeAll(async () => {
-      this.folder = await mkdtemp(join(tmpdir(), 'saccade-cli-'));
+      if (!processes) this.program = await built('src/program.js');
+      // What a process would call its working folder.
+      this.folder = await realpath(await mkdtemp(join(tmpdir(), 'saccade-cli-')));
+      process.chdir(this.folder);
     });
     afterAll(async () => {
+      process.chdir(root);
       await rm(this.folder, { recursive: true, force: true });
     });
   }
@@ -41,25 +55,51 @@ export class Workplace {
     return join(this.folder, name);
   }
 
+  private env(more: RunOptions['env']): Record<string, string | undefined> {
+    return { PATH: process.env.PATH, SACCADE_CACHE: this.path('cache'), ...more };
+  }
+
   /** Runs `saccade` and waits for its end. */
   run(args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
+    // Standard input, the environment and signals belong to a process.
+    const own = Object.keys(options).length > 0 || args.includes('-');
+    return this.program === undefined || own ? this.spawn(args, options) : this.call(args);
+  }
+
+  private async call(args: readonly string[]): Promise<Outcome> {
+    let stdout = '';
+    let stderr = '';
+    const sink = (take: (text: string) => void): Writable =>
+      new Writable({
+        decodeStrings: false,
+        write: (text: string | Buffer, _, done) => {
+          take(text.toString());
+          done();
+        },
+      });
+    const exitCode = await this.program!.run(args, {
+      stdin: Readable.from([]),
+      stdout: sink((text) => (stdout += text)),
+      stderr: sink((text) => (stderr += text)),
+      signal: new AbortController().signal,
+      env: this.env({}),
+    });
+    return { exitCode, stdout, stderr };
+  }
+
+  private spawn(args: readonly string[], options: RunOptions): Promise<Outcome> {
     const { input = '', env = {}, interruptWhen, interruptAfterMs } = options;
+    const before = interruptWhen === undefined ? [] : ['--import', interruption(interruptWhen)];
     return new Promise((done, reject) => {
-      const child = spawn(process.execPath, [cli, ...args], {
+      const child = spawn(process.execPath, [...before, cli, ...args], {
         cwd: this.folder,
-        env: { PATH: process.env.PATH, SACCADE_CACHE: this.path('cache'), ...env },
+        env: this.env(env),
       });
       let stdout = '';
       let stderr = '';
-      let interrupted = false;
       if (interruptAfterMs !== undefined) setTimeout(() => child.kill('SIGINT'), interruptAfterMs);
       child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
-      child.stderr.setEncoding('utf8').on('data', (text: string) => {
-        stderr += text;
-        if (interrupted || interruptWhen?.(stderr) !== true) return;
-        interrupted = true;
-        child.kill('SIGINT');
-      });
+      child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
       child.on('error', reject);
       child.on('close', (exitCode) => done({ exitCode, stdout, stderr }));
       // A process that fails before it reads leaves a closed pipe.
@@ -100,4 +140,28 @@ export class Workplace {
     for (const part of expected) expect(last).toMatch(part);
     expect(stderr).not.toMatch(/\n {4}at /);
   }
+}
+
+/**
+ * A module, loaded before the command line, that interrupts its process when that has said something. Seen from
+ * outside, the process might have ended by the time it is interrupted.
+ */
+function interruption(when: RegExp): string {
+  const module = `
+    import { isMainThread } from 'node:worker_threads';
+    let said = '';
+    // Not in the threads and processes that it starts.
+    let interrupted = !isMainThread || process.connected === true;
+    const { stderr } = process;
+    const write = stderr.write.bind(stderr);
+    stderr.write = (text, ...more) => {
+      const written = write(text, ...more);
+      said += text;
+      if (!interrupted && ${when}.test(said)) {
+        interrupted = true;
+        process.kill(process.pid, 'SIGINT');
+      }
+      return written;
+    };`;
+  return `data:text/javascript,${encodeURIComponent(module)}`;
 }

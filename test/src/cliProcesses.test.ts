@@ -7,6 +7,8 @@ import { beforeAll, describe, expect, it } from 'vitest';
 
 import { Workplace } from './cliProcess.js';
 
+const cli = resolve('dist/src/cli.js');
+
 const experiment = `dataset: { path: set }
 preprocess:
   window: { kind: time, windowUs: 500000 }
@@ -27,7 +29,7 @@ interface Epoch {
 }
 
 describe('saccade train with several processes', { timeout: 120_000 }, () => {
-  const place = new Workplace();
+  const place = new Workplace({ processes: true });
   const train = ['train', 'e.yaml', '--backend', 'cpu'];
 
   beforeAll(async () => {
@@ -63,7 +65,7 @@ describe('saccade train with several processes', { timeout: 120_000 }, () => {
 
   it('stops together, and goes on with another number of processes', async () => {
     const stopped = await place.run([...train, '--processes', '2', '--out', 'stopped'], {
-      interruptWhen: (stderr) => /train: .*epoch \d/.test(stderr),
+      interruptWhen: /train: .*epoch \d/,
     });
     if (stopped.exitCode !== 0) {
       expect(stopped.exitCode, stopped.stderr).toBe(130);
@@ -75,7 +77,7 @@ describe('saccade train with several processes', { timeout: 120_000 }, () => {
 
   it('ends where one process is killed, and names it', async () => {
     const long = [...train, '--processes', '3', '--out', 'killed', '--epochs', '100000'];
-    const child = spawn(process.execPath, [resolve('dist/src/cli.js'), ...long], {
+    const child = spawn(process.execPath, [cli, ...long], {
       cwd: place.folder,
       env: { PATH: process.env.PATH, SACCADE_CACHE: place.path('cache') },
     });
