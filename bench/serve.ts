@@ -16,7 +16,7 @@ import { writeFirstWeights } from './firstWeights.js';
 // Streams at real time against `saccade serve` in a process of its own, over WebSockets on loopback. Prints the latency from the
 // last event of a bin to its prediction, as the client sees it, what was dropped, and the server's memory and CPU:
 // `npm run bench:serve -- [--minutes 2] [--streams 64] [--config configs/demo.yaml] [--preset small]
-// [--recording FILE] [--rate 20000] [--batch-wait 2]`.
+// [--recording FILE] [--rate 20000] [--batch-wait 2] [--cli FILE]`.
 
 const { values: options } = parseArgs({
   options: {
@@ -30,6 +30,8 @@ const { values: options } = parseArgs({
     /** Of the synthetic events, per second and stream. */
     rate: { type: 'string', default: '20000' },
     'batch-wait': { type: 'string', default: '2' },
+    /** The built command line. */
+    cli: { type: 'string', default: new URL('../src/cli.js', import.meta.url).pathname },
   },
 });
 const streamCount = Number(options.streams);
@@ -140,7 +142,7 @@ class Camera {
 }
 
 async function startServer(checkpoint: string): Promise<{ server: ChildProcess; url: string }> {
-  const cli = new URL('../src/cli.js', import.meta.url).pathname;
+  const { cli } = options;
   const args = ['serve', checkpoint, '--port', '0', '--json', '--no-queues'];
   const server = spawn(process.execPath, [cli, ...args, '--batch-wait', options['batch-wait']], {
     stdio: ['ignore', 'pipe', 'inherit'],

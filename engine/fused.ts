@@ -51,6 +51,10 @@ export interface FusedOpDefinition<A extends Attributes> {
 export interface FusedOp<A extends Attributes> {
   (inputs: readonly tf.Tensor[], attributes: A): tf.Tensor[];
   readonly definition: FusedOpDefinition<A>;
+  /**
+   * The kernel of the gradient by itself, for what `backward` takes; undefined where the current backend has none.
+   */
+  gradients(inputs: readonly tf.Tensor[], attributes: A): tf.Tensor[] | undefined;
 }
 
 interface HostMemory {
@@ -132,7 +136,11 @@ export function defineFusedOp<A extends Attributes>(definition: FusedOpDefinitio
     fillUnusedGradients(name, count);
     return outputs.slice(0, count);
   };
-  return Object.assign(op, { definition });
+  const gradients = (inputs: readonly tf.Tensor[], attributes: A): tf.Tensor[] | undefined =>
+    tf.getKernel(`${name}Grad`, tf.getBackend()) === undefined
+      ? undefined
+      : runGradients(name, inputs, attributes);
+  return Object.assign(op, { definition, gradients });
 }
 
 /**
@@ -197,13 +205,20 @@ function registerGradientOf<A extends Attributes>(
       const gradients =
         backward === undefined
           ? referenceGradients(definition, saved.slice(0, inputCount), dys, attrs as unknown as A)
-          : tf
-              .engine()
-              .runKernel(`${name}Grad`, named([...saved, ...dys]), attrs as tf.NamedAttrMap);
-      const list = Array.isArray(gradients) ? gradients : [gradients as tf.Tensor];
-      return Object.fromEntries(inputNames.map((input, i) => [input, () => list[i]]));
+          : runGradients(name, [...saved, ...dys], attrs as unknown as A);
+      return Object.fromEntries(inputNames.map((input, i) => [input, () => gradients[i]]));
     },
   });
+}
+
+function runGradients<A extends Attributes>(
+  name: string,
+  inputs: readonly tf.Tensor[],
+  attributes: A,
+): tf.Tensor[] {
+  const attrs = attributes as unknown as tf.NamedAttrMap;
+  const gradients = tf.engine().runKernel(`${name}Grad`, named(inputs), attrs);
+  return Array.isArray(gradients) ? (gradients as tf.Tensor[]) : [gradients as tf.Tensor];
 }
 
 /** Gradients of an op's reference: what `backward` must equal, and what an op without it has. */

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 
+import type { Transport } from '../engine/transport/transport.js';
 import type { DelaySynapseConfig, DelaySynapseParameters } from './delays/delaySynapse.js';
 import type { MotionDelayConfig, MotionDelayParameters } from './delays/motionDelay.js';
 
@@ -100,6 +101,8 @@ export interface Context {
   readonly forms?: Forms | undefined;
   /** Where layers leave losses of their own, scalars, for whoever trains to add them. */
   readonly losses?: tf.Tensor[];
+  /** In training: processes whose clips belong to the same batch, where its statistics are to be those of all. */
+  readonly transport?: Transport | undefined;
   /** Path of the layer, the same as its parameters'. */
   readonly path: string;
 }

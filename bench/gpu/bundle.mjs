@@ -31,6 +31,16 @@ for (const [source, name] of [
     logLevel: 'error',
   });
 }
+// Streams against the service: with the packages of the bundle that it comes along with.
+await build({
+  entryPoints: ['bench/serve.ts'],
+  outfile: join(folder, 'serve.mjs'),
+  bundle: true,
+  format: 'esm',
+  platform: 'node',
+  packages: 'external',
+  logLevel: 'error',
+});
 // TensorFlow.js's own tests.
 execFileSync(process.execPath, ['test/conformance/tfjs.mjs', '--bundle']);
 for (const path of [

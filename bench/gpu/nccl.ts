@@ -29,7 +29,7 @@ import {
   trainingStep,
 } from '../../models/training/step.js';
 
-const config = {
+const settings = {
   learningRate: 1e-3,
   weightDecay: 0.01,
   gradientClip: 1,
@@ -47,32 +47,39 @@ interface Run {
   readonly size: number;
   readonly steps: number;
   readonly recorded?: boolean;
+  /** Normalise by the statistics of the whole batch. */
+  readonly together?: boolean;
 }
 
+const nano: Run = {
+  model: { kind: 'spikmamba', preset: 'nano' },
+  batch: 12,
+  bins: 4,
+  size: 32,
+  steps: 20,
+};
+const small: Run = {
+  model: { kind: 'spikmamba', preset: 'small' },
+  batch: 32,
+  each: true,
+  bins: 16,
+  size: 128,
+  steps: 20,
+  recorded: true,
+};
 const runs: Readonly<Record<string, Run>> = {
-  linear: { model: { kind: 'linear' }, batch: 12, bins: 4, size: 32, steps: 20 },
-  nano: { model: { kind: 'spikmamba', preset: 'nano' }, batch: 12, bins: 4, size: 32, steps: 20 },
-  nanoRecorded: {
-    model: { kind: 'spikmamba', preset: 'nano' },
-    batch: 12,
-    bins: 4,
-    size: 32,
-    steps: 20,
-    recorded: true,
-  },
-  small: {
-    model: { kind: 'spikmamba', preset: 'small' },
-    batch: 32,
-    each: true,
-    bins: 16,
-    size: 128,
-    steps: 20,
-    recorded: true,
-  },
+  linear: { ...nano, model: { kind: 'linear' } },
+  nano,
+  nanoTogether: { ...nano, together: true },
+  nanoRecorded: { ...nano, recorded: true },
+  nanoTogetherRecorded: { ...nano, recorded: true, together: true },
+  small,
+  smallTogether: { ...small, together: true },
 };
 
 /** Losses of a run on this process's part of the batches, and how long a step takes. */
 function train(run: Run, transport: Transport | undefined): object {
+  const config = { ...settings, synchroniseStatistics: run.together };
   const { rank, world } = transport ?? { rank: 0, world: 1 };
   const { bins, size, recorded = false, each = false } = run;
   const whole = each ? run.batch * world : run.batch;
@@ -252,7 +259,8 @@ if (mode === 'child') {
   report.differences = Object.fromEntries(
     Object.keys(runs).map((name) => {
       const [a, b] = [losses(report.one, name), losses(report.all, name)];
-      // `linear` has no batch statistics: there it is rounding alone. `small` has more clips on more GPUs.
+      // `linear` has no batch statistics, and `together` they are those of all: rounding alone, until a spike is another.
+      // `small` has more clips on more GPUs.
       return [name, a.reduce((most, x, i) => Math.max(most, Math.abs(x - (b[i] ?? NaN))), 0)];
     }),
   );

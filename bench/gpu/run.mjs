@@ -1,14 +1,16 @@
 // Everything that is to be known of a GPU host, in one JSON document: conformance (references, gradients, training,
-// graphs), TensorFlow.js's own suite, timings, several GPUs. Runs in the folder that `bundle.mjs` makes.
+// graphs), TensorFlow.js's own suite, timings, several GPUs, streams through the service. Runs in the folder that `bundle.mjs` makes.
 //
 //   node run.mjs OUT.json [conformance tensorflow timings gpus …]
 import { spawn } from 'node:child_process';
-import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 
 const here = dirname(fileURLToPath(import.meta.url));
+// In a bundle, and in a clone.
+const root = [join(here, '..'), join(here, '..', '..')].find((path) => existsSync(join(path, 'dist'))); // prettier-ignore
 
 /** Each part: what is run, how long at most, and what its output says. */
 const parts = {
@@ -37,6 +39,12 @@ const parts = {
     seconds: 120,
     result: (text) => documents(text).at(-1),
     isGood: (report) => [report.one, report.all].every((group) => group?.codes.every((code) => code === 0) ?? true), // prettier-ignore
+  },
+  serving: {
+    command: ['serve.mjs', '--cli', `${root}/dist/src/cli.js`, '--config', `${root}/configs/demo.yaml`, '--minutes', '0.5'], // prettier-ignore
+    seconds: 120,
+    result: (text) => text.trim().split('\n'),
+    isGood: (lines) => lines.some((line) => line.endsWith('backend cuda')) && lines.some((line) => /, 0 not taken, 0 lost;/.test(line)), // prettier-ignore
   },
 };
 

@@ -7,7 +7,7 @@ export interface NormConfig extends Attributes {
   readonly epsilon: number;
 }
 
-const defaultNorm: NormConfig = { epsilon: 1e-5 };
+export const defaultNorm: NormConfig = { epsilon: 1e-5 };
 
 const batchForward: HostKernel<NormConfig> = {
   outputShapes: ([x, scale]) => [[...x], [...scale], [...scale]],
@@ -82,6 +82,27 @@ export function batchNorm(
   const rows = tf.reshape(x, [-1, scale.shape[0]]);
   const [y, mean, variance] = batchNormOp([rows, scale, shift], config);
   return { y: tf.reshape(y, x.shape), mean, variance };
+}
+
+/**
+ * Gradients of `batchNorm` where its statistics are these, whatever rows they are of: those of x (the sums of dy and of dy ·
+ * normal x, over the rows given and divided by their number, taken from it), scale and shift.
+ *
+ * @param tensors x and dy `[rows, features]`, the others `[features]`.
+ */
+export function batchNormGradients(
+  tensors: Readonly<Record<'x' | 'scale' | 'shift' | 'mean' | 'variance' | 'dy', tf.Tensor>>,
+  config: NormConfig = defaultNorm,
+): tf.Tensor[] {
+  const { x, scale, shift, mean, variance, dy } = tensors;
+  const gradients = batchNormOp.gradients([x, scale, shift, mean, variance, dy], config);
+  if (gradients !== undefined) return gradients;
+  const inverse = tf.rsqrt(tf.add(variance, config.epsilon));
+  const normal = tf.mul(tf.sub(x, mean), inverse);
+  const dScale = tf.sum(tf.mul(dy, normal), 0);
+  const dShift = tf.sum(dy, 0);
+  const shared = tf.div(tf.add(dShift, tf.mul(normal, dScale)), x.shape[0]);
+  return [tf.mul(tf.mul(scale, inverse), tf.sub(dy, shared)), dScale, dShift];
 }
 
 const fixedForward: HostKernel<NormConfig> = {

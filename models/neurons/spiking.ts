@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 
 import { batchNorm, batchNormInference } from '../../engine/ops/normalise.js';
+import { synchronisedBatchNorm } from '../../engine/ops/synchronisedBatchNorm.js';
 import { SaccadeError } from '../../engine/support/errors.js';
 import { zeros } from '../../engine/ops/zeros.js';
 import type { Context } from '../context.js';
@@ -85,7 +86,10 @@ function normalise(parameters: SpikingParameters, x: tf.Tensor, context: Context
   if (!context.training) {
     return batchNormInference(x, { scale, shift, mean: runningMean, variance: runningVariance });
   }
-  const { y, mean, variance } = batchNorm(x, scale, shift);
+  const { y, mean, variance } =
+    context.transport === undefined
+      ? batchNorm(x, scale, shift)
+      : synchronisedBatchNorm(x, scale, shift, context.transport);
   context.recorder?.statistics.set(context.path, {
     mean: tf.keep(tf.clone(mean)),
     variance: tf.keep(tf.clone(variance)),

@@ -18,6 +18,11 @@ const loopFields = {
   gradientClip: z.number().min(0).default(1),
   /** Largest share of the old value that a running statistic keeps at each step. */
   statisticsMomentum: share.default(0.9),
+  /**
+   * Where several processes share a batch: normalise by the statistics of the whole of it, so that their number changes
+   * nothing, rather than each by those of its own part, which spares the waiting for each other at every such layer.
+   */
+  synchroniseStatistics: z.boolean().default(true),
   /** Steps between checkpoints inside an epoch; 0 = not by steps. They change nothing of the result. */
   checkpointSteps: z.number().int().min(0).default(0),
   /** Seconds of training that a crash may cost: a checkpoint follows at the next step; 0 = not by time. */

@@ -28,6 +28,8 @@ export interface StepConfig {
   readonly gradientClip: number;
   readonly perStepLoss: number;
   readonly statisticsMomentum: number;
+  /** Of several processes: see the settings of training; no, where nothing is said. */
+  readonly synchroniseStatistics?: boolean;
   /** Learning rate of delays, in that of the rest; 1 where nothing is said. */
   readonly delayRate?: number;
   /** Share of the training that is done, 0 … 1, for what narrows with it; all of it where nothing is said. */
@@ -144,12 +146,14 @@ function nextTensors(
   state: TrainingState,
   settings: tf.Tensor,
   lossOf: LossOf,
-  { weightDecay, gradientClip, delayRate = 1, progress }: Omit<StepConfig, 'perStepLoss'>,
+  config: Omit<StepConfig, 'perStepLoss'>,
   transport: Transport | undefined,
 ): { tensors: NextTensor[]; measures: tf.Tensor } {
+  const { weightDecay, gradientClip, delayRate = 1, progress } = config;
   const recorder = new Recorder({ rates: false });
   const losses: tf.Tensor[] = [];
-  const context = { training: true, progress, recorder, losses, path: '' };
+  const together = config.synchroniseStatistics ? transport : undefined;
+  const context = { training: true, progress, recorder, losses, transport: together, path: '' };
   const exchange = transport && new GradientExchange(transport);
   try {
     const trained = trainedPaths(state);
@@ -169,9 +173,11 @@ function nextTensors(
     const found: StepFindings = {
       loss: local.value,
       gradients: new Map(trained.map((path, i) => [path, local.grads[i]])),
-      statistics: recorder.statistics,
+      // Those that are of all processes need no averaging.
+      statistics: together === undefined ? recorder.statistics : new Map(),
     };
-    const { loss, gradients, statistics: batch } = exchange?.finish(found) ?? found;
+    const { loss, gradients, statistics: averaged } = exchange?.finish(found) ?? found;
+    const batch = together === undefined ? averaged : recorder.statistics;
     // What is shared cannot change where it lies.
     exchange?.dispose();
     const grads = [...gradients.values()];

@@ -5,21 +5,36 @@ import { createInterface } from 'node:readline';
 import * as tf from '@tensorflow/tfjs-core';
 import '@tensorflow/tfjs-backend-cpu';
 
-const [folder, rank, world, port, patience = '20000'] = process.argv.slice(2);
+const [folder, options] = process.argv.slice(2);
 const { TcpTransport } = await import(`${folder}/engine/transport/tcpTransport.js`);
+await import(`${folder}/engine/gradients.js`);
+const { synchronisedBatchNorm } = await import(`${folder}/engine/ops/synchronisedBatchNorm.js`);
 
 const say = (answer) => process.stdout.write(`${JSON.stringify(answer)}\n`);
 const failed = ({ kind, message }) => say({ kind, message });
 
+/** What `synchronisedBatchNorm` gives, and the gradients of Σ y · dy; values of x and dy `[rows, features]` as nested lists. */
+function batchNorm({ x, scale, shift, dy }) {
+  const tensors = [tf.tensor2d(x), tf.tensor1d(scale), tf.tensor1d(shift)];
+  let forward;
+  const loss = (...inputs) => {
+    forward = synchronisedBatchNorm(...inputs, transport);
+    for (const tensor of Object.values(forward)) tf.keep(tensor);
+    return tf.sum(tf.mul(forward.y, tf.tensor2d(dy)));
+  };
+  const [dx, dScale, dShift] = tf.grads(loss)(tensors);
+  const results = { ...forward, dx, dScale, dShift };
+  const answer = Object.fromEntries(
+    Object.entries(results).map(([name, tensor]) => [name, [...tensor.dataSync()]]),
+  );
+  tf.dispose([...tensors, results]);
+  // Whatever is made in a tidy or a gradient is gone; nothing else may be left.
+  return { ...answer, tensors: tf.memory().numTensors };
+}
+
 let transport;
 try {
-  transport = await TcpTransport.open({
-    rank: Number(rank),
-    world: Number(world),
-    host: '127.0.0.1',
-    port: Number(port),
-    connectTimeoutMs: Number(patience),
-  });
+  transport = await TcpTransport.open(JSON.parse(options));
   say('connected');
 } catch (error) {
   failed(error);
@@ -38,6 +53,7 @@ for await (const line of createInterface({ input: process.stdin })) {
     } else if (call === 'broadcast') say(plain(transport.broadcast(tensors())));
     else if (call === 'text') say(transport.shareText(value));
     else if (call === 'any') say(transport.any(value));
+    else if (call === 'batchNorm') say(batchNorm(value));
     else {
       await transport.close();
       say('closed');

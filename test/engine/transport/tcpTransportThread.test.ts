@@ -1,77 +1,15 @@
-import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
-import { createServer } from 'node:net';
-import { resolve } from 'node:path';
-import { createInterface } from 'node:readline';
-
 import fc from 'fast-check';
-import { afterEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 
-type Call = { readonly call: string; readonly value?: unknown; readonly operation?: string };
-
-/** One process of a group. */
-class Member {
-  private readonly child: ChildProcessWithoutNullStreams;
-  private readonly lines: AsyncIterator<string>;
-
-  constructor(rank: number, world: number, port: number, patienceMs: number) {
-    const script = resolve('test/engine/transport/process.mjs');
-    const args = [resolve('dist'), rank, world, port, patienceMs].map(String);
-    this.child = spawn(process.execPath, [script, ...args]);
-    this.child.stdin.on('error', () => undefined);
-    this.lines = createInterface({ input: this.child.stdout })[Symbol.asyncIterator]();
-  }
-
-  async answer(): Promise<unknown> {
-    const { value, done } = await this.lines.next();
-    return done ? 'ended' : (JSON.parse(value) as unknown);
-  }
-
-  ask(call: Call): Promise<unknown> {
-    this.child.stdin.write(`${JSON.stringify(call)}\n`);
-    return this.answer();
-  }
-
-  kill(): void {
-    this.child.kill('SIGKILL');
-  }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
-  const { port } = server.address() as { port: number };
-  await new Promise((done) => server.close(done));
-  return port;
-}
+import { askAll as all, freePort, Members } from './members.js';
 
 describe('TcpTransport', { timeout: 60_000 }, () => {
-  const started: Member[] = [];
-  afterEach(() => {
-    for (const member of started.splice(0)) member.kill();
-  });
-
-  function startOne(rank: number, world: number, port: number, patienceMs = 20_000): Member {
-    const member = new Member(rank, world, port, patienceMs);
-    started.push(member);
-    return member;
-  }
-
-  async function start(world: number): Promise<Member[]> {
-    const port = await freePort();
-    // The first one last: the others wait for it.
-    const members = Array.from({ length: world }, (_, i) => startOne(world - 1 - i, world, port));
-    members.reverse();
-    for (const member of members) expect(await member.answer()).toBe('connected');
-    return members;
-  }
-
-  const all = (members: readonly Member[], calls: (rank: number) => Call): Promise<unknown[]> =>
-    Promise.all(members.map((member, rank) => member.ask(calls(rank))));
+  const processes = new Members();
 
   it.each([1, 2, 3, 4])(
     'adds and averages ragged arrays over %i processes, with the same bits everywhere',
     async (world) => {
-      const members = await start(world);
+      const members = await processes.start(world);
       const value = fc.float({ noNaN: true, noDefaultInfinity: true, min: -1e6, max: 1e6 });
       const lengths = fc.array(fc.integer({ min: 0, max: 1000 }), { minLength: 1, maxLength: 4 });
       const inputs = lengths.chain((each) =>
@@ -107,7 +45,7 @@ describe('TcpTransport', { timeout: 60_000 }, () => {
   );
 
   it('does several things that were asked for at once in their order', async () => {
-    const members = await start(2);
+    const members = await processes.start(2);
     const answers = await all(members, (rank) => ({
       call: 'twice',
       value: [[rank + 1, 5], [10 * rank]],
@@ -117,7 +55,7 @@ describe('TcpTransport', { timeout: 60_000 }, () => {
   });
 
   it('spreads values and texts of process 0, and tells all what one says', async () => {
-    const members = await start(3);
+    const members = await processes.start(3);
     const spread = await all(members, (rank) => ({ call: 'broadcast', value: [[rank + 1], []] }));
     expect(spread).toEqual(Array(3).fill([[1], []]));
     const text = await all(members, (rank) => ({ call: 'text', value: `ü${'x'.repeat(rank)}` }));
@@ -130,7 +68,7 @@ describe('TcpTransport', { timeout: 60_000 }, () => {
   });
 
   it.each([0, 1, 2])('ends all where process %i is killed, and names it', async (killed) => {
-    const members = await start(3);
+    const members = await processes.start(3);
     const others = members.filter((_, rank) => rank !== killed);
     const waiting = others.map((member) => member.ask({ call: 'any', value: false }));
     members[killed].kill();
@@ -144,7 +82,7 @@ describe('TcpTransport', { timeout: 60_000 }, () => {
   });
 
   it('says who has left while the others go on', async () => {
-    const members = await start(2);
+    const members = await processes.start(2);
     expect(await members[1].ask({ call: 'close' })).toBe('closed');
     expect(await members[0].ask({ call: 'any', value: true })).toEqual({
       kind: 'environment',
@@ -153,7 +91,7 @@ describe('TcpTransport', { timeout: 60_000 }, () => {
   });
 
   it('notices that processes do different things', async () => {
-    const members = await start(2);
+    const members = await processes.start(2);
     const answers = await all(members, (rank) => ({
       call: 'reduce',
       value: [Array(rank + 1).fill(1)],
@@ -169,7 +107,10 @@ describe('TcpTransport', { timeout: 60_000 }, () => {
 
   it('names who does not come, and who does not fit', async () => {
     const port = await freePort();
-    const [alone, stray] = [startOne(0, 3, port, 3000), startOne(1, 3, port)];
+    const [alone, stray] = [
+      processes.startOne(0, 3, port, { connectTimeoutMs: 3000 }),
+      processes.startOne(1, 3, port),
+    ];
     expect(await alone.answer()).toMatchObject({
       kind: 'environment',
       message: `process 2 of 3 did not come to 127.0.0.1:${port} in 3 s`,
@@ -178,13 +119,13 @@ describe('TcpTransport', { timeout: 60_000 }, () => {
       message: expect.stringContaining('process 2 of 3 did not come') as string,
     });
     const other = await freePort();
-    const [first, wrong] = [startOne(0, 2, other), startOne(1, 4, other)];
+    const [first, wrong] = [processes.startOne(0, 2, other), processes.startOne(1, 4, other)];
     for (const member of [first, wrong]) {
       expect(await member.answer()).toMatchObject({
         message: 'process 1 is one of 4, process 0 one of 2',
       });
     }
-    const nobody = startOne(1, 2, await freePort(), 300);
+    const nobody = processes.startOne(1, 2, await freePort(), { connectTimeoutMs: 300 });
     expect(await nobody.answer()).toMatchObject({
       message: expect.stringMatching(
         /^process 0 did not answer at 127\.0\.0\.1:\d+ in 0\.3 s$/,
