@@ -14,6 +14,7 @@ mkdirSync(folder, { recursive: true });
 for (const [source, name] of [
   ['bench/gpu/check.ts', 'check.mjs'],
   ['bench/gpu/bench.ts', 'bench.mjs'],
+  ['bench/gpu/scanLayouts.ts', 'scanLayouts.mjs'],
   ['bench/gpu/nccl.ts', 'nccl.mjs'],
   // It is looked for beside what starts it.
   ['engine/transport/peersThread.ts', 'peersThread.js'],

@@ -1,20 +1,20 @@
-// Mamba's selective scan: engine/ops/selectiveScan.ts says what is computed. STATES states of a channel are shared
-// by LANES neighbouring threads, which run their part of them, `own`, through all steps. A block takes CHUNK
-// steps of its channels at a time: what does not depend on states is computed once per step and channel, by
-// whichever thread, and handed over in shared memory; so is what threads have to add up. Compiled per number of
-// states, and for scans with a gate (GATED) or without.
-constexpr int threads = 256;
+// Mamba's selective scan: engine/ops/selectiveScan.ts says what is computed. A block runs the channels of its width
+// through all steps, a STAGE of steps at a time: while states advance, the inputs of the next stage are copied to shared
+// memory. STATES states of a channel are shared by LANES neighbouring threads; each runs `own` of them for CHANNELS
+// neighbouring channels, so that what it reads of B and C serves all of these. What does not depend on states is computed once per
+// step and channel. Sums over states and over channels are exchanged within warps: after each exchange a thread
+// has half as many values, so that eight cost seven. Compiled per layout (launches/scan.ts), and for scans with a gate (GATED) or without.
 constexpr int own = STATES / LANES;
 /// Channels of a block.
-constexpr int width = threads / LANES;
-/// Steps of channels, and values of B and C, that a thread brings for each chunk.
-constexpr int items = (CHUNK * width + threads - 1) / threads;
-constexpr int mixItems = (2 * CHUNK * STATES + threads - 1) / threads;
-/// Channels of a warp that are added up before they go to shared memory, whose bandwidth is what limits the way back.
-constexpr int joined = LANES < 32 ? 2 : 1;
-/// From one step, and from B to C, to the next of what is added up over channels; not multiples of the 32 banks.
-constexpr int mixStride = width / joined * STATES + 16;
-constexpr int mixPlane = CHUNK * mixStride + 16;
+constexpr int width = THREADS / LANES * CHANNELS;
+constexpr int warps = THREADS / 32;
+constexpr int tile = STAGE * width;
+/// A thread brings four neighbouring channels (a quad) of every `rowsAtOnce`-th step of a tile.
+constexpr int quads = width / 4;
+constexpr int rowsAtOnce = THREADS / quads;
+constexpr int parts = (STAGE + rowsAtOnce - 1) / rowsAtOnce;
+/// Values of B and C in a stage.
+constexpr int mixes = 2 * STAGE * STATES;
 constexpr float log2e = 1.4426950408889634f, ln2 = 0.6931471805599453f;
 
 struct Scan {
@@ -28,6 +28,30 @@ __device__ __forceinline__ float power(float x) {
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
+/// log(1 + eˣ) = max(x, 0) + 2 artanh(e / (2 + e)) with e = exp(-|x|), whose series ends early, as e / (2 + e) ≤ 1/3.
+__device__ __forceinline__ float stepSize(float x) {
+  const float e = power(-fabsf(x) * log2e);
+  const float s = __fdividef(e, 2.0f + e), q = s * s;
+  float sum = 2.0f / 15.0f;
+  sum = fmaf(sum, q, 2.0f / 13.0f);
+  sum = fmaf(sum, q, 2.0f / 11.0f);
+  sum = fmaf(sum, q, 2.0f / 9.0f);
+  sum = fmaf(sum, q, 2.0f / 7.0f);
+  sum = fmaf(sum, q, 2.0f / 5.0f);
+  sum = fmaf(sum, q, 2.0f / 3.0f);
+  sum = fmaf(sum, q, 2.0f);
+  return fmaf(s, sum, fmaxf(x, 0.0f));
+}
+/// The derivative of the step size by what it was made of, 1 - exp(-dt), also where dt is small.
+__device__ __forceinline__ float slopeAt(float dt) {
+  if (dt > 0.25f) return 1.0f - power(-dt * log2e);
+  float sum = fmaf(-dt, 1.0f / 6.0f, 1.0f);
+  sum = fmaf(-dt * (1.0f / 5.0f), sum, 1.0f);
+  sum = fmaf(-dt * (1.0f / 4.0f), sum, 1.0f);
+  sum = fmaf(-dt * (1.0f / 3.0f), sum, 1.0f);
+  sum = fmaf(-dt * (1.0f / 2.0f), sum, 1.0f);
+  return dt * sum;
+}
 
 template <int N>
 __device__ __forceinline__ void load(float (&to)[N], const float* from) {
@@ -37,6 +61,9 @@ __device__ __forceinline__ void load(float (&to)[N], const float* from) {
       const float4 v = *reinterpret_cast<const float4*>(from + i);
       to[i] = v.x, to[i + 1] = v.y, to[i + 2] = v.z, to[i + 3] = v.w;
     }
+  } else if constexpr (N == 2) {
+    const float2 v = *reinterpret_cast<const float2*>(from);
+    to[0] = v.x, to[1] = v.y;
   } else {
 #pragma unroll
     for (int i = 0; i < N; i++) to[i] = from[i];
@@ -53,284 +80,463 @@ __device__ __forceinline__ void store(const float (&from)[N], float* to) {
     for (int i = 0; i < N; i++) to[i] = from[i];
   }
 }
-/// The sum of what the threads of a channel left behind.
-__device__ __forceinline__ float sumOfLanes(const float* from) {
-  float parts[LANES], sum = 0.0f;
-  load(parts, from);
+
+/// What a thread has left of values that threads added up: `count` of them, of which the first was number `first`.
+/// Of threads with the same ones, `isFirst` is true for one.
+struct Share {
+  int first, count;
+  bool isFirst;
+};
+/// Adds values up over the threads of a warp that differ in the bits FROM, 2 FROM … of less than TO. While they can be
+/// halved, of two threads each adds up its half.
+template <int FROM, int TO, int N>
+__device__ __forceinline__ Share addAcross(float (&values)[N]) {
+  const int lane = threadIdx.x % 32;
+  Share share = {0, N, true};
 #pragma unroll
-  for (int i = 0; i < LANES; i++) sum += parts[i];
-  return sum;
+  for (int offset = FROM; offset < TO; offset *= 2) {
+    const bool upper = lane & offset;
+    if (share.count % 2 == 0) {
+      share.count /= 2;
+#pragma unroll
+      for (int i = 0; i < N / 2; i++) {
+        if (i >= share.count) continue;
+        const float low = values[i], high = values[i + share.count];
+        values[i] = (upper ? high : low) + __shfl_xor_sync(0xffffffffu, upper ? low : high, offset);
+      }
+      share.first += upper ? share.count : 0;
+    } else {
+#pragma unroll
+      for (int i = 0; i < N; i++) {
+        if (i < share.count) values[i] += __shfl_xor_sync(0xffffffffu, values[i], offset);
+      }
+      share.isFirst &= !upper;
+    }
+  }
+  return share;
 }
 
-/// Which channel and states a thread runs (`channel`, `lane`), and for which channel it brings values (`brought`).
+/// Copies BYTES to shared memory without waiting, zeros where there is nothing.
+template <int BYTES>
+__device__ __forceinline__ void bring(float* to, const float* from, bool there) {
+  const unsigned target = (unsigned)__cvta_generic_to_shared(to);
+  if constexpr (BYTES == 16) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(target), "l"(from), "r"(there ? 16 : 0));
+  } else {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(target), "l"(from), "r"(there ? 4 : 0));
+  }
+}
+/// Waits for all that this thread has asked for.
+__device__ __forceinline__ void waitForBrought() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
+/// Which channels and states a thread runs, and for which quad of channels it brings values.
 struct Place {
-  int b, lane, inBlock, channel, brought;
-  bool live, bringing;
-  int64 stateAt;
-  __device__ __forceinline__ Place(const Scan& s) {
-    lane = threadIdx.x % LANES, inBlock = threadIdx.x / LANES;
+  int b, lane, inBlock, channel, quad, row, brought;
+  __device__ __forceinline__ Place() {
+    lane = threadIdx.x % LANES, inBlock = threadIdx.x / LANES * CHANNELS;
     b = blockIdx.y;
-    channel = blockIdx.x * width + inBlock, brought = blockIdx.x * width + threadIdx.x % width;
-    live = channel < s.channels, bringing = brought < s.channels;
-    stateAt = ((int64)b * s.channels + channel) * STATES + lane * own;
+    channel = blockIdx.x * width + inBlock;
+    quad = threadIdx.x % quads * 4, row = threadIdx.x / quads, brought = blockIdx.x * width + quad;
+  }
+  __device__ __forceinline__ int64 rowAt(const Scan& s, int step) const {
+    return (int64)b * s.length + (s.reverse ? s.length - 1 - step : step);
+  }
+  /// Where the states of channel k lie that this thread runs, in [batch, channels, states].
+  __device__ __forceinline__ int64 stateAt(const Scan& s, int k) const {
+    return ((int64)b * s.channels + channel + k) * STATES + lane * own;
+  }
+  /// Calls `f` with the place in a tile of each of this thread's quads, that in the arrays, and which of the four exist.
+  template <typename F>
+  __device__ __forceinline__ void eachQuad(const Scan& s, int first, F f) const {
+#pragma unroll
+    for (int part = 0; part < parts; part++) {
+      const int t = part * rowsAtOnce + row;
+      if (t >= STAGE) continue;
+      const int there = first + t < s.length ? min(4, max(0, s.channels - brought)) : 0;
+      f(t * width + quad, there > 0 ? rowAt(s, first + t) * s.channels + brought : 0, there);
+    }
   }
 };
 
-/// What a chunk takes from global memory, in the registers of the threads that brought it. Steps beyond the end
-/// and channels that do not exist have zeros, and a step size of 0: the state stays as it is.
-struct Brought {
-  float u[items], delta[items], mixes[mixItems];
-  __device__ __forceinline__ void fetch(const Scan& s, const Place& p, int first) {
-#pragma unroll
-    for (int k = 0; k < items; k++) {
-      int64 at;
-      const bool there = find(s, p, first, k, at);
-      u[k] = there ? s.u[at] : 0.0f;
-      delta[k] = there ? s.delta[at] : 0.0f;
-    }
-#pragma unroll
-    for (int k = 0; k < mixItems; k++) {
-      const int item = k * threads + threadIdx.x, t = item / STATES % CHUNK;
-      const bool there = item < 2 * CHUNK * STATES && first + t < s.length;
-      const float* from = item < CHUNK * STATES ? s.B : s.C;
-      mixes[k] = there ? from[row(s, p, first + t) * STATES + item % STATES] : 0.0f;
-    }
-  }
-  __device__ __forceinline__ void handMixes(float* to) const {
-#pragma unroll
-    for (int k = 0; k < mixItems; k++) {
-      const int item = k * threads + threadIdx.x;
-      if (item < 2 * CHUNK * STATES) to[item] = mixes[k];
-    }
-  }
-  static __device__ __forceinline__ int64 row(const Scan& s, const Place& p, int step) {
-    return (int64)p.b * s.length + (s.reverse ? s.length - 1 - step : step);
-  }
-  static __device__ __forceinline__ int stepOf(int k) { return (k * threads + (int)threadIdx.x) / width; }
-  /// Whether this thread's item k is a step of a channel, and where.
-  static __device__ __forceinline__ bool find(const Scan& s, const Place& p, int first, int k, int64& at) {
-    const int t = stepOf(k);
-    at = row(s, p, first + t) * s.channels + p.brought;
-    return t < CHUNK && first + t < s.length && p.bringing;
-  }
-};
+/// Quads may be read and written at once.
+__device__ __forceinline__ bool isAligned(const Scan& s) { return s.channels % 4 == 0; }
 
-/// Where `kept` is somewhere, leaves the states before each chunk there, [chunks, batch, channels, states].
-KERNEL __launch_bounds__(256) scanForward(const Scan s, float* __restrict__ y, float* __restrict__ last,
-                                          float* __restrict__ kept) {
-  __shared__ float2 entering[CHUNK * width];  // Step size, and its product with the input.
-  __shared__ __align__(16) float mixes[2 * CHUNK * STATES];
-  __shared__ __align__(16) float outputs[CHUNK * threads];
-  const Place p(s);
-  float h[own] = {}, a[own] = {};
-  if (p.live) {
-    load(h, s.initial + p.stateAt);
-    load(a, s.A + (int64)p.channel * STATES + p.lane * own);
+__device__ __forceinline__ void bringQuad(const Scan& s, float* to, const float* from, int there) {
+  if (isAligned(s)) {
+    bring<16>(to, from, there > 0);
+  } else {
+#pragma unroll
+    for (int i = 0; i < 4; i++) bring<4>(to + i, i < there ? from + i : from, i < there);
   }
+}
+__device__ __forceinline__ void storeQuad(const Scan& s, const float (&from)[4], float* to, int there) {
+  if (isAligned(s)) {
+    if (there > 0) store(from, to);
+  } else {
 #pragma unroll
-  for (int i = 0; i < own; i++) a[i] *= log2e;
-  const float bias = p.bringing ? s.deltaBias[p.brought] : 0.0f, skip = p.bringing ? s.D[p.brought] : 0.0f;
-  Brought next;
-  next.fetch(s, p, 0);
-  for (int first = 0; first < s.length; first += CHUNK) {
-    const Brought here = next;
-#pragma unroll
-    for (int k = 0; k < items; k++) {
-      int64 at;
-      const float dt = Brought::find(s, p, first, k, at) ? softplus(here.delta[k] + bias) : 0.0f;
-      if (Brought::stepOf(k) < CHUNK) entering[k * threads + threadIdx.x] = make_float2(dt, dt * here.u[k]);
+    for (int i = 0; i < 4; i++) {
+      if (i < there) to[i] = from[i];
     }
-    here.handMixes(mixes);
+  }
+}
+/// B and C of a stage, [2][STAGE][STATES].
+__device__ __forceinline__ void bringMixes(const Scan& s, const Place& p, int first, float* to) {
+  constexpr int size = STATES % 4 == 0 ? 4 : 1;
+#pragma unroll
+  for (int start = 0; start < mixes; start += size * THREADS) {
+    const int item = start + threadIdx.x * size, t = item / STATES % STAGE;
+    if (item >= mixes) continue;
+    const bool there = first + t < s.length;
+    const float* from = item < mixes / 2 ? s.B : s.C;
+    bring<4 * size>(to + item, there ? from + p.rowAt(s, first + t) * STATES + item % STATES : from, there);
+  }
+}
+/// Turns this thread's part of delta into step sizes; 0 where there is no step: the state stays as it is.
+__device__ __forceinline__ void toStepSizes(const Scan& s, const Place& p, int first, const float* bias, float* delta) {
+  p.eachQuad(s, first, [&](int at, int64, int there) {
+    float values[4], given[4];
+    load(given, bias + p.quad);
+    load(values, delta + at);
+#pragma unroll
+    for (int i = 0; i < 4; i++) values[i] = i < there ? stepSize(values[i] + given[i]) : 0.0f;
+    store(values, delta + at);
+  });
+}
+/// Bias and skip connection of the block's channels, [2][width].
+__device__ __forceinline__ void bringChannels(const Scan& s, float* to) {
+  for (int c = threadIdx.x; c < width; c += THREADS) {
+    const int channel = blockIdx.x * width + c;
+    to[c] = channel < s.channels ? s.deltaBias[channel] : 0.0f;
+    to[width + c] = channel < s.channels ? s.D[channel] : 0.0f;
+  }
+  __syncthreads();
+}
+
+/// `kept`, where it is somewhere, receives the states before each stage, [stages, batch, channels, states].
+KERNEL __launch_bounds__(THREADS, BLOCKS) scanForward(const Scan s, float* __restrict__ y, float* __restrict__ last,
+                                                      float* __restrict__ kept) {
+  extern __shared__ float4 shared[];
+  float* const perChannel = reinterpret_cast<float*>(shared);
+  float* const buffers = perChannel + 2 * width;  // Twice u, delta, B and C.
+  constexpr int size = 2 * tile + mixes;
+  const Place p;
+  float h[CHANNELS][own] = {}, a[CHANNELS][own] = {};
+#pragma unroll
+  for (int k = 0; k < CHANNELS; k++) {
+    if (p.channel + k >= s.channels) continue;
+    load(h[k], s.initial + p.stateAt(s, k));
+    load(a[k], s.A + (int64)(p.channel + k) * STATES + p.lane * own);
+#pragma unroll
+    for (int i = 0; i < own; i++) a[k][i] *= log2e;
+  }
+  const auto bringStage = [&](int first, float* to) {
+    p.eachQuad(s, first, [&](int at, int64 from, int there) {
+      bringQuad(s, to + at, s.u + from, there);
+      bringQuad(s, to + tile + at, s.delta + from, there);
+    });
+    bringMixes(s, p, first, to + 2 * tile);
+  };
+  bringStage(0, buffers);
+  bringChannels(s, perChannel);
+  for (int first = 0; first < s.length; first += STAGE) {
+    const bool odd = first / STAGE % 2;
+    float* const us = buffers + (odd ? size : 0);
+    float* const dts = us + tile;
+    const float* const Bs = dts + tile + p.lane * own;
+    waitForBrought();
+    toStepSizes(s, p, first, perChannel, dts);
     __syncthreads();
-    if (first + CHUNK < s.length) next.fetch(s, p, first + CHUNK);
-    if (kept != nullptr && p.live)
-      store(h, kept + (int64)(first / CHUNK) * s.batch * s.channels * STATES + p.stateAt);
+    if (first + STAGE < s.length) bringStage(first + STAGE, buffers + (odd ? 0 : size));
+    if (kept != nullptr) {
 #pragma unroll
-    for (int t = 0; t < CHUNK; t++) {
-      const float2 e = entering[t * width + p.inBlock];
-      float B[own], C[own], output = 0.0f;
-      load(B, mixes + t * STATES + p.lane * own);
-      load(C, mixes + (CHUNK + t) * STATES + p.lane * own);
-#pragma unroll
-      for (int i = 0; i < own; i++) {
-        h[i] = power(e.x * a[i]) * h[i] + e.y * B[i];
-        output += C[i] * h[i];
+      for (int k = 0; k < CHANNELS; k++) {
+        if (p.channel + k < s.channels)
+          store(h[k], kept + (int64)(first / STAGE) * s.batch * s.channels * STATES + p.stateAt(s, k));
       }
-      outputs[t * threads + threadIdx.x] = output;
+    }
+#pragma unroll 4
+    for (int t = 0; t < STAGE; t++) {
+      float B[own], C[own], u[CHANNELS], dt[CHANNELS], output[CHANNELS] = {};
+      load(B, Bs + t * STATES);
+      load(C, Bs + (STAGE + t) * STATES);
+      load(u, us + t * width + p.inBlock);
+      load(dt, dts + t * width + p.inBlock);
+#pragma unroll
+      for (int k = 0; k < CHANNELS; k++) {
+        const float drive = dt[k] * u[k];
+#pragma unroll
+        for (int i = 0; i < own; i++) {
+          h[k][i] = power(dt[k] * a[k][i]) * h[k][i] + drive * B[i];
+          output[k] += C[i] * h[k][i];
+        }
+      }
+      if (y == nullptr) continue;
+      // In place of the step sizes, which all threads of these channels have read.
+      const Share share = addAcross<1, LANES>(output);
+#pragma unroll
+      for (int i = 0; i < CHANNELS; i++) {
+        if (i < share.count && share.isFirst) dts[t * width + p.inBlock + share.first + i] = output[i];
+      }
     }
     __syncthreads();
     if (y == nullptr) continue;
+    p.eachQuad(s, first, [&](int at, int64 to, int there) {
+      float values[4], u[4], skip[4];
+      load(values, dts + at);
+      load(u, us + at);
+      load(skip, perChannel + width + p.quad);
 #pragma unroll
-    for (int k = 0; k < items; k++) {
-      int64 at;
-      if (!Brought::find(s, p, first, k, at)) continue;
-      const int from = Brought::stepOf(k) * threads + threadIdx.x % width * LANES;
-      const float output = sumOfLanes(outputs + from) + skip * here.u[k];
-      y[at] = GATED ? output * silu(s.z[at]) : output;
-    }
+      for (int i = 0; i < 4; i++) {
+        values[i] += skip[i] * u[i];
+        if constexpr (GATED) values[i] *= i < there ? silu(s.z[to + i]) : 0.0f;
+      }
+      storeQuad(s, values, y + to, there);
+    });
   }
-  if (last != nullptr && p.live) store(h, last + p.stateAt);
+  if (last == nullptr) return;
+#pragma unroll
+  for (int k = 0; k < CHANNELS; k++) {
+    if (p.channel + k < s.channels) store(h[k], last + p.stateAt(s, k));
+  }
 }
 
-/// States are computed again from those that `scanForward` kept before every chunk. Sums over channels and over
-/// the batch are left in parts: partB, partC [blocks, batch, length, states]; partA [batch, channels, states];
-/// partD, partBias [batch, channels].
-KERNEL __launch_bounds__(256, own <= 4 ? 2 : 1) scanBackward(
+/// States are computed again from those that `scanForward` kept before each stage: up to the last CHUNK of the stage, whose states and
+/// factors then stay in registers on the way back, and so for each CHUNK before it. Sums over channels and over the batch are
+/// left in parts: partB, partC [blocks, batch, length, states]; partA [batch, channels, states]; partD, partBias
+/// [batch, channels].
+KERNEL __launch_bounds__(THREADS, BLOCKS) scanBackward(
     const Scan s, const float* __restrict__ dY, const float* __restrict__ dLast, const float* __restrict__ kept,
     float* __restrict__ dU, float* __restrict__ dDelta, float* __restrict__ dInitial, float* __restrict__ dZ,
     float* __restrict__ partA, float* __restrict__ partB, float* __restrict__ partC, float* __restrict__ partD,
     float* __restrict__ partBias) {
   extern __shared__ float4 shared[];
-  float* mixes = reinterpret_cast<float*>(shared);                          // B and C, [2][CHUNK][STATES].
-  float2* entering = reinterpret_cast<float2*>(mixes + 2 * CHUNK * STATES);  // [CHUNK][width], as forward.
-  float* arriving = reinterpret_cast<float*>(entering + CHUNK * width);      // dY without gate, [CHUNK][width].
-  float* toDt = arriving + CHUNK * width;                                    // [CHUNK][threads] each.
-  float* toDrive = toDt + CHUNK * threads;
-  float* ungated = toDrive + CHUNK * threads;
-  float* toMixes = ungated + (GATED ? CHUNK * threads : 0);  // [2][mixPlane]
-  const Place p(s);
-  float a[own] = {}, dh[own] = {}, dA[own] = {};
-  if (p.live) {
-    load(a, s.A + (int64)p.channel * STATES + p.lane * own);
-    load(dh, dLast + p.stateAt);
+  constexpr int size = 3 * tile + mixes, chunks = STAGE / CHUNK;
+  /// From one kind of sums to the next; half a turn of the banks further.
+  constexpr int sumTile = tile + 16;
+  float* const perChannel = reinterpret_cast<float*>(shared);
+  float* const buffers = perChannel + 2 * width;       // Twice u, delta, dY, B and C.
+  float* const sums = buffers + 2 * size;              // Over states: for step sizes, for what enters, outputs.
+  float* const mixSums = sums + (2 + GATED) * sumTile;  // Over a warp's channels, [STAGE][2][warps][STATES].
+  float* const totals = mixSums + mixes * warps;       // Over steps, for D and the bias, [2][THREADS][4].
+  float* const starts = totals + 8 * THREADS;          // States before chunks but the last, [chunks - 1][CHANNELS][THREADS][own].
+  const Place p;
+  float a[CHANNELS][own] = {}, dh[CHANNELS][own] = {}, dA[CHANNELS][own] = {};
+#pragma unroll
+  for (int k = 0; k < CHANNELS; k++) {
+    if (p.channel + k >= s.channels) continue;
+    load(a[k], s.A + (int64)(p.channel + k) * STATES + p.lane * own);
+    load(dh[k], dLast + p.stateAt(s, k));
+#pragma unroll
+    for (int i = 0; i < own; i++) a[k][i] *= log2e;
   }
-#pragma unroll
-  for (int i = 0; i < own; i++) a[i] *= log2e;
-  const float bias = p.bringing ? s.deltaBias[p.brought] : 0.0f, skip = p.bringing ? s.D[p.brought] : 0.0f;
-  float dSkip = 0.0f, dBias = 0.0f;
-
-  Brought next;
-  float nextDy[items], nextStart[own];
-  const auto fetch = [&](int first) {
-    next.fetch(s, p, first);
-#pragma unroll
-    for (int k = 0; k < items; k++) {
-      int64 at;
-      nextDy[k] = Brought::find(s, p, first, k, at) ? dY[at] : 0.0f;
-    }
-    if (p.live) load(nextStart, kept + (int64)(first / CHUNK) * s.batch * s.channels * STATES + p.stateAt);
+  const auto bringStage = [&](int first, float* to) {
+    p.eachQuad(s, first, [&](int at, int64 from, int there) {
+      bringQuad(s, to + at, s.u + from, there);
+      bringQuad(s, to + tile + at, s.delta + from, there);
+      bringQuad(s, to + 2 * tile + at, dY + from, there);
+    });
+    bringMixes(s, p, first, to + 3 * tile);
   };
+  int first = s.length > 0 ? (s.length - 1) / STAGE * STAGE : -1;
+  if (first >= 0) bringStage(first, buffers + (first / STAGE % 2 ? size : 0));
 #pragma unroll
-  for (int i = 0; i < own; i++) nextStart[i] = 0.0f;
-  int first = s.length > 0 ? (s.length - 1) / CHUNK * CHUNK : -1;
-  if (first >= 0) fetch(first);
-  for (; first >= 0; first -= CHUNK) {
-    const Brought here = next;
-    float given[items];
-    float h[CHUNK + 1][own], factor[CHUNK][own];
+  for (int i = 0; i < 8; i++) totals[i * THREADS + threadIdx.x] = 0.0f;
+  bringChannels(s, perChannel);
+  for (; first >= 0; first -= STAGE) {
+    const bool odd = first / STAGE % 2;
+    float* const us = buffers + (odd ? size : 0);
+    float* const dts = us + tile;
+    float* const dys = dts + tile;
+    const float* const Bs = dys + tile + p.lane * own;
+    const float* const Cs = Bs + STAGE * STATES;
+    float h[CHANNELS][own] = {};
 #pragma unroll
-    for (int i = 0; i < own; i++) h[0][i] = nextStart[i];
-#pragma unroll
-    for (int k = 0; k < items; k++) {
-      int64 at;
-      const bool there = Brought::find(s, p, first, k, at);
-      const float dt = there ? softplus(here.delta[k] + bias) : 0.0f;
-      given[k] = nextDy[k];
-      const float dy = GATED && there ? given[k] * silu(s.z[at]) : given[k];
-      if (Brought::stepOf(k) < CHUNK) {
-        entering[k * threads + threadIdx.x] = make_float2(dt, dt * here.u[k]);
-        arriving[k * threads + threadIdx.x] = dy;
-      }
+    for (int k = 0; k < CHANNELS; k++) {
+      if (p.channel + k < s.channels)
+        load(h[k], kept + (int64)(first / STAGE) * s.batch * s.channels * STATES + p.stateAt(s, k));
     }
-    here.handMixes(mixes);
+    waitForBrought();
+    toStepSizes(s, p, first, perChannel, dts);
+    if constexpr (GATED) {
+      p.eachQuad(s, first, [&](int at, int64 from, int there) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+          if (i < there) dys[at + i] *= silu(s.z[from + i]);
+        }
+      });
+    }
     __syncthreads();
-    if (first >= CHUNK) fetch(first - CHUNK);
+    if (first >= STAGE) bringStage(first - STAGE, buffers + (odd ? 0 : size));
+    const auto startOf = [&](int chunk, int k) {
+      return starts + ((chunk * CHANNELS + k) * THREADS + threadIdx.x) * own;
+    };
+#pragma unroll 1
+    for (int chunk = 0; chunk < chunks - 1; chunk++) {
 #pragma unroll
-    for (int t = 0; t < CHUNK; t++) {
-      const float2 e = entering[t * width + p.inBlock];
-      float B[own];
-      load(B, mixes + t * STATES + p.lane * own);
+      for (int k = 0; k < CHANNELS; k++) store(h[k], startOf(chunk, k));
 #pragma unroll
-      for (int i = 0; i < own; i++) {
-        factor[t][i] = power(e.x * a[i]);
-        h[t + 1][i] = factor[t][i] * h[t][i] + e.y * B[i];
+      for (int step = 0; step < CHUNK; step++) {
+        const int t = chunk * CHUNK + step;
+        float B[own], u[CHANNELS], dt[CHANNELS];
+        load(B, Bs + t * STATES);
+        load(u, us + t * width + p.inBlock);
+        load(dt, dts + t * width + p.inBlock);
+#pragma unroll
+        for (int k = 0; k < CHANNELS; k++) {
+          const float drive = dt[k] * u[k];
+#pragma unroll
+          for (int i = 0; i < own; i++) h[k][i] = power(dt[k] * a[k][i]) * h[k][i] + drive * B[i];
+        }
       }
     }
+#pragma unroll 1
+    for (int chunk = chunks - 1; chunk >= 0; chunk--) {
+      if (chunk < chunks - 1) {
 #pragma unroll
-    for (int t = CHUNK - 1; t >= 0; t--) {
-      const float2 e = entering[t * width + p.inBlock];
-      const float dy = arriving[t * width + p.inBlock];
-      float B[own], C[own], toB[own], toC[own], dLogs = 0.0f, dDrive = 0.0f, output = 0.0f;
-      load(B, mixes + t * STATES + p.lane * own);
-      load(C, mixes + (CHUNK + t) * STATES + p.lane * own);
-#pragma unroll
-      for (int i = 0; i < own; i++) {
-        const float dState = dh[i] + dy * C[i];
-        toC[i] = dy * h[t + 1][i];
-        toB[i] = dState * e.y;
-        dh[i] = dState * factor[t][i];
-        const float dLog = dh[i] * h[t][i];
-        dA[i] += dLog * e.x;
-        dLogs += dLog * a[i];
-        dDrive += dState * B[i];
-        if constexpr (GATED) output += C[i] * h[t + 1][i];
+        for (int k = 0; k < CHANNELS; k++) load(h[k], startOf(chunk, k));
       }
-      toDt[t * threads + threadIdx.x] = dLogs;
-      toDrive[t * threads + threadIdx.x] = dDrive;
-      if constexpr (GATED) ungated[t * threads + threadIdx.x] = output;
-      float* target = toMixes + t * mixStride + p.inBlock / joined * STATES + p.lane * own;
-      if constexpr (joined == 2) {
-        // Of two neighbouring channels one takes what goes to B, the other what goes to C.
-        const bool other = p.inBlock % 2 == 1;
+      float factor[CHUNK][CHANNELS][own], faded[CHUNK][CHANNELS][own];
+      const auto handMixes = [&](float (&values)[own], int t, int kind) {
+        const Share share = addAcross<LANES, 32>(values);
+        float* const to = mixSums + ((t * 2 + kind) * warps + threadIdx.x / 32) * STATES + p.lane * own + share.first;
 #pragma unroll
         for (int i = 0; i < own; i++) {
-          const float given = __shfl_xor_sync(0xffffffffu, other ? toB[i] : toC[i], LANES);
-          toB[i] = (other ? toC[i] : toB[i]) + given;
+          if (i < share.count && share.isFirst) to[i] = values[i];
         }
-        store(toB, target + (other ? mixPlane : 0));
-      } else {
-        store(toB, target);
-        store(toC, target + mixPlane);
+      };
+      const auto handSums = [&](float (&values)[CHANNELS], int t, int kind) {
+        const Share share = addAcross<1, LANES>(values);
+#pragma unroll
+        for (int i = 0; i < CHANNELS; i++) {
+          if (i < share.count && share.isFirst)
+            sums[kind * sumTile + t * width + p.inBlock + share.first + i] = values[i];
+        }
+      };
+#pragma unroll
+      for (int step = 0; step < CHUNK; step++) {
+        const int t = chunk * CHUNK + step;
+        float B[own], u[CHANNELS], dt[CHANNELS], dy[CHANNELS], toC[own] = {};
+        load(B, Bs + t * STATES);
+        load(u, us + t * width + p.inBlock);
+        load(dt, dts + t * width + p.inBlock);
+        load(dy, dys + t * width + p.inBlock);
+#pragma unroll
+        for (int k = 0; k < CHANNELS; k++) {
+          const float drive = dt[k] * u[k];
+#pragma unroll
+          for (int i = 0; i < own; i++) {
+            factor[step][k][i] = power(dt[k] * a[k][i]);
+            faded[step][k][i] = factor[step][k][i] * h[k][i];
+            h[k][i] = faded[step][k][i] + drive * B[i];
+            toC[i] += dy[k] * h[k][i];
+          }
+        }
+        handMixes(toC, t, 1);
+        if constexpr (GATED) {
+          float C[own], output[CHANNELS] = {};
+          load(C, Cs + t * STATES);
+#pragma unroll
+          for (int k = 0; k < CHANNELS; k++) {
+#pragma unroll
+            for (int i = 0; i < own; i++) output[k] += C[i] * h[k][i];
+          }
+          handSums(output, t, 2);
+        }
+      }
+#pragma unroll
+      for (int step = CHUNK - 1; step >= 0; step--) {
+        const int t = chunk * CHUNK + step;
+        float B[own], C[own], u[CHANNELS], dt[CHANNELS], dy[CHANNELS], toB[own] = {}, toSums[2 * CHANNELS] = {};
+        load(B, Bs + t * STATES);
+        load(C, Cs + t * STATES);
+        load(u, us + t * width + p.inBlock);
+        load(dt, dts + t * width + p.inBlock);
+        load(dy, dys + t * width + p.inBlock);
+#pragma unroll
+        for (int k = 0; k < CHANNELS; k++) {
+          const float drive = dt[k] * u[k];
+#pragma unroll
+          for (int i = 0; i < own; i++) {
+            const float dState = dh[k][i] + dy[k] * C[i];
+            toB[i] += dState * drive;
+            toSums[CHANNELS + k] += dState * B[i];
+            dh[k][i] = dState * factor[step][k][i];
+            const float dLog = dState * faded[step][k][i];
+            dA[k][i] += dLog * dt[k];
+            toSums[k] += dLog * a[k][i];
+          }
+        }
+        handMixes(toB, t, 0);
+        const Share share = addAcross<1, LANES>(toSums);
+#pragma unroll
+        for (int i = 0; i < 2 * CHANNELS; i++) {
+          if (i >= share.count || !share.isFirst) continue;
+          const int kind = (share.first + i) / CHANNELS, k = (share.first + i) % CHANNELS;
+          sums[kind * sumTile + t * width + p.inBlock + k] = toSums[i];
+        }
       }
     }
     __syncthreads();
+    float skip[4], dSkip[4], dBias[4];
+    load(skip, perChannel + width + p.quad);
+    load(dSkip, totals + 4 * threadIdx.x);
+    load(dBias, totals + 4 * (THREADS + threadIdx.x));
+    p.eachQuad(s, first, [&](int at, int64 to, int there) {
+      float u[4], dt[4], dy[4], dLog[4], dDrive[4], toU[4], toDelta[4];
+      load(u, us + at);
+      load(dt, dts + at);
+      load(dy, dys + at);
+      load(dLog, sums + at);
+      load(dDrive, sums + sumTile + at);
 #pragma unroll
-    for (int k = 0; k < items; k++) {
-      int64 at;
-      if (!Brought::find(s, p, first, k, at)) continue;
-      const int from = Brought::stepOf(k) * threads + threadIdx.x % width * LANES;
-      const float dt = entering[k * threads + threadIdx.x].x, dy = arriving[k * threads + threadIdx.x];
-      const float dDrive = sumOfLanes(toDrive + from), u = here.u[k];
-      const float dRaw =
-          (sumOfLanes(toDt + from) * ln2 + dDrive * u) / (1.0f + __expf(-(here.delta[k] + bias)));
+      for (int i = 0; i < 4; i++) {
+        toU[i] = dDrive[i] * dt[i] + dy[i] * skip[i];
+        toDelta[i] = (dLog[i] * ln2 + dDrive[i] * u[i]) * slopeAt(dt[i]);
+        dSkip[i] += dy[i] * u[i];
+        dBias[i] += toDelta[i];
+      }
+      storeQuad(s, toU, dU + to, there);
+      storeQuad(s, toDelta, dDelta + to, there);
       if constexpr (GATED) {
-        const float z = s.z[at], gate = sigmoid(z);
-        dZ[at] = given[k] * (sumOfLanes(ungated + from) + skip * u) * gate * (1.0f + z * (1.0f - gate));
-      }
-      dSkip += dy * u;
-      dBias += dRaw;
-      dU[at] = dDrive * dt + dy * skip;
-      dDelta[at] = dRaw;
-    }
-    for (int item = threadIdx.x; item < 2 * CHUNK * STATES; item += threads) {
-      const int t = item / STATES % CHUNK, n = item % STATES;
-      if (first + t >= s.length) continue;
-      const float* from = toMixes + item / (CHUNK * STATES) * mixPlane + t * mixStride + n;
-      float sums[4] = {};
-#pragma unroll 4
-      for (int c = 0; c < width / joined; c += 4) {
 #pragma unroll
-        for (int k = 0; k < 4; k++) sums[k] += from[(c + k) * STATES];
+        for (int i = 0; i < 4; i++) {
+          if (i >= there) continue;
+          const float z = s.z[to + i], gate = sigmoid(z);
+          dZ[to + i] = dY[to + i] * (sums[2 * sumTile + at + i] + skip[i] * u[i]) * gate * (1.0f + z * (1.0f - gate));
+        }
       }
-      float* part = item < CHUNK * STATES ? partB : partC;
-      part[((int64)blockIdx.x * s.batch * s.length + Brought::row(s, p, first + t)) * STATES + n] =
-          (sums[0] + sums[1]) + (sums[2] + sums[3]);
+    });
+    store(dSkip, totals + 4 * threadIdx.x);
+    store(dBias, totals + 4 * (THREADS + threadIdx.x));
+    for (int item = threadIdx.x; item < mixes; item += THREADS) {
+      const int n = item % STATES, kind = item / STATES % 2, t = item / (2 * STATES);
+      if (first + t >= s.length) continue;
+      const float* from = mixSums + (t * 2 + kind) * warps * STATES + n;
+      float sum = 0.0f;
+#pragma unroll
+      for (int warp = 0; warp < warps; warp++) sum += from[warp * STATES];
+      float* part = kind == 0 ? partB : partC;
+      part[((int64)blockIdx.x * s.batch * s.length + p.rowAt(s, first + t)) * STATES + n] = sum;
     }
   }
-  if (p.live) {
-    store(dh, dInitial + p.stateAt);
-    store(dA, partA + p.stateAt);
+#pragma unroll
+  for (int k = 0; k < CHANNELS; k++) {
+    if (p.channel + k >= s.channels) continue;
+    store(dh[k], dInitial + p.stateAt(s, k));
+    store(dA[k], partA + p.stateAt(s, k));
   }
   __syncthreads();
-  toDt[threadIdx.x] = dSkip;
-  toDrive[threadIdx.x] = dBias;
-  __syncthreads();
-  if (threadIdx.x < width && p.bringing) {
-    for (int i = 1; i < LANES; i++) {
-      dSkip += toDt[i * width + threadIdx.x];
-      dBias += toDrive[i * width + threadIdx.x];
+  for (int c = threadIdx.x; c < width; c += THREADS) {
+    const int channel = blockIdx.x * width + c;
+    if (channel >= s.channels) continue;
+    float dSkip = 0.0f, dBias = 0.0f;
+#pragma unroll
+    for (int row = 0; row < rowsAtOnce; row++) {
+      const int from = 4 * (row * quads + c / 4) + c % 4;
+      dSkip += totals[from];
+      dBias += totals[4 * THREADS + from];
     }
-    partD[(int64)p.b * s.channels + p.brought] = dSkip;
-    partBias[(int64)p.b * s.channels + p.brought] = dBias;
+    partD[(int64)p.b * s.channels + channel] = dSkip;
+    partBias[(int64)p.b * s.channels + channel] = dBias;
   }
 }
