@@ -127,6 +127,8 @@ interface Column {
   readonly usPerUnit: number | undefined;
   /** Its row, where the dataset is of shape [4, N]. */
   readonly line?: number;
+  /** Whether the dataset is this column alone, also where its shape is [1, 4] or [4, 1]. */
+  readonly alone?: boolean;
 }
 
 interface Table {
@@ -212,7 +214,8 @@ function findTable(
     if (wanted !== undefined && group !== wanted && given === undefined) continue;
     const columns = groups.get(group) ?? {};
     groups.set(group, columns);
-    columns[given ?? named!.role] ??= { path, metadata, field, usPerUnit: named?.usPerUnit };
+    const usPerUnit = named?.usPerUnit;
+    columns[given ?? named!.role] ??= { path, metadata, field, usPerUnit, alone: true };
   }
   const records = tables.find((table) => table.named);
   const apart = [...groups.values()].map(tableOfRoles).find((table) => table !== undefined);
@@ -254,7 +257,7 @@ async function* decodeHdf5(path: string, options: DecodeOptions): AsyncGenerator
     }
     const datasets = new Map(listed);
     checkFilters(datasets, table, name);
-    const rowCounts = table.columns.map(({ metadata }) => rowsOf(metadata));
+    const rowCounts = table.columns.map(rowsOf);
     const rows = Math.min(...rowCounts);
     const { size } = await stat(path);
     if (rows > maxDeflation * size) {
@@ -274,7 +277,8 @@ async function* decodeHdf5(path: string, options: DecodeOptions): AsyncGenerator
     }
     const chunk = Math.max(
       ...table.columns.map(
-        ({ metadata, line }) => metadata.chunks?.[line === undefined ? 0 : 1] ?? 0,
+        ({ metadata: { chunks }, line, alone }) =>
+          (alone ? Math.max(...(chunks ?? [0])) : chunks?.[line === undefined ? 0 : 1]) ?? 0,
       ),
     );
     // Whole chunks, so that none is unpacked twice.
@@ -376,10 +380,12 @@ async function requireMagic(path: string, name: string): Promise<void> {
   throw new SaccadeError('input', message, { file: name, offset: 0 });
 }
 
-function rowsOf(metadata: Metadata): number {
+function rowsOf({ metadata, line, alone }: Pick<Column, 'metadata' | 'line' | 'alone'>): number {
   const { shape, type } = metadata;
-  if (isTransposed(metadata)) return shape![1];
-  if (shape?.length === 2 && shape[1] === 4 && type !== compoundClass) return shape[0];
+  if (line !== undefined) return shape![1];
+  if (alone !== true && shape?.length === 2 && shape[1] === 4 && type !== compoundClass) {
+    return shape[0];
+  }
   return (shape ?? [0]).reduce((all, size) => all * size, 1);
 }
 
@@ -442,7 +448,10 @@ async function timeOffset(
     const metadata = all.get(place)?.metadata;
     if (metadata === undefined) continue;
     const field = fieldOf('', metadata, 0);
-    if (field.scalar === undefined || rowsOf({ ...metadata, shape: metadata.shape ?? [] }) !== 1)
+    if (
+      field.scalar === undefined ||
+      rowsOf({ metadata: { ...metadata, shape: metadata.shape ?? [] }, alone: true }) !== 1
+    )
       continue;
     const ones = (metadata.shape ?? []).map(() => 1);
     const view = await file.read(
@@ -522,10 +531,11 @@ async function readRun(
   values: readonly Float64Array[],
 ): Promise<void> {
   const read = new Map<string, DataView>();
-  for (const [i, { path, metadata, field, line }] of columns.entries()) {
+  for (const [i, { path, metadata, field, line, alone }] of columns.entries()) {
     const shape = metadata.shape ?? [];
     const { size } = metadata;
-    const isTable = metadata.type !== compoundClass && shape.length === 2 && shape[1] === 4;
+    const isTable =
+      alone !== true && metadata.type !== compoundClass && shape.length === 2 && shape[1] === 4;
     const stride = size * (isTable ? 4 : 1);
     let view = read.get(path);
     if (view === undefined) {

@@ -98,7 +98,8 @@ export async function withFile(
 ): Promise<void> {
   const module = await ready;
   module.activate_throwing_error_handler();
-  const file = new File(path, 'w');
+  // What all libraries read; the parts have no checksums, so that they can be changed.
+  const file = new File(path, 'w', { libver: ['earliest', 'latest'] });
   const pointer = module._malloc(ecfRecordLength * chunkLength);
   try {
     await write({

@@ -30,6 +30,8 @@ export interface FormatRange {
   readonly headerLength: number;
   /** Whether damage or a cut behind the header may leave nothing to read, which is an error then. */
   readonly mayRefuse?: boolean;
+  /** Part of the usual number of runs, for formats that take long (default 1). */
+  readonly effort?: number;
   /** Whether files hold the time of writing, so that they differ. */
   readonly notesTime?: boolean;
 }
@@ -71,6 +73,9 @@ export function withVariant(
 /** What every format must do. */
 export function describeFormat(format: EventFormat, range: FormatRange, variant = ''): void {
   const { sensor, headerLength } = range;
+  const runs = (usual: number): { numRuns: number } => ({
+    numRuns: Math.ceil(usual * (range.effort ?? 1)),
+  });
   const rows = eventRows(range);
   const someRows = rows.filter((list) => list.length > 0);
   const refusal = (error: unknown): undefined => {
@@ -88,7 +93,7 @@ export function describeFormat(format: EventFormat, range: FormatRange, variant 
           expect(decoded.rows).toEqual(list);
           expect(decoded.report).toEqual({ damages: [], damageCount: 0, skipped: {} });
         }),
-        { numRuns: 150 },
+        runs(150),
       );
     });
 
@@ -104,7 +109,7 @@ export function describeFormat(format: EventFormat, range: FormatRange, variant 
             expect(batchLengths.slice(0, -1).every((n) => n === 1 + extra)).toBe(true);
           }
         }),
-        { numRuns: 30 },
+        runs(30),
       );
     });
 
@@ -114,7 +119,7 @@ export function describeFormat(format: EventFormat, range: FormatRange, variant 
           const bytes = await encodeRows(format, sensor, list);
           expect(await encodeRows(format, sensor, list, batchLength)).toEqual(bytes);
         }),
-        { numRuns: 20 },
+        runs(20),
       );
     });
 
@@ -131,7 +136,7 @@ export function describeFormat(format: EventFormat, range: FormatRange, variant 
           for (const { offset } of report.damages) expect(offset).toBeLessThanOrEqual(length);
           if (length >= bytes.length) expect(read.length).toBe(list.length);
         }),
-        { numRuns: 150 },
+        runs(150),
       );
     });
 
@@ -157,7 +162,7 @@ export function describeFormat(format: EventFormat, range: FormatRange, variant 
             }
           },
         ),
-        { numRuns: 150 },
+        runs(150),
       );
     });
 
@@ -183,7 +188,7 @@ export function describeFormat(format: EventFormat, range: FormatRange, variant 
           }
           expect(read).toEqual(list);
         }),
-        { numRuns: 20 },
+        runs(20),
       );
     });
 
@@ -207,7 +212,7 @@ export function describeFormat(format: EventFormat, range: FormatRange, variant 
           expect(read.flatMap(rowsOf).filter(inside)).toEqual(list.filter(inside));
           expect(report.damages).toEqual([]);
         }),
-        { numRuns: 100 },
+        runs(100),
       );
     });
 
@@ -228,7 +233,7 @@ export function describeFormat(format: EventFormat, range: FormatRange, variant 
           format.detect({ head: bytes });
           format.sensorOf?.(bytes);
         }),
-        { numRuns: 300 },
+        runs(300),
       );
     });
 
@@ -263,7 +268,7 @@ export function describeFormat(format: EventFormat, range: FormatRange, variant 
             expect(found.name).toBe(format.name);
           }
         }),
-        { numRuns: 30 },
+        runs(30),
       );
     });
 

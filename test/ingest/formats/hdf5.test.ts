@@ -45,6 +45,7 @@ describeFormat(
     headerLength: 8,
     mayRefuse: true,
     notesTime: true,
+    effort: 0.2,
   },
   'with ECF',
 );

@@ -28,6 +28,7 @@ describeFormat(
     headerLength: 520,
     mayRefuse: true,
     notesTime: true,
+    effort: 0.2,
   },
   'as version 7.3',
 );
@@ -144,7 +145,8 @@ describe('mat', () => {
     const module = await ready;
     const bytes = await encodeRows(mat73, { width: 240, height: 180 }, rows);
     const text = Buffer.from(bytes.slice(0, 128)).toString('latin1');
-    expect(text).toMatch(/^MATLAB 7\.3 MAT-file.* \0\x02IM$/s);
+    expect(text).toMatch(/^MATLAB 7\.3 MAT-file/);
+    expect([...bytes.slice(124, 128)]).toEqual([0, 2, 0x49, 0x4d]);
     // The place of the HDF5 file and its end, as the superblock has them.
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     expect(Number(view.getBigUint64(512 + 24, true))).toBe(512);
