@@ -4,7 +4,13 @@ import type { BatchBuilder, EventBatch, SensorSize } from './eventBatch.js';
 
 /** The loops of the native addon (`engine/native/src/events.cc`). */
 export type CompiledLoopName =
-  'decodeEvt2' | 'decodeEvt3' | 'decodeDat' | 'decodeAedat2' | 'decodeAedat4' | 'encodeCsv';
+  | 'decodeEvt2'
+  | 'decodeEvt3'
+  | 'decodeDat'
+  | 'decodeAedat2'
+  | 'decodeAedat4'
+  | 'encodeCsv'
+  | 'encodeEvt3';
 
 /** Values of the state in front of the format's own: where the loop stopped, in bytes and events. */
 const ownState = 2;
@@ -87,5 +93,31 @@ export function compiledCsvWriter(
   return (output, { tUs, x, y, polarity }, start, end) => {
     run(output.bytes, output.length, tUs, x, y, polarity, start, end, length);
     output.length = length[0];
+  };
+}
+
+/**
+ * The loop that writes EVT 3.0 words (`evt3.ts`), where it is built and wanted: it writes the events `start` to `end - 1`
+ * behind `output.length`, where there is room for them, and moves that.
+ *
+ * @returns what returns the index of the first event that was not written; its state is that of `src/events.cc`.
+ */
+export function compiledEvt3Writer(
+  wanted = true,
+):
+  | ((
+      output: ByteWriter,
+      batch: EventBatch,
+      start: number,
+      end: number,
+      state: Float64Array,
+    ) => number)
+  | undefined {
+  const run = wanted ? compiledFunction('encodeEvt3') : undefined;
+  if (run === undefined) return undefined;
+  return (output, { tUs, x, y, polarity }, start, end, state) => {
+    run(output.halfWords, output.length >> 1, tUs, x, y, polarity, start, end, state);
+    output.length = state[8] << 1;
+    return state[9];
   };
 }

@@ -1,3 +1,4 @@
+import { SaccadeError } from '../engine/support/errors.js';
 import type { EventBatch, SensorSize } from './eventBatch.js';
 
 /** What a decoder could not use, filled in while it runs. Nothing is dropped without a trace here. */
@@ -83,6 +84,8 @@ export interface EncodeOptions {
   readonly compression?: WrittenCompression;
   /** The messages of ROS bags: `dvs_msgs/EventArray` (default) or `event_camera_msgs/EventPacket`. */
   readonly rosMessage?: RosMessageType;
+  /** One of the format's `variants`; its usual layout where not given. */
+  readonly variant?: string;
   /**
    * Called behind the last chunk where the first bytes should be others by then, of the same length (with the place
    * of a table behind the events, for instance). Without it, the table is left out.
@@ -96,6 +99,16 @@ export type RosMessageType = (typeof rosMessageTypes)[number];
 
 export const writtenCompressions = ['none', 'lz4', 'zstd'] as const;
 export type WrittenCompression = (typeof writtenCompressions)[number];
+
+/** Throws a `SaccadeError` (`usage`) where the format has no such variant to write. */
+export function checkVariant(
+  { name, variants = [] }: Pick<EventFormat, 'name' | 'variants'>,
+  variant: string | undefined,
+): void {
+  if (variant === undefined || variants.includes(variant)) return;
+  const known = variants.length > 0 ? `has only ${variants.join(', ')}` : 'has no variants';
+  throw new SaccadeError('usage', `variant "${variant}": ${name} ${known}`);
+}
 
 /** What `detect` may look at. */
 export interface DetectInput {
@@ -119,6 +132,8 @@ export interface EventFormat {
   readonly extensions: readonly string[];
   /** Whether the bytes usually hold the sensor size. Otherwise it comes from `DecodeOptions.sensor`. */
   readonly holdsSensorSize: boolean;
+  /** Names of other layouts of the format that `encode` can write (`EncodeOptions.variant`). */
+  readonly variants?: readonly string[];
   /** Whether the bytes say how many events there are: no stream of them goes on for ever. */
   readonly finite?: boolean;
   /** Sensor sizes common for this format, smallest first: the first that holds all events is inferred. */

@@ -4,6 +4,7 @@ import { SaccadeError } from '../engine/support/errors.js';
 import { ByteReader, type ByteSource, throwIfAborted } from './bytes.js';
 import { type EventBatch, selectEvents, type SensorSize } from './eventBatch.js';
 import {
+  checkVariant,
   createReport,
   type DecodeReport,
   type EventFormat,
@@ -404,6 +405,8 @@ export interface WriteOptions {
   readonly compression?: WrittenCompression;
   /** For ROS bags (default `EventArray`); the others do not look at it. */
   readonly rosMessage?: RosMessageType;
+  /** One of the format's `variants`; its usual layout where not given. */
+  readonly variant?: string;
   readonly signal?: AbortSignal;
 }
 
@@ -419,9 +422,10 @@ export async function writeRecording(
   batches: AsyncIterable<EventBatch>,
   options: WriteOptions,
 ): Promise<{ events: number; bytes: number }> {
-  const { sensor, signal, compression, rosMessage } = options;
+  const { sensor, signal, compression, rosMessage, variant } = options;
   const format =
     options.format === undefined ? formatByExtension(path) : formatByName(options.format);
+  checkVariant(format, variant);
   let events = 0;
   let bytes = 0;
   const counted = tap(batches, (batch) => (events += batch.length));
@@ -432,6 +436,7 @@ export async function writeRecording(
     signal,
     compression,
     rosMessage,
+    variant,
     reuse: true,
     rewriteHead: (rewritten) => (head = rewritten),
   });

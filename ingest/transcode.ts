@@ -1,3 +1,4 @@
+import { eventLoops } from '../engine/native/eventLoops.js';
 import { SaccadeError } from '../engine/support/errors.js';
 import { ByteReader, ByteWriter, throwIfAborted } from './bytes.js';
 import {
@@ -148,7 +149,9 @@ export async function* encodeEvents(
 }
 
 /** Index of the first event that is outside the sensor or has no whole time; the length where there is none. */
-function plainEnd({ length, tUs, x, y }: EventBatch, { width, height }: SensorSize): number {
+function plainEnd(batch: EventBatch, { width, height }: SensorSize): number {
+  const { length, tUs, x, y } = batch;
+  if (eventLoops().whole(batch, width, height)) return length;
   const most = Number.MAX_SAFE_INTEGER;
   for (let i = 0; i < length; i++) {
     const t = tUs[i];

@@ -179,11 +179,11 @@ export function layoutInput(
 export const addressHelp = `
 Sources and sinks, besides files and - (standard input or output):
   tcp://HOST:PORT    ws://HOST:PORT/PATH    udp://HOST:PORT    file:PATH
-  tls://HOST:PORT    wss://HOST:PORT/PATH   (encrypted; only to connect)
+  tls://HOST:PORT    wss://HOST:PORT/PATH   (encrypted)
 with options behind a ?, as in tcp://127.0.0.1:7777?format=es&sensor=346x260
   format   of the stream: a format of files (es by TCP), dv (AEDAT4 as DV sends it), spif (words of AEStream)
   sensor   WIDTHxHEIGHT, where the stream does not state it
-  listen   wait for the other side to connect
+  listen   wait for the other side to connect (tls, wss: with cert=FILE and key=FILE)
   drop, queue, speed   as the options of these names
 Ctrl-C ends a live source; what came until then is kept.`;
 

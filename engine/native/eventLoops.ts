@@ -27,6 +27,10 @@ export function nativeLoops(kernels: Addon['kernels']): EventLoops {
       kernels.soundEvents(tUs, x, y, polarity, result, width, height);
       return result[0] === 1;
     },
+    whole({ tUs, x, y }, width, height) {
+      kernels.wholeEvents(tUs, x, y, result, width, height);
+      return result[0] === 1;
+    },
     markSupported(keep, lastUs, { tUs, x, y, polarity }, { stride, plane, windowUs, needed }) {
       kernels.markSupported(
         ...[keep, lastUs, tUs, x, y, polarity],

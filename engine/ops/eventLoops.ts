@@ -79,6 +79,8 @@ export interface EventLoops {
   decaySince(out: Float32Array, latestUs: Float64Array, endUs: number, tauUs: number): void;
   /** Whether every event is on a sensor of the size, has a finite time, and 0 or 1 as its polarity. */
   sound(events: EventColumns, width: number, height: number): boolean;
+  /** Whether every event is on a sensor of the size and has a whole time within ±2^51, whatever its polarity. */
+  whole(events: EventColumns, width: number, height: number): boolean;
   /**
    * Event by event: `keep` becomes 1 where enough pixels around support it, otherwise 0; then its time becomes
    * that of its pixel.
@@ -153,6 +155,16 @@ export const plainLoops: EventLoops = {
     for (let i = 0; i < tUs.length; i++) {
       const finite = tUs[i] - tUs[i] === 0;
       if (!(finite && x[i] < width && y[i] < height && polarity[i] <= 1)) return false;
+    }
+    return true;
+  },
+
+  whole({ tUs, x, y }, width, height) {
+    const most = 2 ** 51;
+    for (let i = 0; i < tUs.length; i++) {
+      const t = tUs[i];
+      const sound = t === Math.floor(t) && t < most && t > -most;
+      if (!(sound && x[i] < width && y[i] < height)) return false;
     }
     return true;
   },

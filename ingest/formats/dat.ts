@@ -2,7 +2,13 @@ import { SaccadeError } from '../../engine/support/errors.js';
 import type { ByteReader, ByteWriter } from '../bytes.js';
 import { CompiledLoop } from '../compiledLoop.js';
 import type { BatchBuilder, EventBatch, SensorSize } from '../eventBatch.js';
-import { countSkipped, type DecodeMark, type DecodeReport, type EventFormat } from '../format.js';
+import {
+  checkVariant,
+  countSkipped,
+  type DecodeMark,
+  type DecodeReport,
+  type EventFormat,
+} from '../format.js';
 import { type BlockDecoder, decodeEvents, encodeEvents, type EventEncoder } from '../transcode.js';
 import { propheseeLines, readPropheseeLines } from './propheseeHeader.js';
 import { largestStep, TimeUnwrapper } from './timeUnwrapper.js';
@@ -15,13 +21,20 @@ const triggerType = 0x0e;
 
 /** How a version packs x, y and polarity into the second word of a record. */
 interface Layout {
+  readonly version: number;
   readonly limits: SensorSize;
   readonly yShift: number;
   readonly polarityShift: number;
 }
 
-const layout1: Layout = { limits: { width: 512, height: 256 }, yShift: 9, polarityShift: 17 };
+const layout1: Layout = {
+  version: 1,
+  limits: { width: 512, height: 256 },
+  yShift: 9,
+  polarityShift: 17,
+};
 const layout2: Layout = {
+  version: 2,
   limits: { width: 16_384, height: 16_384 },
   yShift: 14,
   polarityShift: 28,
@@ -34,8 +47,8 @@ const layout2: Layout = {
  * and length then.
  *
  * Convention: origin at the upper left, polarity 1 = ON. The size comes from the header's `Width` and `Height`.
- * Times wrap after 2^32 µs, which the decoder continues. Written files are of version 2; the first time must
- * lie below 2^32 µs, and each next one less than 2^31 µs from the last.
+ * Times wrap after 2^32 µs, which the decoder continues. Written files are of version 2, or of version 1 with a header (variant `1`:
+ * sensors up to 512x256); the first time must lie below 2^32 µs, and each next one less than 2^31 µs from the last.
  *
  * Source: OpenEB `dat_event_file_reader.cpp`, `dat_tools.py`; HOTS-Dojo `readwriteatis_kaerdat.py`.
  */
@@ -44,6 +57,7 @@ export const dat: EventFormat = {
   title: 'ATIS / Prophesee DAT (.dat)',
   extensions: ['dat'],
   holdsSensorSize: true,
+  variants: ['1'],
   usualSensors: [
     { width: 36, height: 36 },
     { width: 304, height: 240 },
@@ -95,12 +109,16 @@ export const dat: EventFormat = {
     }),
 
   encode: (batches, options) => {
+    checkVariant(dat, options.variant);
+    const layout = options.variant === '1' ? layout1 : layout2;
+    const { limits, version } = layout;
     const { width, height } = options.sensor;
-    if (width > layout2.limits.width || height > layout2.limits.height) {
-      const message = `DAT holds sensors up to 16384x16384, not ${width}x${height}`;
+    if (width > limits.width || height > limits.height) {
+      const largest = `${limits.width}x${limits.height}`;
+      const message = `DAT of version ${version} holds sensors up to ${largest}, not ${width}x${height}`;
       throw new SaccadeError('input', message, { file: options.file });
     }
-    return encodeEvents(batches, options, new DatEncoder(options.sensor));
+    return encodeEvents(batches, options, new DatEncoder(layout, options.sensor));
   },
 };
 
@@ -223,12 +241,16 @@ class DatDecoder implements BlockDecoder {
 class DatEncoder implements EventEncoder {
   private readonly time = new TimeUnwrapper();
 
-  constructor(private readonly sensor: SensorSize) {}
+  constructor(
+    private readonly layout: Layout,
+    private readonly sensor: SensorSize,
+  ) {}
 
   begin(output: ByteWriter): void {
     const { width, height } = this.sensor;
+    const { version } = this.layout;
     output.writeText(
-      `% Data file containing CD events.\n% Version 2\n% Height ${height}\n% Width ${width}\n`,
+      `% Data file containing CD events.\n% Version ${version}\n% Height ${height}\n% Width ${width}\n`,
     );
     output.bytes.set([changeTypes[1], recordLength], output.length);
     output.length += 2;
@@ -248,7 +270,8 @@ class DatEncoder implements EventEncoder {
     output.reserve(recordLength);
     const at = output.length >> 2;
     output.words[at] = raw;
-    output.words[at + 1] = x | (y << layout2.yShift) | (polarity << layout2.polarityShift);
+    const { yShift, polarityShift } = this.layout;
+    output.words[at + 1] = x | (y << yShift) | (polarity << polarityShift);
     output.length += recordLength;
     return undefined;
   }
@@ -259,6 +282,7 @@ class DatEncoder implements EventEncoder {
     const { words } = output;
     const { time } = this;
     const { offsetUs } = time;
+    const { yShift, polarityShift } = this.layout;
     let lastRaw = time.last;
     let at = output.length >> 2;
     let i = start;
@@ -269,7 +293,7 @@ class DatEncoder implements EventEncoder {
       if (!plain) break;
       lastRaw = raw;
       words[at] = raw;
-      words[at + 1] = x[i] | (y[i] << layout2.yShift) | ((polarity[i] === 0 ? 0 : 1) << 28);
+      words[at + 1] = x[i] | (y[i] << yShift) | ((polarity[i] === 0 ? 0 : 1) << polarityShift);
       at += 2;
     }
     time.last = lastRaw;

@@ -1,7 +1,13 @@
+/** The number of the filter in HDF5. */
+export const ecfFilter = 36_559;
 /** Most events of a chunk. */
 const maxCount = 65_535;
 /** Hexadecimal digits that a step of the time may have: what a float64 holds exactly, and one more. */
 const maxDigits = 14;
+/** x and y have 11 bits. */
+const placeCount = 2_048;
+/** More bytes than an event can take: 15 and a run of its time, two runs for the rest. */
+const maxEventLength = 24;
 
 /** Events of one chunk, as columns. */
 export interface EcfEvents {
@@ -158,4 +164,119 @@ function decodePacked24(view: DataView, start: number, events: EcfEvents): void 
       polarity[i + j] = values[j] & 1;
     }
   }
+}
+
+/**
+ * Encodes a chunk, in the shortest of the three layouts.
+ *
+ * @returns undefined where ECF cannot hold the events: none or more than 65,535, times that go back, x or y from 2,048 on.
+ */
+export function encodeEcf(events: EcfEvents): Uint8Array | undefined {
+  const { length, tUs, x, y, polarity } = events;
+  if (length === 0 || length > maxCount) return undefined;
+  for (let i = 0; i < length; i++) {
+    if (x[i] >= placeCount || y[i] >= placeCount || (i > 0 && tUs[i] < tUs[i - 1]))
+      return undefined;
+  }
+  const columns = encodeColumns(x.subarray(0, length));
+  const signs = encodeRuns(polarity, length, 7, 1);
+  const packed12 = 6 * Math.ceil(length / 4);
+  const packsColumns = packed12 < columns.length + signs.length;
+  const rows = encodeRuns(y, length, 5, 2);
+  const packed24 = 12 * Math.ceil(length / 4);
+  const packsAll =
+    packed24 < rows.length + (packsColumns ? packed12 : columns.length + signs.length);
+  const parts = packsAll
+    ? [packFours(events, 4, (i) => (y[i] << 12) | (x[i] << 1) | polarity[i])]
+    : packsColumns
+      ? [rows, packFours(events, 2, (i) => (x[i] << 1) | polarity[i])]
+      : [rows, columns, signs];
+  const header = length * 4 + (packsAll ? 2 : packsColumns ? 1 : 0);
+  return Buffer.concat([encodeTimes(tUs, length, header), ...parts]);
+}
+
+/** The header, the first time, and runs of equal times. */
+function encodeTimes(tUs: Float64Array, length: number, header: number): Uint8Array {
+  const bytes = new Uint8Array(12 + maxEventLength * length);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, header, true);
+  view.setUint32(4, tUs[0] >>> 0, true);
+  view.setInt32(8, Math.floor(tUs[0] / 2 ** 32), true);
+  let at = 12;
+  let last = tUs[0];
+  for (let i = 0; i < length;) {
+    let step = tUs[i] - last;
+    last = tUs[i];
+    if (step >= 15) {
+      for (; step > 0; step = Math.floor(step / 16)) bytes[at++] = 0xf0 | (step % 16);
+    }
+    const count = runLength(tUs, i, length);
+    bytes[at++] = (step << 4) | Math.min(count, 15);
+    if (count >= 15) {
+      view.setUint16(at, count, true);
+      at += 2;
+    }
+    i += count;
+  }
+  return bytes.subarray(0, at);
+}
+
+/** Runs of equal values in words of `size` bytes, the low `bits` of which count. */
+function encodeRuns(
+  values: Uint16Array | Uint8Array,
+  length: number,
+  bits: number,
+  size: 1 | 2,
+): Uint8Array {
+  const bytes = new Uint8Array(4 * length);
+  const more = (1 << bits) - 1;
+  let at = 0;
+  const put = (value: number, wordSize: number): void => {
+    bytes[at++] = value;
+    if (wordSize === 2) bytes[at++] = value >> 8;
+  };
+  for (let i = 0; i < length;) {
+    const count = runLength(values, i, length);
+    put((values[i] << bits) | Math.min(count, more), size);
+    if (count >= more) put(count, 2);
+    i += count;
+  }
+  return bytes.subarray(0, at);
+}
+
+function runLength(values: ArrayLike<number>, start: number, length: number): number {
+  let end = start + 1;
+  while (end < length && values[end] === values[start]) end++;
+  return end - start;
+}
+
+function encodeColumns(x: Uint16Array): Uint8Array {
+  const words = new Uint16Array(x.length);
+  let count = 0;
+  for (let i = 0; i < x.length; count++) {
+    const first = x[i++];
+    let mask = 0;
+    for (let j = 1; j <= 5; j++) {
+      if (x[i] !== first + j) continue;
+      mask |= 1 << (5 - j);
+      i++;
+    }
+    words[count] = (first << 5) | mask;
+  }
+  return new Uint8Array(words.buffer, 0, 2 * count);
+}
+
+/** Four values of 6 · `size` bits in three words of `size` bytes: the first in the upper bits, pieces of the last ones below. */
+function packFours({ length }: EcfEvents, size: 2 | 4, valueOf: (i: number) => number): Uint8Array {
+  const words = new (size === 2 ? Uint16Array : Uint32Array)(3 * Math.ceil(length / 4));
+  const part = 2 * size;
+  const low = (value: number, parts: number): number => value & ((1 << (parts * part)) - 1);
+  for (let i = 0, at = 0; i < length; i += 4, at += 3) {
+    // Behind the end stands anything: decoders leave it out.
+    const [a, b, c, d] = [0, 1, 2, 3].map((j) => (i + j < length ? valueOf(i + j) : 0));
+    words[at] = (a << part) | low(b, 1);
+    words[at + 1] = ((b >>> part) << (2 * part)) | low(c, 2);
+    words[at + 2] = ((c >>> (2 * part)) << (3 * part)) | d;
+  }
+  return new Uint8Array(words.buffer);
 }

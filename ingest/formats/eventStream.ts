@@ -2,6 +2,7 @@ import { SaccadeError } from '../../engine/support/errors.js';
 import type { ByteReader, ByteWriter } from '../bytes.js';
 import type { BatchBuilder, EventBatch, SensorSize } from '../eventBatch.js';
 import {
+  checkVariant,
   countSkipped,
   type DecodeMark,
   type DecodeReport,
@@ -25,18 +26,18 @@ const knownTypes = [genericType, dvsType, atisType, colorType];
 const maxLengthBytes = 5;
 
 const limits: SensorSize = { width: 65_535, height: 65_535 };
-/** The longest gap that is written: 2^24 overflow bytes of 127 µs, 35 minutes. */
+/** The longest gap that is written: 2^24 overflow bytes of 127 µs (DVS), 35 minutes. */
 const maxGapUs = 127 * 2 ** 24;
 
 /**
  * Event Stream 2.0 (`.es`): a header of 20 bytes with the size, then events of a time step in µs since
- * the last one, x and y. Streams of the types DVS and ATIS are read, DVS is written.
+ * the last one, x and y. Streams of the types DVS and ATIS are read and written: DVS, or ATIS as the variant `atis`.
  *
  * Convention: x and y as stored (the origin is usually at the lower left), polarity 1 = ON. Of ATIS
  * streams the change events are read, polarity bit 1 = ON; threshold crossings (grey levels) are skipped and
  * counted (`thresholdCrossing`). Colour streams hold no changes but values, and generic ones anything: their
  * events are skipped and counted (`color`, `generic`).
- * Time starts at zero, cannot go back, and has no gap above 35 minutes when written (gaps cost a byte per 127 µs).
+ * Time starts at zero, cannot go back, and has no gap above 35 minutes when written (gaps cost a byte per 127 µs, in ATIS streams per 189 µs).
  *
  * Source: neuromorphic-paris/event_stream README, `sepia.hpp`.
  */
@@ -45,6 +46,7 @@ export const eventStream: EventFormat = {
   title: 'Event Stream 2.0 (.es; DVS, ATIS, color, generic)',
   extensions: ['es'],
   holdsSensorSize: true,
+  variants: ['atis'],
   usualSensors: [],
   limits,
 
@@ -89,12 +91,17 @@ export const eventStream: EventFormat = {
     }),
 
   encode: (batches, options) => {
+    checkVariant(eventStream, options.variant);
     const { width, height } = options.sensor;
     if (width > limits.width || height > limits.height) {
       const message = `Event Stream holds sensors up to 65535x65535, not ${width}x${height}`;
       throw new SaccadeError('input', message, { file: options.file });
     }
-    return encodeEvents(batches, options, new EventStreamEncoder(options.sensor));
+    return encodeEvents(
+      batches,
+      options,
+      new EventStreamEncoder(options.sensor, options.variant === 'atis'),
+    );
   },
 };
 
@@ -233,12 +240,16 @@ class GenericDecoder implements BlockDecoder {
 class EventStreamEncoder implements EventEncoder {
   private tUs = 0;
 
-  constructor(private readonly sensor: SensorSize) {}
+  constructor(
+    private readonly sensor: SensorSize,
+    private readonly atis: boolean,
+  ) {}
 
   begin(output: ByteWriter): void {
     output.writeText('Event Stream');
     const { width, height } = this.sensor;
-    const rest = [2, 0, 0, dvsType, width & 0xff, width >> 8, height & 0xff, height >> 8];
+    const type = this.atis ? atisType : dvsType;
+    const rest = [2, 0, 0, type, width & 0xff, width >> 8, height & 0xff, height >> 8];
     output.bytes.set(rest, output.length);
     output.length += rest.length;
   }
@@ -253,14 +264,13 @@ class EventStreamEncoder implements EventEncoder {
     const stepUs = tUs - this.tUs;
     if (stepUs < 0) return 'Event Stream times start at 0 µs and cannot go back';
     if (stepUs > maxGapUs) {
-      return `Event Stream would need a byte for each 127 µs of the gap of ${stepUs} µs before it; shift the times to start near zero`;
+      return `Event Stream would need a byte for each ${this.atis ? 189 : 127} µs of the gap of ${stepUs} µs before it; shift the times to start near zero`;
     }
-    const overflows = Math.floor(stepUs / 127);
-    output.reserve(overflows + recordLength);
+    const leftUs = this.writeOverflows(output, stepUs);
+    output.reserve(recordLength);
     const { bytes } = output;
-    let position = output.length + overflows;
-    if (overflows > 0) bytes.fill(0xff, output.length, position);
-    bytes[position++] = ((stepUs - 127 * overflows) << 1) | polarity;
+    let position = output.length;
+    bytes[position++] = this.atis ? (leftUs << 2) | (polarity << 1) : (leftUs << 1) | polarity;
     bytes[position++] = x & 0xff;
     bytes[position++] = x >> 8;
     bytes[position++] = y & 0xff;
@@ -270,18 +280,33 @@ class EventStreamEncoder implements EventEncoder {
     return undefined;
   }
 
+  /** Overflow bytes for a step; returns what is left of it. */
+  private writeOverflows(output: ByteWriter, stepUs: number): number {
+    // An ATIS byte counts up to three overflows.
+    const [unitUs, perByte] = this.atis ? [63, 3] : [127, 1];
+    const overflows = Math.floor(stepUs / unitUs);
+    const full = Math.floor(overflows / perByte);
+    const rest = overflows % perByte;
+    output.reserve(full + 1);
+    output.bytes.fill(0xff, output.length, output.length + full);
+    output.length += full;
+    if (rest > 0) output.bytes[output.length++] = 0xfc | rest;
+    return stepUs - unitUs * overflows;
+  }
+
   writeRun(output: ByteWriter, batch: EventBatch, start: number, end: number): number {
     output.reserve((end - start) * recordLength);
     const { tUs, x, y, polarity } = batch;
     const { bytes } = output;
     let lastUs = this.tUs;
     let position = output.length;
+    const [unitUs, stepShift, onShift] = this.atis ? [63, 2, 1] : [127, 1, 0];
     let i = start;
     for (; i < end; i++) {
       const stepUs = tUs[i] - lastUs;
-      if (!(stepUs >= 0 && stepUs < 127)) break;
+      if (!(stepUs >= 0 && stepUs < unitUs)) break;
       lastUs = tUs[i];
-      bytes[position] = (stepUs << 1) | (polarity[i] === 0 ? 0 : 1);
+      bytes[position] = (stepUs << stepShift) | ((polarity[i] === 0 ? 0 : 1) << onShift);
       bytes[position + 1] = x[i];
       bytes[position + 2] = x[i] >> 8;
       bytes[position + 3] = y[i];

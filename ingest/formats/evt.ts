@@ -28,7 +28,7 @@ export interface EvtVersion extends Pick<EventFormat, 'name' | 'extensions'> {
     input: ByteReader,
     lines: readonly string[],
   ): BlockDecoder | Promise<BlockDecoder>;
-  encoder(sensor: SensorSize): EventEncoder;
+  encoder(sensor: SensorSize, options: EncodeOptions): EventEncoder;
 }
 
 /** A version of Prophesee's EVT: header lines `% key value`, then little-endian words. */
@@ -53,7 +53,7 @@ export function defineEvt({ version, decoder, encoder, ...names }: EvtVersion): 
 
     encode: (batches, options) => {
       requireEvtSensor(version, options);
-      return encodeEvents(batches, options, encoder(options.sensor));
+      return encodeEvents(batches, options, encoder(options.sensor, options));
     },
   };
 }

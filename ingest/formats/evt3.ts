@@ -1,5 +1,5 @@
 import type { ByteReader, ByteWriter } from '../bytes.js';
-import { CompiledLoop } from '../compiledLoop.js';
+import { CompiledLoop, compiledEvt3Writer } from '../compiledLoop.js';
 import type { BatchBuilder, EventBatch, SensorSize } from '../eventBatch.js';
 import { countSkipped, type DecodeMark, type DecodeReport, reportDamage } from '../format.js';
 import type { BlockDecoder, EventEncoder } from '../transcode.js';
@@ -62,7 +62,7 @@ export const evt3 = defineEvt({
   version: '3.0',
   extensions: ['evt3'],
   decoder: (sensor, { report, compiled }) => new Evt3Decoder(sensor, report, compiled),
-  encoder: (sensor) => new Evt3Encoder(sensor),
+  encoder: (sensor, { compiled }) => new Evt3Encoder(sensor, compiled),
 });
 
 /** The words of EVT 3.0, without a header around them; containers keep one from packet to packet. */
@@ -245,8 +245,15 @@ class Evt3Encoder implements EventEncoder {
   /** Where the next vector begins without a VECT_BASE_X, and its polarity. */
   private baseX = -1;
   private baseOn = 0;
+  private readonly compiled: ReturnType<typeof compiledEvt3Writer>;
+  private readonly compiledState = new Float64Array(10);
 
-  constructor(private readonly sensor: SensorSize) {}
+  constructor(
+    private readonly sensor: SensorSize,
+    compiled?: boolean,
+  ) {
+    this.compiled = compiledEvt3Writer(compiled);
+  }
 
   begin(output: ByteWriter): void {
     output.writeText(evtHeader('3.0', 'EVT3', this.sensor));
@@ -276,6 +283,7 @@ class Evt3Encoder implements EventEncoder {
   writeRun(output: ByteWriter, batch: EventBatch, start: number, end: number): number {
     const { tUs, x, y, polarity } = batch;
     output.reserve(5 * (end - start + 12) * wordLength);
+    if (this.compiled !== undefined) return this.runCompiled(output, batch, start, end);
     const { halfWords } = output;
     let at = output.length >> 1;
     const { highUs } = this;
@@ -319,6 +327,23 @@ class Evt3Encoder implements EventEncoder {
     this.waitingOn = waitingOn;
     output.length = at << 1;
     return i;
+  }
+
+  private runCompiled(output: ByteWriter, batch: EventBatch, start: number, end: number): number {
+    const state = this.compiledState;
+    state[0] = this.highUs;
+    state[1] = this.lowUs;
+    state[2] = this.row;
+    state[3] = this.waiting;
+    state[4] = this.waitingX;
+    state[5] = this.waitingOn;
+    state[6] = this.baseX;
+    state[7] = this.baseOn;
+    const next = this.compiled!(output, batch, start, end, state);
+    [, this.lowUs, this.row, this.waiting, this.waitingX, this.waitingOn] = state;
+    this.baseX = state[6];
+    this.baseOn = state[7];
+    return next;
   }
 
   end(output: ByteWriter): void {

@@ -1,25 +1,25 @@
 import { open, stat } from 'node:fs/promises';
-import { type Dataset, dtype_to_metadata, File, type Metadata, ready } from 'h5wasm/node';
+import type { Metadata } from 'h5wasm/node';
 import { SaccadeError } from '../../engine/support/errors.js';
 import { throwIfAborted } from '../bytes.js';
 import { maxBlockLength } from '../decompress.js';
-import { BatchBuilder, type EventBatch, type SensorSize } from '../eventBatch.js';
+import { BatchBuilder, type SensorSize } from '../eventBatch.js';
 import {
+  checkVariant,
   type DecodeOptions,
   type DecodeReport,
-  type EncodeOptions,
   type EventFormat,
   reportDamage,
 } from '../format.js';
-import { checkEvents, type MarkedBatch, markOfPart, rebatch, rebatchMarked } from '../rebatch.js';
-import { Spool } from '../spool.js';
+import { type MarkedBatch, markOfPart, rebatchMarked } from '../rebatch.js';
 import { bytesOfFile, throughFile } from '../temporaryFile.js';
 import { type ColumnRole, columnRoles, namedColumn, pushRows } from './columns.js';
 import { guessColumns } from './csvLayout.js';
-import { decodeEcf } from './ecf.js';
+import { decodeEcf, ecfFilter } from './ecf.js';
 import { listChunks, type StoredChunk } from './hdf5Chunks.js';
-import { type OwnTimeIndex, OwnTimeIndexWriter, readOwnTimeIndex } from './hdf5Index.js';
+import { type OwnTimeIndex, readOwnTimeIndex } from './hdf5Index.js';
 import { type Hdf5Dataset, Hdf5File, type Hdf5Filter } from './hdf5Reader.js';
+import { writeProphesee } from './hdf5Writer.js';
 import { npy, readColumn } from './npy.js';
 import { type NpyField, scalarOf } from './npyHeader.js';
 
@@ -36,12 +36,8 @@ const maxRecordLength = 4_096;
 const maxDeflation = 1_032;
 /** Bytes of a chunk of ECF: 65,535 events, each with the longest of steps, or 16 bytes of each where it was not used. */
 const maxEcfLength = 65_535 * 24;
-/** Rows per chunk that is written, as Prophesee's writer has it. */
-const chunkLength = 16_384;
 /** Filters that the library or its plugins have; it gives wrong values without a word where one is missing. */
 const knownFilters = [1, 2, 3, 5, 6, 307, 32000, 32001, 32004, 32008, 32015, 32026];
-/** Prophesee's event compression, which we decode. */
-const ecfFilter = 36559;
 const bloscFilter = 32001;
 const filterNames: Readonly<Record<number, string>> = {
   4: 'szip',
@@ -86,7 +82,8 @@ const enumClass = 8;
  *
  * A file on which HDF5's library does not come to an end is given up after 10 s.
  *
- * Written is Prophesee's layout with deflated chunks of 16,384 events and, where times rise, its time index; ECF is read only.
+ * Written is Prophesee's layout with deflated chunks of 16,384 events and, where times rise, its time index; as the variant
+ * `ecf`, with chunks of ECF, as Prophesee's own files have them.
  *
  * Source: OpenEB `hdf5_event_file_writer.cpp`; uzh-rpg/DSEC `eventslicer.py`; e2calib `h5writer`.
  */
@@ -95,6 +92,7 @@ export const hdf5: EventFormat = {
   title: 'HDF5 (.hdf5, .h5)',
   extensions: ['hdf5', 'h5'],
   holdsSensorSize: true,
+  variants: ['ecf'],
   // MVSEC, DSEC, Prophesee.
   usualSensors: [
     { width: 346, height: 260 },
@@ -110,7 +108,10 @@ export const hdf5: EventFormat = {
 
   decodeFile: (path, options) => rebatchMarked(decodeHdf5(path, options), options),
 
-  encode: (batches, options) => bytesOfFile((path) => writeHdf5(path, batches, options)),
+  encode: (batches, options) => {
+    checkVariant(hdf5, options.variant);
+    return bytesOfFile((path) => writeProphesee(path, batches, options));
+  },
 };
 
 function hasMagic(head: Uint8Array): boolean {
@@ -126,6 +127,8 @@ interface Column {
   readonly usPerUnit: number | undefined;
   /** Its row, where the dataset is of shape [4, N]. */
   readonly line?: number;
+  /** Whether the dataset is this column alone, also where its shape is [1, 4] or [4, 1]. */
+  readonly alone?: boolean;
 }
 
 interface Table {
@@ -211,7 +214,8 @@ function findTable(
     if (wanted !== undefined && group !== wanted && given === undefined) continue;
     const columns = groups.get(group) ?? {};
     groups.set(group, columns);
-    columns[given ?? named!.role] ??= { path, metadata, field, usPerUnit: named?.usPerUnit };
+    const usPerUnit = named?.usPerUnit;
+    columns[given ?? named!.role] ??= { path, metadata, field, usPerUnit, alone: true };
   }
   const records = tables.find((table) => table.named);
   const apart = [...groups.values()].map(tableOfRoles).find((table) => table !== undefined);
@@ -253,7 +257,7 @@ async function* decodeHdf5(path: string, options: DecodeOptions): AsyncGenerator
     }
     const datasets = new Map(listed);
     checkFilters(datasets, table, name);
-    const rowCounts = table.columns.map(({ metadata }) => rowsOf(metadata));
+    const rowCounts = table.columns.map(rowsOf);
     const rows = Math.min(...rowCounts);
     const { size } = await stat(path);
     if (rows > maxDeflation * size) {
@@ -273,7 +277,8 @@ async function* decodeHdf5(path: string, options: DecodeOptions): AsyncGenerator
     }
     const chunk = Math.max(
       ...table.columns.map(
-        ({ metadata, line }) => metadata.chunks?.[line === undefined ? 0 : 1] ?? 0,
+        ({ metadata: { chunks }, line, alone }) =>
+          (alone ? Math.max(...(chunks ?? [0])) : chunks?.[line === undefined ? 0 : 1]) ?? 0,
       ),
     );
     // Whole chunks, so that none is unpacked twice.
@@ -375,10 +380,12 @@ async function requireMagic(path: string, name: string): Promise<void> {
   throw new SaccadeError('input', message, { file: name, offset: 0 });
 }
 
-function rowsOf(metadata: Metadata): number {
+function rowsOf({ metadata, line, alone }: Pick<Column, 'metadata' | 'line' | 'alone'>): number {
   const { shape, type } = metadata;
-  if (isTransposed(metadata)) return shape![1];
-  if (shape?.length === 2 && shape[1] === 4 && type !== compoundClass) return shape[0];
+  if (line !== undefined) return shape![1];
+  if (alone !== true && shape?.length === 2 && shape[1] === 4 && type !== compoundClass) {
+    return shape[0];
+  }
   return (shape ?? [0]).reduce((all, size) => all * size, 1);
 }
 
@@ -441,7 +448,10 @@ async function timeOffset(
     const metadata = all.get(place)?.metadata;
     if (metadata === undefined) continue;
     const field = fieldOf('', metadata, 0);
-    if (field.scalar === undefined || rowsOf({ ...metadata, shape: metadata.shape ?? [] }) !== 1)
+    if (
+      field.scalar === undefined ||
+      rowsOf({ metadata: { ...metadata, shape: metadata.shape ?? [] }, alone: true }) !== 1
+    )
       continue;
     const ones = (metadata.shape ?? []).map(() => 1);
     const view = await file.read(
@@ -521,10 +531,11 @@ async function readRun(
   values: readonly Float64Array[],
 ): Promise<void> {
   const read = new Map<string, DataView>();
-  for (const [i, { path, metadata, field, line }] of columns.entries()) {
+  for (const [i, { path, metadata, field, line, alone }] of columns.entries()) {
     const shape = metadata.shape ?? [];
     const { size } = metadata;
-    const isTable = metadata.type !== compoundClass && shape.length === 2 && shape[1] === 4;
+    const isTable =
+      alone !== true && metadata.type !== compoundClass && shape.length === 2 && shape[1] === 4;
     const stride = size * (isTable ? 4 : 1);
     let view = read.get(path);
     if (view === undefined) {
@@ -549,110 +560,4 @@ function orderOf(values: readonly Float64Array[], rows: number): number[] | unde
   );
   const columns = guessColumns(sample);
   return columns === undefined ? undefined : columnRoles.map((role) => columns[role]);
-}
-
-type Library = Awaited<typeof ready>;
-type RecordType = [name: string, type: string][];
-
-const recordLength = 14;
-const recordType: RecordType = [
-  ['x', '<H'],
-  ['y', '<H'],
-  ['p', '<h'],
-  ['t', '<q'],
-];
-const indexType: RecordType = [
-  ['id', '<Q'],
-  ['ts', '<q'],
-];
-const unlimited = 2n ** 64n - 1n;
-
-async function writeHdf5(
-  path: string,
-  batches: AsyncIterable<EventBatch>,
-  options: EncodeOptions,
-): Promise<void> {
-  const module = await ready;
-  module.activate_throwing_error_handler();
-  const file = new File(path, 'w');
-  const index = new OwnTimeIndexWriter();
-  const indexRows = new Spool();
-  const pointer = module._malloc(OwnTimeIndexWriter.rowLength * chunkLength);
-  try {
-    const { width, height } = options.sensor;
-    file.create_attribute('version', '1.0');
-    file.create_attribute('format', 'HDF5');
-    file.create_attribute('geometry', `${width}x${height}`);
-    file.create_group('CD');
-    const append = createTable(module, file, '/CD/events', recordType, pointer);
-    for await (const batch of rebatch(checkEvents(batches, options), chunkLength)) {
-      append(recordsOf(batch), batch.length);
-      await indexRows.write(index.add(batch));
-    }
-    await indexRows.write(index.end());
-    if (index.fits) {
-      const place = '/CD/indexes';
-      const appendRows = createTable(module, file, place, indexType, pointer);
-      for await (const rows of indexRows.read()) {
-        const step = OwnTimeIndexWriter.rowLength * chunkLength;
-        for (let at = 0; at < rows.length; at += step) {
-          const part = rows.subarray(at, at + step);
-          appendRows(part, part.length / OwnTimeIndexWriter.rowLength);
-        }
-      }
-      const offset = String(-index.firstUs + 0);
-      (file.get(place) as Dataset).create_attribute('offset', offset);
-    }
-    // Closing leaves it to the garbage collector of the library.
-    file.flush();
-  } finally {
-    module._free(pointer);
-    file.close();
-    await indexRows.close();
-  }
-}
-
-/**
- * Makes a dataset of records that can grow, deflated in chunks.
- *
- * @param pointer memory of the library for a chunk.
- * @returns what writes up to a chunk of records behind the others.
- */
-function createTable(
-  module: Library,
-  file: File,
-  path: string,
-  type: RecordType,
-  pointer: number,
-): (records: Uint8Array, count: number) => void {
-  const metadata = {
-    ...dtype_to_metadata(type),
-    shape: [0n],
-    maxshape: [unlimited],
-    chunks: [BigInt(chunkLength)],
-    compression: 1,
-    compression_opts: [4],
-    track_order: false,
-  };
-  module.create_dataset(file.file_id, path, BigInt(pointer), metadata);
-  let written = 0n;
-  return (records, count) => {
-    const length = BigInt(count);
-    module.HEAPU8.set(records, pointer);
-    module.resize_dataset(file.file_id, path, [written + length]);
-    module.set_dataset_data(file.file_id, path, [length], [written], [1n], BigInt(pointer));
-    written += length;
-  };
-}
-
-function recordsOf({ length, tUs, x, y, polarity }: EventBatch): Uint8Array {
-  const bytes = new Uint8Array(recordLength * length);
-  const view = new DataView(bytes.buffer);
-  for (let i = 0, at = 0; i < length; i++, at += recordLength) {
-    view.setUint16(at, x[i], true);
-    view.setUint16(at + 2, y[i], true);
-    view.setInt16(at + 4, polarity[i] === 0 ? 0 : 1, true);
-    view.setBigInt64(at + 6, BigInt(tUs[i]), true);
-  }
-  return bytes;
 }

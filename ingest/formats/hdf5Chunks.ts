@@ -16,6 +16,8 @@ export interface StoredChunk {
   readonly length: number;
   /** Bit i: filter i of the dataset was not used for this chunk. */
   readonly unfiltered: number;
+  /** Offset in the file of the tree's entry: length (4 bytes), unfiltered (4), first element (16), address (8). */
+  readonly entry: number;
 }
 
 interface HeaderMessage {
@@ -256,14 +258,15 @@ class ChunkLister {
   private async chunksBelow(address: number, chunks: StoredChunk[], above: number): Promise<void> {
     const keyLength = 8 + 2 * 8;
     const { children } = await this.treeNode(address, 1, keyLength, above);
-    for (const { level, key, child } of children) {
+    for (const { level, key, child, entry } of children) {
       if (level > 0) {
         await this.chunksBelow(child, chunks, level);
         continue;
       }
       const length = key.uint(4);
       const unfiltered = key.uint(4);
-      chunks.push({ first: key.uint(8), offset: this.base + child, length, unfiltered });
+      const first = key.uint(8);
+      chunks.push({ first, offset: this.base + child, length, unfiltered, entry });
     }
   }
 
@@ -273,7 +276,7 @@ class ChunkLister {
     type: number,
     keyLength: number,
     above: number,
-  ): Promise<{ children: { level: number; key: Cursor; child: number }[] }> {
+  ): Promise<{ children: { level: number; key: Cursor; child: number; entry: number }[] }> {
     const head = await this.read(address, 8);
     head.tag('TREE');
     if (head.uint(1) !== type) throw new RangeError('a B-tree of another kind than expected');
@@ -283,8 +286,9 @@ class ChunkLister {
     const start = address + 8 + 2 * this.sizes.address;
     const body = await this.read(start, count * (keyLength + this.sizes.address));
     const children = Array.from({ length: count }, () => {
+      const entry = this.base + start + body.at;
       const key = body.part(keyLength);
-      return { level, key, child: body.address() };
+      return { level, key, child: body.address(), entry };
     });
     return { children };
   }

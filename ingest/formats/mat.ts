@@ -4,6 +4,7 @@ import { SaccadeError } from '../../engine/support/errors.js';
 import { ByteReader, ByteWriter, throwIfAborted } from '../bytes.js';
 import { BatchBuilder, type EventBatch, type SensorSize } from '../eventBatch.js';
 import {
+  checkVariant,
   type DecodeOptions,
   type EncodeOptions,
   type EventFormat,
@@ -14,6 +15,7 @@ import { Spool } from '../spool.js';
 import { spoolColumns } from '../spoolColumns.js';
 import { type ColumnRole, columnRoles, namedColumn, pushRows } from './columns.js';
 import { guessColumns } from './csvLayout.js';
+import { encodeMat73 } from './mat73.js';
 import { npy, readColumn } from './npy.js';
 import type { NpyField, NpyScalar } from './npyHeader.js';
 
@@ -60,7 +62,8 @@ const lastNumberClass = 15;
  * in µs, or in seconds where they have fractions, unless a name or `layout.usPerUnit` says the unit.
  *
  * A file holds one column behind the other, so these are kept in temporary files where they exceed 4 MB each.
- * Written are uncompressed variables x, y (uint16), pol (uint8) and ts (double, µs), of 4 GB at most each.
+ * Written are uncompressed variables x, y (uint16), pol (uint8) and ts (double, µs), of 4 GB at most each; as the
+ * variant `7.3`, a file of that version (`mat73.ts`).
  *
  * Source: MathWorks, "MAT-File Format", Level 5.
  */
@@ -69,6 +72,7 @@ export const mat: EventFormat = {
   title: 'MATLAB MAT-file 5 / 7 (.mat)',
   extensions: ['mat'],
   holdsSensorSize: false,
+  variants: ['7.3'],
   finite: true,
   usualSensors: npy.usualSensors,
   limits,
@@ -77,7 +81,10 @@ export const mat: EventFormat = {
 
   decode: (bytes, options) => rebatch(decodeMat(bytes, options), options.batchLength),
 
-  encode: encodeMat,
+  encode(batches, options) {
+    checkVariant(mat, options.variant);
+    return options.variant === '7.3' ? encodeMat73(batches, options) : encodeMat(batches, options);
+  },
 };
 
 function hasMagic(head: Uint8Array): boolean {

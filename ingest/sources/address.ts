@@ -9,7 +9,7 @@ import { spif } from './spif.js';
 export const schemes = ['file', 'stdio', 'tcp', 'tls', 'udp', 'ws', 'wss'] as const;
 export type Scheme = (typeof schemes)[number];
 const networkSchemes: readonly Scheme[] = ['tcp', 'tls', 'udp', 'ws', 'wss'];
-/** By TLS, which connects and does not listen: that would take a certificate. */
+/** By TLS, which takes a certificate to listen. */
 const encryptedSchemes: readonly Scheme[] = ['tls', 'wss'];
 
 /** Where events come from or go to, taken apart. */
@@ -26,6 +26,8 @@ export interface Address {
   readonly sensor: SensorSize | undefined;
   /** Whether to wait for the other side to connect (TCP, WebSocket). */
   readonly listen: boolean;
+  /** Files (PEM) of the certificate and its key, where the other side connects by TLS. */
+  readonly tls: { readonly cert: string; readonly key: string } | undefined;
   readonly drop: DropPolicy;
   /** The most events that wait for the consumer. */
   readonly queue: number;
@@ -34,7 +36,7 @@ export interface Address {
 }
 
 const defaultQueue = 4_000_000;
-const options = ['format', 'sensor', 'listen', 'drop', 'queue', 'speed'];
+const options = ['format', 'sensor', 'listen', 'cert', 'key', 'drop', 'queue', 'speed'];
 
 /**
  * Takes apart an address such as `tcp://127.0.0.1:7777?format=es&sensor=128x128`:
@@ -43,7 +45,7 @@ const options = ['format', 'sensor', 'listen', 'drop', 'queue', 'speed'];
  *   certificate must be one that Node.js trusts (`NODE_EXTRA_CA_CERTS`).
  *
  * Options: `format` (a format of files, `spif`, or `dv` for the AEDAT4 stream of DV 1.6 and later), `sensor` (`WIDTHxHEIGHT`),
- * `listen`, `drop` (`wait`, `oldest`, `newest`), `queue` (events), `speed` (1 = real time).
+ * `listen`, with `tls` and `wss` also `cert` and `key` (files of the certificate and its key, PEM), `drop` (`wait`, `oldest`, `newest`), `queue` (events), `speed` (1 = real time).
  *
  * @throws SaccadeError (`usage`) that names what is wrong.
  */
@@ -84,8 +86,13 @@ export function parseAddress(uri: string): Address {
     throw fail('UDP cannot wait, expected oldest or newest', 'drop');
   }
   const listen = given.has('listen') && given.get('listen') !== 'false';
-  if (listen && encryptedSchemes.includes(scheme)) {
-    throw fail(`${scheme} only connects, expected tcp or ws to listen`, 'listen');
+  const [cert, key] = [given.get('cert'), given.get('key')];
+  const encrypted = listen && encryptedSchemes.includes(scheme);
+  if (encrypted && !(cert && key)) {
+    throw fail(`${scheme} listens with a certificate, expected cert=FILE and key=FILE`, 'listen');
+  }
+  if (!encrypted && (cert ?? key) !== null) {
+    throw fail('is for tls and wss that listen', cert === null ? 'key' : 'cert');
   }
   const format = given.get('format');
   if (isNetwork && format === null) {
@@ -100,6 +107,7 @@ export function parseAddress(uri: string): Address {
     ...wireFormat(format),
     sensor: parseSensor(given.get('sensor'), fail),
     listen,
+    tls: encrypted ? { cert: cert!, key: key! } : undefined,
     drop: policy,
     queue: number('queue', 1) ?? defaultQueue,
     speed: number('speed', 1e-6),

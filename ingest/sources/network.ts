@@ -2,9 +2,12 @@ import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { connect, createServer, isIP, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { connect as connectEncrypted } from 'node:tls';
+import { createServer as createHttpServer } from 'node:http';
+import { createServer as createHttpsServer } from 'node:https';
+import { connect as connectEncrypted, createServer as createTlsServer } from 'node:tls';
 import { createWebSocketStream, WebSocket, WebSocketServer } from 'ws';
 import { SaccadeError } from '../../engine/support/errors.js';
+import { readTlsFiles } from '../../engine/support/tlsFiles.js';
 import { throwIfAborted } from '../bytes.js';
 import { countSkipped, type DecodeReport } from '../format.js';
 import type { Address } from './address.js';
@@ -55,7 +58,7 @@ export async function openConnection(
 }
 
 async function openTcp(
-  { scheme, host, port, listen }: Address,
+  { scheme, host, port, listen, tls }: Address,
   signal: AbortSignal | undefined,
   onListening: NetworkOptions['onListening'],
 ): Promise<Socket> {
@@ -71,9 +74,15 @@ async function openTcp(
     });
     return socket;
   }
-  const server = createServer();
+  // By TLS, those whose handshake fails are sent away and not counted.
+  const identity = tls && (await readTlsFiles(tls.cert, tls.key));
+  const server = identity === undefined ? createServer() : createTlsServer(identity);
   try {
-    const connected = event(server, 'connection', signal);
+    const connected = event(
+      server,
+      identity === undefined ? 'connection' : 'secureConnection',
+      signal,
+    );
     connected.catch(() => undefined);
     server.listen(port, host);
     await event(server, 'listening', signal);
@@ -86,7 +95,7 @@ async function openTcp(
 }
 
 async function openWebSocket(
-  { scheme, host, port, path, listen }: Address,
+  { scheme, host, port, path, listen, tls }: Address,
   signal: AbortSignal | undefined,
   onListening: NetworkOptions['onListening'],
 ): Promise<Duplex> {
@@ -102,15 +111,19 @@ async function openWebSocket(
     });
     return stream;
   }
-  const server = new WebSocketServer({ host, port });
+  const identity = tls && (await readTlsFiles(tls.cert, tls.key));
+  const server = identity === undefined ? createHttpServer() : createHttpsServer(identity);
+  const sockets = new WebSocketServer({ server });
   try {
-    const connected = event(server, 'connection', signal);
+    const connected = event(sockets, 'connection', signal);
     connected.catch(() => undefined);
-    await event(server, 'listening', signal);
+    server.listen(port, host);
+    await event(sockets, 'listening', signal);
     onListening?.(portOf(server.address()));
     const [socket] = await connected;
     return createWebSocketStream(socket as WebSocket);
   } finally {
+    sockets.close();
     server.close();
   }
 }

@@ -1,7 +1,9 @@
 import { Option } from 'commander';
+import { SaccadeError } from '../../engine/support/errors.js';
 import { throwIfAborted } from '../../ingest/bytes.js';
 import type { EventBatch, SensorSize } from '../../ingest/eventBatch.js';
 import {
+  checkVariant,
   type EncodeOptions,
   type EventFormat,
   type RosMessageType,
@@ -9,7 +11,7 @@ import {
   type WrittenCompression,
   writtenCompressions,
 } from '../../ingest/format.js';
-import { formatByExtension } from '../../ingest/formats/index.js';
+import { formatByExtension, formats } from '../../ingest/formats/index.js';
 import { writeRecording } from '../../ingest/recording.js';
 import { type Address, sendEvents } from '../../ingest/sources/index.js';
 import { createEventProgress } from '../eventProgress.js';
@@ -45,6 +47,7 @@ interface Options extends Omit<InputOptions, 'index'>, LayoutChoice {
   readonly inFormat?: string;
   readonly compression?: WrittenCompression;
   readonly rosMessage?: RosMessageType;
+  readonly variant?: string;
   readonly sort?: boolean;
   readonly strict?: boolean;
   readonly index?: boolean;
@@ -94,6 +97,10 @@ export const registerConvert: RegisterCommand = (program, io) => {
         'of OUT, for ROS bags: of dvs_msgs or of event_camera_msgs (default: EventArray)',
       ).choices(rosMessageTypes),
     )
+    .option(
+      '--variant <name>',
+      `another layout of the format of OUT: ${variantsHelp()} (default: its usual one)`,
+    )
     .addOption(sensorOption())
     .addOption(new Option('--sort', 'put the events in order of time').conflicts('strict'))
     .option('--strict', 'take a time that goes back for an error')
@@ -131,6 +138,12 @@ export const registerConvert: RegisterCommand = (program, io) => {
   );
 };
 
+const variantsHelp = (): string =>
+  formats
+    .filter(({ variants = [] }) => variants.length > 0)
+    .map(({ name, variants }) => `${name}: ${variants!.join(', ')}`)
+    .join('; ');
+
 async function convert(
   io: CommandIo,
   input: string,
@@ -150,6 +163,14 @@ async function convert(
     target.scheme === 'file' ? (): EventFormat => formatByExtension(target.path) : undefined;
   const format = target.format ?? byName?.();
 
+  const { variant } = options;
+  if (variant !== undefined) {
+    if (target.scheme !== 'file' && !toStream) {
+      throw new SaccadeError('usage', 'of files and standard output only', { field: '--variant' });
+    }
+    if (format !== undefined) checkVariant(format, variant);
+  }
+
   const { speed, drop, queue } = options;
   const recording = await openInput(io, input, {
     ...layoutInput(options, options.inFormat),
@@ -167,7 +188,7 @@ async function convert(
   });
   const signal = workSignal(io, input);
   const { compression, rosMessage } = options;
-  const sink = { ...target, format: format ?? recording.format, compression, rosMessage };
+  const sink = { ...target, format: format ?? recording.format, compression, rosMessage, variant };
   const { read, written, bytes } = await convertEvents(recording, {
     fromUs: options.from,
     toUs: options.to,
@@ -208,24 +229,28 @@ async function convert(
 async function write(
   io: CommandIo,
   target: Address &
-    Pick<EncodeOptions, 'compression' | 'rosMessage'> & { readonly format: EventFormat },
+    Pick<EncodeOptions, 'compression' | 'rosMessage' | 'variant'> & {
+      readonly format: EventFormat;
+    },
   batches: AsyncIterable<EventBatch>,
   sensor: SensorSize,
   signal: AbortSignal,
 ): Promise<{ events: number; bytes: number }> {
-  const { scheme, path, format, compression, rosMessage } = target;
+  const { scheme, path, format, compression, rosMessage, variant } = target;
   if (scheme === 'file') {
     return writeRecording(path, batches, {
       sensor,
       format: format.name,
       compression,
       rosMessage,
+      variant,
       signal,
     });
   }
   if (scheme !== 'stdio') {
     return sendEvents(target, batches, { sensor, signal, onListening: listeningNote(io, target) });
   }
+  checkVariant(format, variant);
   const file = 'standard output';
   let events = 0;
   let bytes = 0;
@@ -236,6 +261,7 @@ async function write(
     signal,
     compression,
     rosMessage,
+    variant,
   })) {
     throwIfAborted(signal, file);
     await writeChunk(io.stdout, chunk, signal);

@@ -1,11 +1,11 @@
-import { access, readFile } from 'node:fs/promises';
+import { access } from 'node:fs/promises';
 import { once } from 'node:events';
 import { resolve } from 'node:path';
-import { createSecureContext } from 'node:tls';
 
 import { Option } from 'commander';
 
 import { SaccadeError } from '../../engine/support/errors.js';
+import { readText, readTlsFiles, type TlsIdentity } from '../../engine/support/tlsFiles.js';
 import type { Listener } from '../../workers/service/tcp.js';
 import { backendOption, exitOption } from '../experimentOptions.js';
 import { type CommandIo, note, print, type RegisterCommand } from '../io.js';
@@ -222,31 +222,12 @@ async function readToken(
   return (await readText(tokenFile, 'the token')).trim();
 }
 
-async function readTls({
-  tlsCert,
-  tlsKey,
-}: Options): Promise<{ cert: string; key: string } | undefined> {
+async function readTls({ tlsCert, tlsKey }: Options): Promise<TlsIdentity | undefined> {
   if (tlsCert === undefined && tlsKey === undefined) return undefined;
   if (tlsCert === undefined || tlsKey === undefined) {
     throw new SaccadeError('usage', '--tls-cert and --tls-key belong together');
   }
-  const tls = {
-    cert: await readText(tlsCert, 'the certificate'),
-    key: await readText(tlsKey, 'the key'),
-  };
-  try {
-    createSecureContext(tls);
-  } catch (error) {
-    const message = `not a certificate with its key (${(error as Error).message})`;
-    throw new SaccadeError('input', message, { file: tlsCert }, error);
-  }
-  return tls;
-}
-
-async function readText(file: string, what: string): Promise<string> {
-  return readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    throw new SaccadeError('input', `cannot read ${what} (${error.code})`, { file });
-  });
+  return readTlsFiles(tlsCert, tlsKey);
 }
 
 async function requireFolder(folder: string): Promise<void> {

@@ -164,7 +164,7 @@ describe.skipIf(!compiledHere)('compiled loops give what the decoders’ own loo
       fc.asyncProperty(
         recording,
         fc.oneof(cuts, fc.constant([65_536])),
-        fc.integer({ min: 1, max: 200 }),
+        fc.oneof(fc.integer({ min: 1, max: 200 }), fc.integer({ min: 1, max: 2_000 })),
         async (bytes, cut, batchLength) => {
           const read = async (compiled: boolean): Promise<unknown> => {
             const report = createReport();
@@ -184,6 +184,43 @@ describe.skipIf(!compiledHere)('compiled loops give what the decoders’ own loo
         },
       ),
       { numRuns: 1_000 },
+    );
+  });
+
+  it('EVT 3.0, written', async () => {
+    const wide = { width: 2_048, height: 2_048 };
+    const row = fc.record({
+      step: fc.oneof(
+        { weight: 6, arbitrary: fc.constantFrom(0, 0, 0, 1) },
+        { weight: 1, arbitrary: fc.integer({ min: -5_000, max: 5_000 }) },
+      ),
+      x: fc.oneof(fc.integer({ min: 40, max: 56 }), fc.nat(2_047)),
+      y: fc.oneof(fc.constantFrom(7, 7, 7, 8), fc.nat(2_047)),
+      // Whatever is not zero is ON.
+      polarity: fc.constantFrom(1, 1, 1, 0, 7),
+    });
+    const lists = fc.array(row, { maxLength: 400 }).map((list) => {
+      let tUs = 20_000;
+      return list.map(({ step, x, y, polarity }): EventRow => {
+        tUs = Math.max(0, tUs + step);
+        return [tUs, x, y, polarity];
+      });
+    });
+    await fc.assert(
+      fc.asyncProperty(lists, fc.integer({ min: 1, max: 500 }), async (list, batchLength) => {
+        const write = async (compiled: boolean): Promise<Buffer> => {
+          const options = { file: 'written', sensor: wide, compiled };
+          const batches = [];
+          for (let i = 0; i < list.length; i += batchLength) {
+            batches.push(batchOf(wide, list.slice(i, i + batchLength)));
+          }
+          return Buffer.concat(
+            await collect(formatByName('evt3').encode(streamOf(batches), options)),
+          );
+        };
+        expect(await write(true)).toEqual(await write(false));
+      }),
+      { numRuns: 300 },
     );
   });
 

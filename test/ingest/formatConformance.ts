@@ -58,8 +58,20 @@ function eventRows(range: FormatRange, maxLength = 60): fc.Arbitrary<EventRow[]>
   });
 }
 
+/** The format as it writes a variant, and as others that read it name it. */
+export function withVariant(
+  format: EventFormat,
+  variant: string,
+  readBy: EventFormat = format,
+): EventFormat {
+  return {
+    ...readBy,
+    encode: (batches, options) => format.encode(batches, { ...options, variant }),
+  };
+}
+
 /** What every format must do. */
-export function describeFormat(format: EventFormat, range: FormatRange): void {
+export function describeFormat(format: EventFormat, range: FormatRange, variant = ''): void {
   const { sensor, headerLength } = range;
   const rows = eventRows(range);
   const someRows = rows.filter((list) => list.length > 0);
@@ -71,7 +83,7 @@ export function describeFormat(format: EventFormat, range: FormatRange): void {
     expect(error).toMatchObject({ kind: 'input' });
   };
 
-  describe(`${format.name} conforms`, () => {
+  describe(`${format.name} conforms ${variant}`.trimEnd(), () => {
     it('reads back what it wrote', async () => {
       await fc.assert(
         fc.asyncProperty(rows, async (list) => {

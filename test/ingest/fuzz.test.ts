@@ -31,6 +31,8 @@ async function makeFixtures(format: EventFormat): Promise<Uint8Array[]> {
     width: Math.min(240, format.limits.width),
     height: Math.min(180, format.limits.height),
   };
+  // MAT 7.3 is read as HDF5.
+  const variants = [undefined, ...(format.name === 'mat' ? [] : (format.variants ?? []))];
   return Promise.all(
     Array.from({ length: fixtureCount }, (_, fixture) => {
       let tUs = 0;
@@ -46,6 +48,7 @@ async function makeFixtures(format: EventFormat): Promise<Uint8Array[]> {
       const options = {
         compression: writtenCompressions[fixture % writtenCompressions.length],
         rosMessage: rosMessageTypes[fixture % rosMessageTypes.length],
+        variant: variants[fixture % variants.length],
       };
       const encode: EventFormat['encode'] = (batches, given) =>
         format.encode(batches, { ...given, ...options });

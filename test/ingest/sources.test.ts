@@ -234,8 +234,30 @@ describe.skipIf(!hasOpenssl())('connections by TLS (need openssl for a certifica
     } finally {
       server.close();
     }
-    const listen = () => parseAddress(`${uri}&listen`);
-    expect(listen).toThrow(/only connects, expected tcp or ws/);
+  });
+
+  it.each(['tls', 'wss'])('%s: listens with a certificate', async (scheme) => {
+    vi.stubEnv('NODE_TLS_REJECT_UNAUTHORIZED', '0');
+    const listening = `${scheme}://127.0.0.1:0?format=es&listen`;
+    const files = `cert=${join(folder, 'cert.pem')}&key=${join(folder, 'key.pem')}`;
+    let sent: Promise<unknown> = Promise.resolve();
+    const recording = await openSource(`${listening}&${files}`, {
+      onListening: (port) => {
+        const uri = `${scheme}://localhost:${port}?format=es`;
+        // Who does not speak TLS is sent away, and the next one is taken.
+        const stranger = connect(port, '127.0.0.1', () => stranger.end('hello'));
+        stranger.on('error', () => undefined);
+        stranger.on('close', () => (sent = sendEvents(uri, streamOf([batch]), { sensor })));
+      },
+    });
+    expect((await collect(recording.batches())).flatMap(rowsOf)).toEqual(rows);
+    await sent;
+
+    expect(() => parseAddress(listening)).toThrow(/expected cert=FILE and key=FILE/);
+    expect(() => parseAddress(`${listening}&cert=a.pem`)).toThrow(/expected cert=FILE and key=/);
+    expect(() => parseAddress('tcp://127.0.0.1:0?format=es&listen&key=a')).toThrow(/is for tls/);
+    const missing = `${listening}&cert=${join(folder, 'none.pem')}&key=${join(folder, 'key.pem')}`;
+    await expect(openSource(missing)).rejects.toMatchObject({ kind: 'input' });
   });
 });
 

@@ -364,6 +364,16 @@ describe('native loops', () => {
       ...[odd({ tUs: Float64Array.of(-Infinity) }), odd({ tUs: Float64Array.of(-1e300) })],
     ]) {
       expect(native!.sound(events, 12, 9)).toBe(plainLoops.sound(events, 12, 9));
+      expect(native!.whole(events, 12, 9)).toBe(plainLoops.whole(events, 12, 9));
+    }
+    const times = [0.5, -0.5, 2 ** 51, -(2 ** 51), 2 ** 51 - 1, 2 ** 50 + 0.25, 2 ** 53, -0];
+    for (const time of times) {
+      const events = odd({ tUs: Float64Array.of(time), polarity: Uint8Array.of(7) });
+      const whole = Number.isInteger(time) && Math.abs(time) < 2 ** 51;
+      expect([native!, plainLoops].map((loops) => loops.whole(events, 12, 9))).toEqual([
+        whole,
+        whole,
+      ]);
     }
   });
 });

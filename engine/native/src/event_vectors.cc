@@ -22,3 +22,11 @@ SACCADE_KERNEL(soundEvents) {
       run(arguments.doubles(0), arguments.shorts(1), arguments.shorts(2), arguments.bytes(3), count,
           arguments.integer(5), arguments.integer(6));
 }
+
+/// wholeEvents(tUs, x, y, flag, width, height): flag becomes 1 where all events are, otherwise 0.
+SACCADE_KERNEL(wholeEvents) {
+  const auto run = SACCADE_CALL(whole);
+  const int64_t count = std::min({arguments.length(0), arguments.length(1), arguments.length(2)});
+  arguments.ints(3)[0] = run(arguments.doubles(0), arguments.shorts(1), arguments.shorts(2), count,
+                             arguments.integer(4), arguments.integer(5));
+}

@@ -28,3 +28,19 @@ bool sound(const double* tUs, const uint16_t* x, const uint16_t* y, const uint8_
   return infinite == 0 &&
          (n == 0 || (greatestX < sensorWidth && greatestY < sensorHeight && greatestPolarity <= 1));
 }
+
+bool whole(const double* tUs, const uint16_t* x, const uint16_t* y, int64_t n, int64_t sensorWidth,
+           int64_t sensorHeight) {
+  uint16_t greatestX = 0, greatestY = 0;
+  for (int64_t i = 0; i < n; i++) greatestX = x[i] > greatestX ? x[i] : greatestX;
+  for (int64_t i = 0; i < n; i++) greatestY = y[i] > greatestY ? y[i] : greatestY;
+  // Added to a large number, a fraction is rounded away; times that are too large for that do not come back, either.
+  constexpr double large = 6755399441055744.0;  // 1.5 * 2^52
+  uint64_t fractions = 0;
+  for (int64_t i = 0; i < n; i++) {
+    const double rounded = (tUs[i] + large) - large;
+    fractions |= !(rounded == tUs[i]);
+    fractions |= !(tUs[i] < 2251799813685248.0 && tUs[i] > -2251799813685248.0);  // 2^51
+  }
+  return fractions == 0 && (n == 0 || (greatestX < sensorWidth && greatestY < sensorHeight));
+}

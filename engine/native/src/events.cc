@@ -138,26 +138,44 @@ SACCADE_KERNEL(decodeEvt2) {
 namespace {
 
 /// What an EVT 3.0 word of one type changes, as masks: words of all types take the same way, as they come in no
-/// order that a processor could foresee.
+/// order that a processor could foresee. The state is one word: row from bit 0 on, polarity from 16, low
+/// time from 20, x of the next vector from 32.
 struct Evt3Word {
-  uint32_t row, baseX, on, lowUs;  // the bits that are taken over
-  uint32_t isX;                    // 1: an event at the word's own x
-  uint32_t mask, advance;          // a vector's bits, and how far the next one's x is
+  uint64_t taken;     // the bits that are taken over from the word
+  uint64_t advance;   // how far the next vector's x is
+  uint32_t mask;      // a vector's bits
+  uint32_t isX;       // 1: an event at the word's own x
 };
 
-constexpr uint32_t all = 0xffffffff;
-constexpr Evt3Word evt3Words[7] = {
-    {0x7ff, 0, 0, 0, 0, 0, 0},   // ADDR_Y
-    {},                          // none
-    {0, 0, 1, 0, 1, 0, 0},       // ADDR_X
-    {0, all, 1, 0, 0, 0, 0},     // VECT_BASE_X
-    {0, 0, 0, 0, 0, 0xfff, 12},  // VECT_12
-    {0, 0, 0, 0, 0, 0xff, 8},    // VECT_8
-    {0, 0, 0, 0xfff, 0, 0, 0},   // TIME_LOW
+constexpr uint64_t rowBits = 0xffff, onBits = uint64_t{0xf} << 16, lowBits = uint64_t{0xfff} << 20,
+                   baseBits = uint64_t{0xffffffff} << 32;
+constexpr Evt3Word evt3Words[16] = {
+    {rowBits, 0, 0, 0},                    // ADDR_Y
+    {},                                    // none
+    {onBits, 0, 0, 1},                     // ADDR_X
+    {onBits | baseBits, 0, 0, 0},          // VECT_BASE_X
+    {0, uint64_t{12} << 32, 0xfff, 0},     // VECT_12
+    {0, uint64_t{8} << 32, 0xff, 0},       // VECT_8
+    {lowBits, 0, 0, 0},                    // TIME_LOW
+    {},                                    // others change nothing
 };
 
-inline uint32_t pick(uint32_t old, uint32_t other, uint32_t bits) {
-  return old ^ ((old ^ other) & bits);
+/// A word that gives events: bit i of the mask is one at `x + i`.
+struct Evt3Events {
+  uint64_t state;
+  uint32_t x, mask;
+};
+
+/// Takes over a word of a type up to 6, or one that changes nothing.
+inline Evt3Events takeEvt3(uint64_t state, uint32_t word) {
+  const Evt3Word& changes = evt3Words[word >> 12];
+  const uint64_t low = word & 0x7ff;
+  const uint64_t fields =
+      low | uint64_t{(word >> 11) & 1} << 16 | uint64_t{word & 0xfff} << 20 | low << 32;
+  const uint64_t next = state ^ ((state ^ fields) & changes.taken);
+  const uint32_t base = static_cast<uint32_t>(state >> 32);
+  const uint32_t x = base ^ ((base ^ static_cast<uint32_t>(low)) & (0 - changes.isX));
+  return {next + changes.advance, x, (word & changes.mask) | changes.isX};
 }
 
 /// The places of the bits in four bits, lowest first and 16 bits each, and their number.
@@ -176,6 +194,9 @@ struct FourBits {
 
 constexpr FourBits fourBits;
 constexpr uint64_t inEach = 0x0001000100010001;
+/// Words that are looked through at a time, for those that give events.
+constexpr int evt3Block = 32;
+constexpr int mostEventsOfWord = 12;
 
 }  // namespace
 
@@ -183,52 +204,75 @@ constexpr uint64_t inEach = 0x0001000100010001;
 SACCADE_KERNEL(decodeEvt3) {
   const Task task(arguments);
   SACCADE_OUTPUT(task);
-  double* state = task.state;
-  double high = state[2], loops = state[3], highUs = state[4];
-  const auto number = [&](int i) { return static_cast<uint32_t>(state[i]); };
-  uint32_t lowUs = number(5), row = number(6), baseX = number(7), on = number(8);
-  uint32_t mask = number(9), maskX = number(10);
+  double* values = task.state;
+  double high = values[2], loops = values[3], highUs = values[4];
+  const auto number = [&](int i) { return static_cast<uint64_t>(values[i]); };
+  uint64_t state = number(5) << 20 | number(6) | number(8) << 16 | number(7) << 32;
+  uint32_t mask = static_cast<uint32_t>(number(9)), maskX = static_cast<uint32_t>(number(10));
   int64_t outside = 0;
   int64_t at = task.position;
+  const auto timeOf = [&](uint64_t of) {
+    return highUs + static_cast<int32_t>((of >> 20) & 0xfff);
+  };
   for (;;) {
-    const double us = highUs + static_cast<int32_t>(lowUs);
-    // The lowest bit of a vector first. Only what is near a border or the end of the batch comes here.
+    // The lowest bit of a vector first. Only what is near the end of the batch comes here.
     while (mask != 0 && count < full) {
       const int64_t column = int64_t{maskX} + __builtin_ctz(mask);
       mask &= mask - 1;
-      const int64_t inside = SACCADE_PUT(us, column, row, on);
+      const int64_t row = state & rowBits;
+      const int64_t inside = SACCADE_PUT(timeOf(state), column, row, (state >> 16) & 1);
       count += inside;
       outside += 1 - inside;
     }
     if (count >= full || at + 2 > task.end) break;
-    const uint32_t word = load<uint16_t>(task.bytes + at);
-    const uint32_t type = word >> 12;
-    if (type <= 6 && type != 1) {
-      const Evt3Word& changes = evt3Words[type];
-      const uint32_t low = word & 0x7ff;
-      row = pick(row, low, changes.row);
-      on = pick(on, word >> 11, changes.on);
-      lowUs = pick(lowUs, word, changes.lowUs);
-      baseX = pick(baseX, low, changes.baseX);
-      mask = (word & changes.mask) | changes.isX;
-      maskX = pick(baseX, low, 0 - changes.isX);
-      baseX += changes.advance;
-      if (count + 12 <= full && int64_t{maskX} + 12 <= width && row < height) {
-        // Four places at a time, also where they hold fewer events or none: the next ones write over the rest.
-        const double timeUs = highUs + static_cast<int32_t>(lowUs);
-        const uint64_t rows = row * inEach;
-        const uint32_t polarities = on * 0x01010101;
-        for (int part = 0; part < 3; part++) {
-          const uint64_t columns = fourBits.places[mask & 15] + (maskX + 4 * part) * inEach;
+    if (count + evt3Block * mostEventsOfWord <= full) {
+      // First the words, then the events of those that have some.
+      Evt3Events found[evt3Block];
+      int words = 0;
+      const int64_t end = std::min(at + 2 * evt3Block, task.end - 1);
+      const uint32_t sameHigh = 0x8000 | static_cast<uint32_t>(high);
+      for (; at < end; at += 2) {
+        const uint32_t word = load<uint16_t>(task.bytes + at);
+        if ((word >= 0x7000 && word != sameHigh) || word >> 12 == 1) break;
+        found[words] = takeEvt3(state, word);
+        state = found[words].state;
+        words += found[words].mask != 0;
+      }
+      for (int i = 0; i < words; i++) {
+        const uint64_t of = found[i].state;
+        const double timeUs = timeOf(of);
+        const int64_t row = of & rowBits;
+        uint32_t left = found[i].mask, x0 = found[i].x;
+        if (int64_t{x0} + mostEventsOfWord > width || row >= height) {
+          for (; left != 0; left &= left - 1) {
+            const int64_t column = int64_t{x0} + __builtin_ctz(left);
+            const int64_t inside = SACCADE_PUT(timeUs, column, row, (of >> 16) & 1);
+            count += inside;
+            outside += 1 - inside;
+          }
+          continue;
+        }
+        // Four places at a time, also where they hold fewer events: the next ones write over the rest.
+        const uint64_t rows = static_cast<uint64_t>(row) * inEach;
+        const uint32_t polarities = static_cast<uint32_t>((of >> 16) & 1) * 0x01010101;
+        for (; left != 0; left >>= 4, x0 += 4) {
+          const uint64_t columns = fourBits.places[left & 15] + x0 * inEach;
           memcpy(x + count, &columns, sizeof columns);
           memcpy(y + count, &rows, sizeof rows);
           memcpy(polarity + count, &polarities, sizeof polarities);
-          for (int i = 0; i < 4; i++) tUs[count + i] = timeUs;
-          count += fourBits.count[mask & 15];
-          mask >>= 4;
-          if (part == 0 && mask == 0) break;
+          for (int k = 0; k < 4; k++) tUs[count + k] = timeUs;
+          count += fourBits.count[left & 15];
         }
       }
+      if (at >= end) continue;
+    }
+    const uint32_t word = load<uint16_t>(task.bytes + at);
+    const uint32_t type = word >> 12;
+    if (type <= 6 && type != 1) {
+      const Evt3Events events = takeEvt3(state, word);
+      state = events.state;
+      mask = events.mask;
+      maskX = events.x;
     } else if (type == 8) {
       const double value = static_cast<double>(word & 0xfff);
       if (value != high) {
@@ -237,7 +281,7 @@ SACCADE_KERNEL(decodeEvt3) {
         else if (step >= 4032 && loops > 0) loops--;
         high = value;
         highUs = loops * 16777216.0 + value * 4096;
-        lowUs = 0;
+        state &= ~lowBits;
       }
     } else {
       break;
@@ -245,11 +289,17 @@ SACCADE_KERNEL(decodeEvt3) {
     at += 2;
   }
   task.stop(at, count);
-  const double values[] = {high, loops, highUs, static_cast<double>(lowUs), static_cast<double>(row),
-                           static_cast<double>(baseX), static_cast<double>(on),
-                           static_cast<double>(mask), static_cast<double>(maskX),
-                           static_cast<double>(outside)};
-  std::copy(std::begin(values), std::end(values), state + 2);
+  const double results[] = {high,
+                            loops,
+                            highUs,
+                            static_cast<double>((state >> 20) & 0xfff),
+                            static_cast<double>(state & rowBits),
+                            static_cast<double>(state >> 32),
+                            static_cast<double>((state >> 16) & 1),
+                            static_cast<double>(mask),
+                            static_cast<double>(maskX),
+                            static_cast<double>(outside)};
+  std::copy(std::begin(results), std::end(results), values + 2);
 }
 
 /// DAT. State: last, offsetUs of the times; outside; width and height of the layout's fields, shifts of y and polarity.
@@ -442,4 +492,82 @@ SACCADE_KERNEL(encodeCsv) {
     *to++ = '\n';
   }
   arguments.doubles(8)[0] = static_cast<double>(to - bytes);
+}
+
+namespace {
+
+/// Writes what waits (evt3.ts) as one vector or as single events; returns the place behind it.
+inline uint16_t* writeEvt3Waiting(uint16_t* to, uint32_t waiting, uint32_t x, uint32_t on, double* base) {
+  const uint32_t address = 0x2000 | on << 11;
+  if (waiting == 1) {
+    *to++ = static_cast<uint16_t>(address | x);
+    return to;
+  }
+  const bool goesOn = x == base[0] && on == base[1];
+  const int count = __builtin_popcount(waiting);
+  if (count >= 3 || (goesOn && count == 2)) {
+    if (!goesOn) *to++ = static_cast<uint16_t>(0x3000 | on << 11 | x);
+    *to++ = static_cast<uint16_t>(0x4000 | waiting);
+    base[0] = x + 12;
+    base[1] = on;
+    return to;
+  }
+  for (; waiting != 0; waiting &= waiting - 1) {
+    *to++ = static_cast<uint16_t>(address | (x + static_cast<uint32_t>(__builtin_ctz(waiting))));
+  }
+  return to;
+}
+
+}  // namespace
+
+/// EVT 3.0, written as `writeRun` of evt3.ts does, up to an event outside the current TIME_HIGH.
+/// Arguments: halfWords, position, tUs, x, y, polarity, start, end, state: highUs, lowUs, row, waiting, waitingX,
+/// waitingOn, baseX, baseOn; out: position, and the first event that was not written.
+SACCADE_KERNEL(encodeEvt3) {
+  uint16_t* words = arguments.shorts(0);
+  uint16_t* to = words + std::clamp<int64_t>(arguments.integer(1), 0, arguments.length(0));
+  const double* tUs = arguments.doubles(2);
+  const uint16_t* x = arguments.shorts(3);
+  const uint16_t* y = arguments.shorts(4);
+  const uint8_t* polarity = arguments.bytes(5);
+  const int64_t end = std::min({arguments.integer(7), arguments.length(2), arguments.length(3),
+                                arguments.length(4), arguments.length(5)});
+  double* state = arguments.doubles(8);
+  const double highUs = state[0];
+  double lowUs = state[1];
+  int32_t row = static_cast<int32_t>(state[2]);
+  uint32_t waiting = static_cast<uint32_t>(state[3]), waitingX = static_cast<uint32_t>(state[4]),
+           waitingOn = static_cast<uint32_t>(state[5]);
+  // At most five words an event, and the vector that waits.
+  const uint16_t* last = words + arguments.length(0) - 17;
+  int64_t i = std::max<int64_t>(0, arguments.integer(6));
+  for (; i < end && to <= last; i++) {
+    const double newUs = tUs[i] - highUs;
+    const uint32_t on = polarity[i] == 0 ? 0 : 1;
+    const uint32_t offset = x[i] - waitingX;
+    if (newUs == lowUs && y[i] == row && on == waitingOn && offset < 12 && 1u << offset > waiting) {
+      // Only a bit above all others keeps the order.
+      waiting |= 1u << offset;
+      continue;
+    }
+    if (waiting != 0) to = writeEvt3Waiting(to, waiting, waitingX, waitingOn, state + 6);
+    waiting = 0;
+    if (newUs != lowUs) {
+      if (!(newUs >= 0 && newUs < 4096)) break;
+      lowUs = newUs;
+      *to++ = static_cast<uint16_t>(0x6000 | static_cast<uint32_t>(newUs));
+    }
+    if (y[i] != row) {
+      row = y[i];
+      *to++ = static_cast<uint16_t>(row);
+    }
+    waiting = 1;
+    waitingX = x[i];
+    waitingOn = on;
+  }
+  const double results[] = {highUs, lowUs, static_cast<double>(row), static_cast<double>(waiting),
+                            static_cast<double>(waitingX), static_cast<double>(waitingOn)};
+  std::copy(std::begin(results), std::end(results), state);
+  state[8] = static_cast<double>(to - words);
+  state[9] = static_cast<double>(i);
 }

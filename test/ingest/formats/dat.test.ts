@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { dat } from '../../../ingest/formats/dat.js';
-import { describeFormat } from '../formatConformance.js';
+import { describeFormat, withVariant } from '../formatConformance.js';
 import { decodeBytes, encodeRows } from '../streams.js';
 
 const vga = { width: 640, height: 480 };
@@ -13,6 +13,20 @@ describe('recordings', async () => {
     lowestUs: 0,
     headerLength: (await encodeRows(dat, vga, [])).length,
   });
+
+  const version1 = withVariant(dat, '1');
+  const atis = { width: 304, height: 240 };
+  describeFormat(
+    version1,
+    {
+      sensor: atis,
+      firstUs: [0, 2 ** 32 - 1],
+      stepUs: [-(2 ** 31) + 1, 2 ** 31 - 1],
+      lowestUs: 0,
+      headerLength: (await encodeRows(version1, atis, [])).length,
+    },
+    'as version 1',
+  );
 });
 
 function file(header: string, start: readonly number[], words: readonly number[]): Uint8Array {
@@ -49,6 +63,17 @@ describe('dat', () => {
     expect(dat.detect({ head: file('', [], words.slice(0, 2)), fileSize: 8 })).toBeGreaterThan(0.4);
     const withHeader = file('% Version 1\n', [0, 8], words);
     expect((await decodeBytes(dat, withHeader)).rows).toEqual(expected);
+  });
+
+  it('writes version 1, for its sensors only', async () => {
+    const version1 = withVariant(dat, '1');
+    const bytes = await encodeRows(version1, { width: 512, height: 256 }, [[7, 511, 255, 1]]);
+    expect(Buffer.from(bytes).toString('latin1')).toMatch(/% Version 1\n/);
+    expect(bytes.slice(-10)).toEqual(file('', [12, 8], [7, 511 | (255 << 9) | (1 << 17)]));
+    await expect(encodeRows(version1, vga, [])).rejects.toThrow(/version 1 .*512x256, not 640x480/);
+    await expect((async () => encodeRows(withVariant(dat, '3'), vga, []))()).rejects.toThrow(
+      /variant "3": dat has only 1/,
+    );
   });
 
   it('continues times over the wrap, back and forth', async () => {

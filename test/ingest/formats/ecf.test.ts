@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { decodeEcf } from '../../../ingest/formats/ecf.js';
+import { decodeEcf, encodeEcf as encodeShortest } from '../../../ingest/formats/ecf.js';
 import type { EventRow } from '../streams.js';
 import { encodeEcf, type EcfPacking } from './ecfEncoder.js';
 
@@ -45,6 +45,31 @@ describe('ECF', () => {
     fc.assert(
       fc.property(chunk, (rows) => {
         expect(rowsOf(encodeEcf(rows, packing))).toEqual(rows);
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  it('encodes as the naive encoder does, in the shortest layout', () => {
+    fc.assert(
+      fc.property(chunk, (rows) => {
+        const events = {
+          length: rows.length,
+          tUs: Float64Array.from(rows, (row) => row[0]),
+          x: Uint16Array.from(rows, (row) => row[1]),
+          y: Uint16Array.from(rows, (row) => row[2]),
+          polarity: Uint8Array.from(rows, (row) => row[3]),
+        };
+        const bytes = encodeShortest(events)!;
+        const naive = packings.map((packing) => encodeEcf(rows, packing));
+        expect(naive.map((one) => Buffer.compare(one, bytes))).toContain(0);
+        expect(bytes.length).toBe(Math.min(...naive.map((one) => one.length)));
+        expect(rowsOf(bytes)).toEqual(rows);
+        events.tUs[0] = rows[rows.length - 1][0] + 1;
+        if (rows.length > 1) expect(encodeShortest(events)).toBeUndefined();
+        events.tUs[0] = rows[0][0];
+        events.x[0] = 2_048;
+        expect(encodeShortest(events)).toBeUndefined();
       }),
       { numRuns: 100 },
     );

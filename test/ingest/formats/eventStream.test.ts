@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { eventStream } from '../../../ingest/formats/eventStream.js';
-import { describeFormat } from '../formatConformance.js';
+import { describeFormat, withVariant } from '../formatConformance.js';
 import { chunksOf, decodeBytes, encodeRows } from '../streams.js';
 
 const vga = { width: 640, height: 480 };
@@ -12,6 +12,19 @@ describeFormat(eventStream, {
   lowestUs: 0,
   headerLength: 20,
 });
+
+const atis = withVariant(eventStream, 'atis');
+describeFormat(
+  atis,
+  {
+    sensor: vga,
+    firstUs: [0, 1_000_000],
+    stepUs: [0, 1_000_000],
+    lowestUs: 0,
+    headerLength: 20,
+  },
+  'as ATIS',
+);
 
 function file(version: readonly number[], type: number, data: readonly number[]): Uint8Array {
   const head = new TextEncoder().encode('Event Stream');
@@ -38,6 +51,15 @@ describe('es', () => {
       [62 + 3 * 63 + 5 + 1, 3, 4, 0],
     ]);
     expect(report.skipped).toEqual({ reset: 1, thresholdCrossing: 1 });
+  });
+
+  it('writes ATIS events, with overflows of 63 µs in threes', async () => {
+    const bytes = await encodeRows(atis, vga, [
+      [62, 1, 2, 1],
+      [62 + 5 * 63 + 1, 513, 4, 0],
+    ]);
+    const data = [(62 << 2) | 2, 1, 0, 2, 0, 0xff, 0xfe, 1 << 2, 1, 2, 4, 0];
+    expect([...bytes]).toEqual([...file([2, 0, 0], 2, data)]);
   });
 
   it('passes over colour events and counts them', async () => {

@@ -17,7 +17,7 @@ import { createReport, type LayoutOptions } from '../../../ingest/format.js';
 import { hdf5 } from '../../../ingest/formats/hdf5.js';
 import { listChunks } from '../../../ingest/formats/hdf5Chunks.js';
 import { openRecording, writeRecording } from '../../../ingest/recording.js';
-import { describeFormat } from '../formatConformance.js';
+import { describeFormat, withVariant } from '../formatConformance.js';
 import { batchOf, collect, encodeRows, type EventRow, rowsOf, streamOf } from '../streams.js';
 import { type EcfPacking, encodeEcf } from './ecfEncoder.js';
 
@@ -35,6 +35,22 @@ describeFormat(hdf5, {
   // Each file is read by a library of its own in a thread.
   share: 0.4,
 });
+
+describeFormat(
+  withVariant(hdf5, 'ecf'),
+  {
+    sensor,
+    firstUs: [-epochUs, epochUs],
+    // Where times go back, chunks are stored as they are.
+    stepUs: [-5, 2 ** 40],
+    lowestUs: -epochUs,
+    headerLength: 8,
+    mayRefuse: true,
+    notesTime: true,
+    share: 0.2,
+  },
+  'with ECF',
+);
 
 let folder = '';
 beforeEach(async () => {
@@ -207,6 +223,39 @@ describe('hdf5', () => {
     expect(names).toEqual(['x', 'y', 'p', 't']);
     expect(events.value[1].map(Number)).toEqual([7, 5, 1, 1011]);
     file.close();
+  });
+
+  it('writes chunks of ECF, and those that it cannot hold as they are', async () => {
+    await ready;
+    const path = join(folder, 'written.h5');
+    const events = rows.map(([tUs, ...rest], i): EventRow => [
+      tUs - (i === 20_000 ? 50 : 0),
+      ...rest,
+    ]);
+    const written = [
+      batchOf(sensor, events.slice(0, 17_000)),
+      batchOf(sensor, events.slice(17_000)),
+    ];
+    await writeRecording(path, streamOf(written), { sensor, variant: 'ecf' });
+    expect(await read(path)).toEqual({ rows: events, damages: [] });
+    const chunks = await listChunks(path, '/CD/events');
+    expect(chunks.map(({ unfiltered }) => unfiltered)).toEqual([0, 1, 0]);
+    const bytes = await readFile(path);
+    const { offset, length } = chunks[0];
+    // As the naive encoder does it, of the three layouts the shortest.
+    const candidates = (['all', 'xAndPolarity', 'runs'] as const)
+      .map((packing) => encodeEcf(events.slice(0, 16_384), packing))
+      .sort((a, b) => a.length - b.length);
+    expect(bytes.subarray(offset, offset + length)).toEqual(Buffer.from(candidates[0]));
+    const file = new File(path, 'r');
+    const dataset = file.get('CD/events') as Dataset;
+    expect(dataset.filters).toMatchObject([{ id: 36_559, cd_values: [] }]);
+    expect(dataset.metadata.size).toBe(16);
+    expect(dataset.shape).toEqual([rows.length]);
+    file.close();
+    const deflated = join(folder, 'deflated.h5');
+    await writeRecording(deflated, streamOf(written), { sensor });
+    expect((await read(deflated)).rows).toEqual(events);
   });
 
   it.each([

@@ -1,8 +1,10 @@
 import { deflateSync } from 'node:zlib';
+import type { Dataset } from 'h5wasm/node';
 import { describe, expect, it } from 'vitest';
+import { hdf5 } from '../../../ingest/formats/hdf5.js';
 import { mat } from '../../../ingest/formats/mat.js';
-import { describeFormat } from '../formatConformance.js';
-import { decodeBytes, type EventRow } from '../streams.js';
+import { describeFormat, withVariant } from '../formatConformance.js';
+import { decodeBytes, encodeRows, type EventRow } from '../streams.js';
 
 const epochUs = 1_744_227_144_732_712;
 
@@ -14,6 +16,22 @@ describeFormat(mat, {
   headerLength: 128,
   mayRefuse: true,
 });
+
+const mat73 = withVariant(mat, '7.3', hdf5);
+describeFormat(
+  mat73,
+  {
+    sensor: { width: 1280, height: 720 },
+    firstUs: [-epochUs, epochUs],
+    stepUs: [-(2 ** 40), 2 ** 40],
+    lowestUs: -epochUs,
+    headerLength: 520,
+    mayRefuse: true,
+    notesTime: true,
+    share: 0.2,
+  },
+  'as version 7.3',
+);
 
 /** Builds MAT-files; big-endian ones, too. */
 class MatBuilder {
@@ -120,6 +138,27 @@ describe('mat', () => {
     const build = new MatBuilder();
     const bytes = build.file(build.numbers('events', columns.flat(), 4));
     expect((await decodeBytes(mat, bytes)).rows).toEqual(rows);
+  });
+
+  it('writes version 7.3 as MATLAB has it', async () => {
+    const { File, ready } = await import('h5wasm/node');
+    const module = await ready;
+    const bytes = await encodeRows(mat73, { width: 240, height: 180 }, rows);
+    const text = Buffer.from(bytes.slice(0, 128)).toString('latin1');
+    expect(text).toMatch(/^MATLAB 7\.3 MAT-file/);
+    expect([...bytes.slice(124, 128)]).toEqual([0, 2, 0x49, 0x4d]);
+    // The place of the HDF5 file and its end, as the superblock has them.
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    expect(Number(view.getBigUint64(512 + 24, true))).toBe(512);
+    expect(Number(view.getBigUint64(512 + 40, true))).toBe(bytes.length);
+    module.FS!.writeFile('written.mat', bytes);
+    const file = new File('written.mat', 'r');
+    const ts = file.get('ts') as Dataset;
+    expect(ts.shape).toEqual([1, rows.length]);
+    expect(ts.attrs.MATLAB_class.value).toBe('int64');
+    expect(Array.from(ts.value as BigInt64Array, Number)).toEqual(t);
+    expect((file.get('x') as Dataset).attrs.MATLAB_class.value).toBe('uint16');
+    file.close();
   });
 
   it('says what is missing', async () => {
