@@ -13,6 +13,7 @@ import {
   jobKinds,
   jobVersion,
   kindByName,
+  openResult,
   type PlainObject,
   type QueueName,
   queueNames,
@@ -55,7 +56,7 @@ export interface JobSummary {
   readonly progress?: JobProgress;
   /** Attempts that have ended. */
   readonly attempts: number;
-  /** Why it is dead, or why the last attempt failed. */
+  /** Why it is dead, why the last attempt failed, or why its result cannot be read. */
   readonly reason?: string;
   readonly cancelled: boolean;
   readonly result?: PlainObject;
@@ -228,6 +229,7 @@ async function summary(
   const job = movesWith.has(type) ? await readAgain(before) : before;
   const state = jobStates.find((name) => (typesOf[name] as readonly string[]).includes(type));
   const { progress } = job as { progress?: unknown };
+  const { result, damage } = resultOf(job);
   return {
     id: job.id!,
     queue: job.queueName as QueueName,
@@ -236,13 +238,23 @@ async function summary(
     data: job.data.data,
     progress: typeof progress === 'object' ? (progress as JobProgress) : undefined,
     attempts: job.attemptsMade,
-    reason: job.failedReason || undefined,
+    reason: job.failedReason || damage,
     cancelled: job.data.cancelled !== undefined,
-    result: job.returnvalue ?? undefined,
+    result,
     submittedMs: job.timestamp,
     startedMs: job.processedOn ?? undefined,
     endedMs: job.finishedOn ?? undefined,
   };
+}
+
+/** One result that cannot be read is told of its job; the others of a list are there all the same. */
+function resultOf({ id, returnvalue }: QueuedJob): { result?: PlainObject; damage?: string } {
+  if (returnvalue === null || returnvalue === undefined) return {};
+  try {
+    return { result: openResult(id!, returnvalue) };
+  } catch (error) {
+    return { damage: (error as Error).message };
+  }
 }
 
 /** States that come with new attempts, reasons or results. */

@@ -43,4 +43,24 @@ describe('what a client tells of a job', () => {
     await (await store.queue('ingest')).getJob('convert-1');
     expect(await client.list({ queues: ['ingest'] })).toMatchObject([dead]);
   });
+
+  it('is why, where the result is not what its kind returns', async () => {
+    const row = {
+      ...{ id: 'collect-1', name: 'collect', queueName: 'ingest', data: { data: {} } },
+      ...{ attemptsMade: 1, timestamp: 1, getState: () => Promise.resolve('completed') },
+    };
+    const told = async (returnvalue: unknown) => {
+      const queue = { getJob: () => Promise.resolve({ ...row, returnvalue }) };
+      return createJobClient({
+        queue: () => Promise.resolve(queue),
+        patiently: (work: () => Promise<unknown>) => work(),
+      } as unknown as Datastore).job('collect-1');
+    };
+    const result = { file: '/a.json', jobs: 3 };
+    const kind = 'collect';
+    expect(await told({ version: 1, kind, result })).toMatchObject({ state: 'done', result });
+    const { result: none, reason } = await told({ version: 1, kind, result: { file: 'a' } });
+    expect(none).toBeUndefined();
+    expect(reason).toMatch(/^result of collect-1, file: expected an absolute path/);
+  });
 });

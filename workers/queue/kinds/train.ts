@@ -1,7 +1,7 @@
 import { z } from 'zod';
 
 import { experimentSchema } from '../../experiment.js';
-import { defineKind, pathSchema } from './kind.js';
+import { countSchema, defineKind, pathSchema, shareSchema } from './kind.js';
 
 /** What jobs that learn into a run folder are told. */
 export const runJobSchema = z.strictObject({
@@ -11,11 +11,31 @@ export const runJobSchema = z.strictObject({
   backend: z.string().optional(),
 });
 
+/** What they return. */
+export const runResultShape = {
+  folder: pathSchema,
+  steps: countSchema,
+  /** The epoch that was selected on validation, from 1; 0 where there was none. */
+  bestEpoch: countSchema,
+  bestPath: pathSchema,
+  lastPath: pathSchema,
+  parameters: countSchema,
+  clips: z.strictObject({ train: countSchema, validation: countSchema }),
+  /** How many sentences about the data there were. */
+  notes: countSchema,
+};
+
 export const trainKind = defineKind({
   name: 'train',
   queue: 'train',
   summary: 'trains a model into a run folder, or goes on with the run found there',
   schema: runJobSchema,
+  result: z.strictObject({
+    ...runResultShape,
+    bestValidationAccuracy: shareSchema,
+    /** Weights that came from another run, where it started from one now. */
+    taken: countSchema.optional(),
+  }),
   resource: ({ folder }) => folder,
   run: async (data, context) => {
     const { trainJob } = await import('../../train.js');
