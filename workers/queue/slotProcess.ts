@@ -61,7 +61,7 @@ async function run(
   let sentAt = 0;
   let phase: string | undefined;
   try {
-    await checkInputs(inputs);
+    await checkInputs(inputs, await kind.inputs?.(data));
     const result = await kind.run(data, {
       jobId,
       children,

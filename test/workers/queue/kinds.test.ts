@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -176,5 +176,56 @@ describe('inputs of a job', () => {
     await expect(checkInputs(hashes)).resolves.toBeUndefined();
     await rm(path);
     await expect(checkInputs(hashes)).rejects.toThrow(/no longer there/);
+  });
+
+  it('are, for learning, the recordings, what is said about them, and the runs that it starts from', async () => {
+    const data = join(folder, 'data');
+    await writeTinySet(data, 2);
+    await mkdir(join(folder, 'start'));
+    const start = await writeFreshModel(join(folder, 'start'));
+    const experiment = tinyExperiment(data, { training: { initialise: start } });
+    for (const name of ['train', 'pretrain']) {
+      const kind = kindByName(name);
+      const of = checkJobData(kind, {
+        experiment,
+        folder: join(folder, 'run'),
+        cacheFolder: folder,
+      });
+      const inputs = async () => (await kind.inputs?.(of)) ?? [];
+      const hashes = await hashInputs(await inputs());
+      const files = ['left/0.es', 'left/1.es', 'right/0.es', 'right/1.es'];
+      const paths = files.map((file) => join(data, file));
+      expect(Object.keys(hashes)).toEqual([data, ...paths, start]);
+      const named = async (place: string): Promise<void> => {
+        const error = { kind: 'input', place: { file: place } };
+        await expect(checkInputs(hashes, await inputs())).rejects.toMatchObject(error);
+      };
+      await expect(checkInputs(hashes, await inputs())).resolves.toBeUndefined();
+      await rename(start, `${start}.away`);
+      await named(start);
+      await rename(`${start}.away`, start);
+      await rename(paths[0], `${paths[0]}.away`);
+      await cp(paths[1], paths[0]);
+      await named(paths[0]);
+      await rename(`${paths[0]}.away`, paths[0]);
+      // Nothing has another content, but it is another set.
+      await cp(paths[0], join(data, 'right/2.es'));
+      await named(data);
+      await rm(join(data, 'right/2.es'));
+      await expect(checkInputs(hashes, await inputs())).resolves.toBeUndefined();
+    }
+  });
+
+  it('stay few where a set has many files', async () => {
+    const files = Array.from({ length: 300 }, (_, i) => join(folder, `${'long'.repeat(30)}${i}`));
+    await writeFile(files[7], 'one');
+    const set = { path: folder, files, about: ['left', 'right'] };
+    const hashes = await hashInputs([set]);
+    expect(Object.keys(hashes)).toEqual([folder]);
+    await expect(checkInputs(hashes, [set])).resolves.toBeUndefined();
+    await writeFile(files[7], 'two');
+    await expect(checkInputs(hashes, [set])).rejects.toMatchObject({ place: { file: folder } });
+    await writeFile(files[7], 'one');
+    await expect(checkInputs(hashes, [{ ...set, about: ['left'] }])).rejects.toThrow(/has changed/);
   });
 });

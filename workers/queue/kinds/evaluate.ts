@@ -24,6 +24,7 @@ export const evaluateKind = defineKind({
     accuracy: shareSchema.nullable(),
     interval95: z.tuple([shareSchema, shareSchema]).nullable(),
   }),
+  inputs: async ({ path, data }) => (await import('../inputs.js')).runInputs(path, data),
   resource: ({ path }) => path,
   run: async (data, context) => {
     const { evaluateJob } = await import('../../evaluate.js');

@@ -22,7 +22,10 @@ export const inferKind = defineKind({
     probabilities: z.array(shareSchema).nullable(),
     windows: countSchema,
   }),
-  inputs: ({ checkpoint, file }) => [checkpoint, file],
+  inputs: async ({ checkpoint, file }) => [
+    ...(await (await import('../inputs.js')).runInputs(checkpoint, false)),
+    file,
+  ],
   resource: ({ out }) => out,
   run: async (data, context) => {
     const { inferJob } = await import('../../infer.js');

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 
+import type { JobInput } from '../inputs.js';
 import type { JobContext } from '../../job.js';
 
 export const queueNames = ['ingest', 'train', 'evaluate', 'infer'] as const;
@@ -29,8 +30,11 @@ export interface JobKind<Data = unknown, Result extends PlainObject = PlainObjec
   readonly schema: z.ZodType<Data>;
   /** What it returns: figures and references, kept small. Every field of it, so that whoever reads it can rely on it. */
   readonly result: z.ZodType<Result>;
-  /** Files that it reads: where one is another than when the job was submitted, it is another job. */
-  inputs?(data: Data): readonly string[];
+  /**
+   * What it reads. The job holds a content hash of each beside its data, and is refused where one is another by the time
+   * that it runs. What jobs of the same flow are to make (by their `resource`) cannot be hashed before it is there, and is not.
+   */
+  inputs?(data: Data): Promise<readonly JobInput[]> | readonly JobInput[];
   /** The file or folder that two jobs must not write at the same time; none where whatever is made appears whole. */
   resource?(data: Data): string;
   /**

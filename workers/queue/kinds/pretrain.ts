@@ -1,7 +1,7 @@
 import { z } from 'zod';
 
 import { defineKind } from './kind.js';
-import { runJobSchema, runResultShape } from './train.js';
+import { learningInputs, runJobSchema, runResultShape } from './train.js';
 
 export const pretrainKind = defineKind({
   name: 'pretrain',
@@ -15,6 +15,7 @@ export const pretrainKind = defineKind({
     validationLoss: z.number(),
     explained: z.number(),
   }),
+  inputs: learningInputs,
   resource: ({ folder }) => folder,
   run: async (data, context) => {
     const { pretrainJob } = await import('../../pretrain.js');

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 
 import { experimentSchema } from '../../experiment.js';
+import type { JobInput } from '../inputs.js';
 import { countSchema, defineKind, pathSchema, shareSchema } from './kind.js';
 
 /** What jobs that learn into a run folder are told. */
@@ -10,6 +11,17 @@ export const runJobSchema = z.strictObject({
   cacheFolder: pathSchema,
   backend: z.string().optional(),
 });
+
+/** The data set, and the runs that a new one starts from; its configuration is in the job's data itself. */
+export async function learningInputs({
+  experiment,
+}: z.infer<typeof runJobSchema>): Promise<readonly JobInput[]> {
+  const { datasetInputs, runInputs } = await import('../inputs.js');
+  const { initialise, distil } = experiment.training;
+  const runs = [initialise, distil?.teacher].filter((path) => path !== undefined);
+  const starts = await Promise.all(runs.map((path) => runInputs(path, false)));
+  return [...(await datasetInputs(experiment)), ...starts.flat()];
+}
 
 /** What they return. */
 export const runResultShape = {
@@ -36,6 +48,7 @@ export const trainKind = defineKind({
     /** Weights that came from another run, where it started from one now. */
     taken: countSchema.optional(),
   }),
+  inputs: learningInputs,
   resource: ({ folder }) => folder,
   run: async (data, context) => {
     const { trainJob } = await import('../../train.js');
