@@ -79,7 +79,10 @@ export async function datasetInputs({
   });
   if (dataset === undefined) return [];
   const { classes, recordings } = dataset;
-  const about = [classes, recordings.map(({ path: _, ...said }) => said)];
+  const about = [
+    classes,
+    recordings.map(({ id, label, subject, split, range }) => [id, label, subject, split, range]),
+  ];
   const files = [...new Set(recordings.map((recording) => recording.path))];
   const length = files.reduce((sum, file) => sum + file.length + hashLength, 0);
   return length > mostListed ? [{ path, files, about }] : [{ path, files: [], about }, ...files];
