@@ -1,14 +1,20 @@
 import type { z } from 'zod';
 
-import { SaccadeError } from './errors.js';
+import { type ErrorKind, SaccadeError } from './errors.js';
 
 /**
- * Checks settings that people write.
+ * Checks settings that people write, and other data by a schema.
  *
  * @param file named in errors.
- * @throws SaccadeError of kind `config` that names the first wrong field and what was expected there.
+ * @param kind of errors.
+ * @throws SaccadeError that names the first wrong field and what was expected there.
  */
-export function parseConfig<T>(schema: z.ZodType<T>, value: unknown, file?: string): T {
+export function parseConfig<T>(
+  schema: z.ZodType<T>,
+  value: unknown,
+  file?: string,
+  kind: ErrorKind = 'config',
+): T {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   const [issue] = result.error.issues;
@@ -20,5 +26,5 @@ export function parseConfig<T>(schema: z.ZodType<T>, value: unknown, file?: stri
         ? undefined
         : path;
   const message = issue.code === 'unrecognized_keys' ? 'there is no such field' : issue.message;
-  throw new SaccadeError('config', message, { file, field });
+  throw new SaccadeError(kind, message, { file, field });
 }

@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
+import { isAbsolute, relative, sep } from 'node:path';
 
 import type { FlowJob, JobsOptions } from 'bullmq';
 
 import { SaccadeError } from '../../engine/support/errors.js';
 import type { JobProgress } from '../job.js';
 import type { Datastore, JobQueue, QueuedJob } from './datastore.js';
-import { hashInputs } from './inputs.js';
+import { hashInputs, pathOf } from './inputs.js';
 import {
   checkJobData,
   type JobEnvelope,
@@ -13,6 +14,7 @@ import {
   jobKinds,
   jobVersion,
   kindByName,
+  openResult,
   type PlainObject,
   type QueueName,
   queueNames,
@@ -55,7 +57,7 @@ export interface JobSummary {
   readonly progress?: JobProgress;
   /** Attempts that have ended. */
   readonly attempts: number;
-  /** Why it is dead, or why the last attempt failed. */
+  /** Why it is dead, why the last attempt failed, or why its result cannot be read. */
   readonly reason?: string;
   readonly cancelled: boolean;
   readonly result?: PlainObject;
@@ -198,7 +200,11 @@ export function createJobClient(store: Datastore): JobClient {
           if (repeated) return;
           throw new SaccadeError('usage', `${id} is not dead, so there is nothing to retry`);
         }
-        await job.updateData(await envelopeOf(kindByName(job.name), job.data.data));
+        const { data, inputs } = job.data;
+        const kind = kindByName(job.name);
+        const checked = checkJobData(kind, data);
+        const now = await hashInputs((await kind.inputs?.(checked)) ?? [], Object.keys(inputs));
+        await job.updateData({ version: jobVersion, data: checked, inputs: now });
         await job.retry('failed', { resetAttemptsMade: true });
       }),
     async close() {
@@ -228,6 +234,7 @@ async function summary(
   const job = movesWith.has(type) ? await readAgain(before) : before;
   const state = jobStates.find((name) => (typesOf[name] as readonly string[]).includes(type));
   const { progress } = job as { progress?: unknown };
+  const { result, damage } = resultOf(job);
   return {
     id: job.id!,
     queue: job.queueName as QueueName,
@@ -236,13 +243,23 @@ async function summary(
     data: job.data.data,
     progress: typeof progress === 'object' ? (progress as JobProgress) : undefined,
     attempts: job.attemptsMade,
-    reason: job.failedReason || undefined,
+    reason: job.failedReason || damage,
     cancelled: job.data.cancelled !== undefined,
-    result: job.returnvalue ?? undefined,
+    result,
     submittedMs: job.timestamp,
     startedMs: job.processedOn ?? undefined,
     endedMs: job.finishedOn ?? undefined,
   };
+}
+
+/** One result that cannot be read is told of its job; the others of a list are there all the same. */
+function resultOf({ id, returnvalue }: QueuedJob): { result?: PlainObject; damage?: string } {
+  if (returnvalue === null || returnvalue === undefined) return {};
+  try {
+    return { result: openResult(id!, returnvalue) };
+  } catch (error) {
+    return { damage: (error as Error).message };
+  }
 }
 
 /** States that come with new attempts, reasons or results. */
@@ -252,15 +269,36 @@ interface SealedTree {
   readonly kind: JobKind;
   readonly envelope: JobEnvelope;
   readonly children: readonly SealedTree[];
+  /** Files and folders that it and those below it make. */
+  readonly made: readonly string[];
 }
 
-/** Checks a tree, and hashes the inputs of each of its jobs. */
-async function seal({ kind: name, data, children = [] }: JobTree): Promise<SealedTree> {
+/** Checks a tree, and hashes what each of its jobs reads, except what those below it make. */
+async function seal(
+  { kind: name, data, children = [] }: JobTree,
+  known: Parameters<typeof hashInputs>[2] = new Map(),
+): Promise<SealedTree> {
   const kind = kindByName(name);
-  const envelope = await envelopeOf(kind, data);
+  const checked = checkJobData(kind, data);
   const below: SealedTree[] = [];
-  for (const child of children) below.push(await seal(child));
-  return { kind, envelope, children: below };
+  for (const child of children) below.push(await seal(child, known));
+  const own = kind.resource?.(checked);
+  const made = below.flatMap((child) => child.made);
+  const inputs = (await kind.inputs?.(checked)) ?? [];
+  const paths = inputs.map(pathOf).filter((path) => !made.some((place) => isWithin(path, place)));
+  const hashes = await hashInputs(inputs, paths, known);
+  return {
+    kind,
+    envelope: { version: jobVersion, data: checked, inputs: hashes },
+    children: below,
+    made: own === undefined ? made : [...made, own],
+  };
+}
+
+/** Whether a path is another one, or lies below it. */
+function isWithin(path: string, place: string): boolean {
+  const way = relative(place, path);
+  return way === '' || !(way === '..' || way.startsWith(`..${sep}`) || isAbsolute(way));
 }
 
 /** A tree as BullMQ wants it, with names that tell equal trees. Those below the root belong to this tree alone. */
@@ -282,15 +320,6 @@ function flowOf(tree: SealedTree, attempts: number): FlowJob {
     };
   };
   return build(tree, hashOf(tree.children));
-}
-
-async function envelopeOf(kind: JobKind, data: unknown): Promise<JobEnvelope> {
-  const checked = checkJobData(kind, data);
-  return {
-    version: jobVersion,
-    data: checked,
-    inputs: await hashInputs(kind.inputs?.(checked) ?? []),
-  };
 }
 
 function hashOf(value: unknown): string {

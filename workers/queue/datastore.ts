@@ -16,21 +16,21 @@ import { Redis } from 'ioredis';
 
 import { SaccadeError } from '../../engine/support/errors.js';
 import { type EmbeddedPostgres, openEmbeddedPostgres } from './embeddedPostgres.js';
-import type { JobEnvelope, PlainObject, QueueName } from './kinds/index.js';
+import type { JobEnvelope, QueueName, ResultEnvelope } from './kinds/index.js';
 
-export type QueuedJob = Job<JobEnvelope, PlainObject>;
+export type QueuedJob = Job<JobEnvelope, ResultEnvelope>;
 export type JobQueue = Queue<
   JobEnvelope,
-  PlainObject,
+  ResultEnvelope,
   string,
   JobEnvelope,
-  PlainObject,
+  ResultEnvelope,
   string,
   IQueueBackend,
   unknown
 >;
-export type JobWorker = Worker<JobEnvelope, PlainObject, string, IQueueBackend>;
-export type Process = (job: QueuedJob, token: string) => Promise<PlainObject>;
+export type JobWorker = Worker<JobEnvelope, ResultEnvelope, string, IQueueBackend>;
+export type Process = (job: QueuedJob, token: string) => Promise<ResultEnvelope>;
 
 export const redisVariable = 'REDIS_URL';
 export const databaseVariable = 'DATABASE_URL';
@@ -176,11 +176,11 @@ function datastore(
     kind,
     place,
     queue: (name) =>
-      ready(() => new Queue<JobEnvelope, PlainObject>(name, shared) as unknown as JobQueue),
+      ready(() => new Queue<JobEnvelope, ResultEnvelope>(name, shared) as unknown as JobQueue),
     worker: async (name, process, settings) => {
       const worker = await ready(
         () =>
-          new Worker<JobEnvelope, PlainObject>(
+          new Worker<JobEnvelope, ResultEnvelope>(
             name,
             (job, token) => process(job as unknown as QueuedJob, token ?? ''),
             { ...shared, autorun: false, runRetryDelay: 1000, ...workerBase, ...settings },

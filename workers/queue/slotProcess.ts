@@ -6,7 +6,7 @@ import { removeTemporaries } from '../../engine/support/atomicFile.js';
 import { SaccadeError } from '../../engine/support/errors.js';
 import { processLock } from '../../engine/support/processLock.js';
 import { checkInputs } from './inputs.js';
-import { type PlainObject, kindByName } from './kinds/index.js';
+import { checkResult, kindByName, type PlainObject } from './kinds/index.js';
 import type { FromSlot, SentError, SlotJob, ToSlot } from './messages.js';
 
 const heartbeatMs = 1000;
@@ -61,8 +61,8 @@ async function run(
   let sentAt = 0;
   let phase: string | undefined;
   try {
-    await checkInputs(inputs);
-    return await kind.run(data, {
+    await checkInputs(inputs, await kind.inputs?.(data));
+    const result = await kind.run(data, {
       jobId,
       children,
       signal,
@@ -76,6 +76,7 @@ async function run(
         send({ type: 'progress', progress });
       },
     });
+    return checkResult(kind, jobId, result);
   } finally {
     await lock?.release();
   }

@@ -1,13 +1,17 @@
 import { DelayedError, UnrecoverableError, WaitingError } from 'bullmq';
 
+import { SaccadeError } from '../../engine/support/errors.js';
 import type { JobProgress } from '../job.js';
 import type { Datastore, JobQueue, JobWorker, QueuedJob } from './datastore.js';
 import {
   checkEnvelope,
   type JobEnvelope,
   kindByName,
+  openResult,
   type PlainObject,
   type QueueName,
+  type ResultEnvelope,
+  resultVersion,
 } from './kinds/index.js';
 import { JobError, Slot, SlotDiedError, type SlotOptions } from './slot.js';
 
@@ -67,7 +71,7 @@ export async function startQueueWorker(options: QueueWorkerOptions): Promise<Que
     const free = [...slots];
     const lookup = await store.queue(name);
     lookups.push(lookup);
-    const process = async (job: QueuedJob, token: string): Promise<PlainObject> => {
+    const process = async (job: QueuedJob, token: string): Promise<ResultEnvelope> => {
       const slot = free.pop()!;
       const key = `${name} ${job.id}`;
       active.add(key);
@@ -121,7 +125,7 @@ async function processJob(
   lookup: JobQueue,
   { store, lockFolder, onEvent }: QueueWorkerOptions,
   stopping: AbortSignal,
-): Promise<PlainObject> {
+): Promise<ResultEnvelope> {
   const jobId = job.id!;
   const queue = lookup.name as QueueName;
   const tell = (event: WorkerEvent['event'], reason?: string): void =>
@@ -154,16 +158,14 @@ async function processJob(
       .catch(() => undefined);
   }, cancelCheckMs);
   try {
-    const children = Object.entries(
-      await store.patiently(() => job.getChildrenValues<PlainObject>()),
-    );
+    const children = await store.patiently(() => job.getChildrenValues<ResultEnvelope>());
     const result = await slot.run(
       {
         kind: job.name,
         jobId,
         data: envelope.data,
         inputs: envelope.inputs,
-        children: children.sort(([a], [b]) => (a < b ? -1 : 1)).map(([, value]) => value),
+        children: openChildren(children),
         lockFolder,
       },
       {
@@ -178,7 +180,7 @@ async function processJob(
       controller.signal,
     );
     tell('completed');
-    return result;
+    return { version: resultVersion, kind: job.name, result };
   } catch (error) {
     const { message } = error as Error;
     if (error instanceof JobError && error.kind === 'interrupted') {
@@ -191,7 +193,8 @@ async function processJob(
       throw new WaitingError();
     }
     await job.log(`${new Date().toISOString()} ${message}`).catch(() => undefined);
-    if (error instanceof JobError && lasting.includes(error.kind)) {
+    const told = error instanceof JobError || error instanceof SaccadeError;
+    if (told && lasting.includes(error.kind)) {
       tell('failed', message);
       throw new UnrecoverableError(message);
     }
@@ -207,6 +210,12 @@ async function processJob(
     clearInterval(watch);
     stopping.removeEventListener('abort', stop);
   }
+}
+
+/** What the jobs returned that one waited for, in the order of their names. */
+function openChildren(children: Readonly<Record<string, ResultEnvelope>>): readonly PlainObject[] {
+  const names = Object.keys(children).sort();
+  return names.map((name) => openResult(name, children[name]));
 }
 
 /** Whether a job got further than it ever was. */

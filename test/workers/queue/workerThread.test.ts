@@ -248,7 +248,17 @@ describe('a worker', () => {
     const foreign = { version: 1, data: { anything: true } } as never;
     await queue.add('convert', foreign, { jobId: 'convert-foreign', attempts: 3 });
     await queue.close();
+    const set = join(folder, 'changingSet');
+    await writeTinySet(set, 2);
+    const { data } = endless('changed');
+    const experiment = tinyExperiment(set);
+    const trained = await client.submit({ kind: 'train', data: { ...data, experiment } });
+    await writeFile(join(set, 'left', '0.es'), recording);
     await start();
+    expect(await untilJob(trained.id, isEnded)).toMatchObject({
+      state: 'dead',
+      reason: expect.stringMatching(/changingSet.left.0\.es: has changed since/) as string,
+    });
     expect(await untilJob(first.id, isEnded)).toMatchObject({
       state: 'dead',
       reason: expect.stringMatching(/changing\.es: has changed since/) as string,

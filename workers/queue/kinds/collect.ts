@@ -1,6 +1,6 @@
 import { z } from 'zod';
 
-import { defineKind, pathSchema } from './kind.js';
+import { countSchema, defineKind, pathSchema } from './kind.js';
 
 /** Ends a set of jobs: what each returned, in one file. */
 export const collectKind = defineKind({
@@ -8,6 +8,7 @@ export const collectKind = defineKind({
   queue: 'ingest',
   summary: 'writes what a set of jobs returned into one JSON file',
   schema: z.strictObject({ title: z.string().max(1000), file: pathSchema }),
+  result: z.strictObject({ file: pathSchema, jobs: countSchema }),
   resource: ({ file }) => file,
   run: async ({ title, file }, { children }) => {
     const { writeFileAtomically } = await import('../../../engine/support/atomicFile.js');

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 
-import { defineKind, pathSchema, sensorSchema } from './kind.js';
+import { countSchema, defineKind, pathSchema, sensorSchema } from './kind.js';
 
 export const convertKind = defineKind({
   name: 'convert',
@@ -15,6 +15,14 @@ export const convertKind = defineKind({
     format: z.string().optional(),
     inFormat: z.string().optional(),
     sensor: sensorSchema.optional(),
+  }),
+  result: z.strictObject({
+    from: pathSchema,
+    to: pathSchema,
+    events: z.strictObject({ read: countSchema, written: countSchema }),
+    bytes: countSchema,
+    backwardSteps: countSchema,
+    damageCount: countSchema,
   }),
   inputs: ({ from }) => [from],
   resource: ({ to }) => to,

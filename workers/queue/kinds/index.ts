@@ -1,6 +1,7 @@
 import { z } from 'zod';
 
 import { SaccadeError } from '../../../engine/support/errors.js';
+import { parseConfig } from '../../../engine/support/parseConfig.js';
 import type { InputHashes } from '../inputs.js';
 import { collectKind } from './collect.js';
 import { convertKind } from './convert.js';
@@ -64,7 +65,7 @@ const envelopeSchema = z.strictObject({
  * @throws SaccadeError of kind `input` that names the job's kind and the field, or says that it is too large.
  */
 export function checkJobData(kind: JobKind, data: unknown): PlainObject {
-  const checked = parse(kind.schema, data, `job ${kind.name}`) as PlainObject;
+  const checked = parseConfig(kind.schema, data, `job ${kind.name}`, 'input') as PlainObject;
   const bytes = Buffer.byteLength(JSON.stringify(checked));
   if (bytes > largestJob) {
     throw new SaccadeError(
@@ -78,13 +79,39 @@ export function checkJobData(kind: JobKind, data: unknown): PlainObject {
 
 /** Checks what came out of a queue; others may have written there. */
 export function checkEnvelope(kind: JobKind, value: unknown): JobEnvelope {
-  const { data, ...envelope } = parse(envelopeSchema, value, `job ${kind.name}`);
+  const { data, ...envelope } = parseConfig(envelopeSchema, value, `job ${kind.name}`, 'input');
   return { ...envelope, data: checkJobData(kind, data) };
 }
 
-function parse<T>(schema: z.ZodType<T>, value: unknown, file: string): T {
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  const [{ path, message }] = result.error.issues;
-  throw new SaccadeError('input', message, { file, field: path.join('.') || undefined });
+/** Raised whenever the result of any kind changes its meaning. */
+export const resultVersion = 1;
+
+/** What a queue holds of a job that is done. */
+export interface ResultEnvelope {
+  readonly version: typeof resultVersion;
+  readonly kind: string;
+  readonly result: PlainObject;
+}
+
+const resultEnvelopeSchema = z.strictObject({
+  version: z.literal(resultVersion, { error: `expected version ${resultVersion}` }),
+  kind: z.string(),
+  result: z.record(z.string(), z.unknown()),
+});
+
+/**
+ * Checks what a job returned.
+ *
+ * @param job its name, for the error.
+ * @throws SaccadeError of kind `result` that names the job and the field.
+ */
+export function checkResult(kind: JobKind, job: string, result: unknown): PlainObject {
+  return parseConfig(kind.result, result, `result of ${job}`, 'result');
+}
+
+/** Checks a result that comes out of a queue; earlier versions and others may have written there. */
+export function openResult(job: string, value: unknown): PlainObject {
+  const file = `result of ${job}`;
+  const { kind, result } = parseConfig(resultEnvelopeSchema, value, file, 'result');
+  return checkResult(kindByName(kind), job, result);
 }

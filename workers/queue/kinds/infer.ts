@@ -1,6 +1,6 @@
 import { z } from 'zod';
 
-import { defineKind, pathSchema, sensorSchema } from './kind.js';
+import { countSchema, defineKind, pathSchema, sensorSchema, shareSchema } from './kind.js';
 
 export const inferKind = defineKind({
   name: 'infer',
@@ -15,11 +15,26 @@ export const inferKind = defineKind({
     sensor: sensorSchema.optional(),
     backend: z.string().optional(),
   }),
-  inputs: ({ checkpoint, file }) => [checkpoint, file],
+  result: z.strictObject({
+    file: pathSchema,
+    /** Null where the recording has no window. */
+    prediction: z.string().nullable(),
+    probabilities: z.array(shareSchema).nullable(),
+    windows: countSchema,
+  }),
+  inputs: async ({ checkpoint, file }) => [
+    ...(await (await import('../inputs.js')).runInputs(checkpoint, false)),
+    file,
+  ],
   resource: ({ out }) => out,
   run: async (data, context) => {
     const { inferJob } = await import('../../infer.js');
     const { prediction, probabilities, windows } = await inferJob(data, context);
-    return { file: data.out, prediction, probabilities, windows: windows.length };
+    return {
+      file: data.out,
+      prediction,
+      probabilities: probabilities && [...probabilities],
+      windows: windows.length,
+    };
   },
 });

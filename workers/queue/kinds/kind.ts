@@ -1,5 +1,6 @@
 import { z } from 'zod';
 
+import type { JobInput } from '../inputs.js';
 import type { JobContext } from '../../job.js';
 
 export const queueNames = ['ingest', 'train', 'evaluate', 'infer'] as const;
@@ -20,28 +21,38 @@ export interface QueuedContext extends JobContext {
 }
 
 /** A kind of job that a queue carries: what its data look like and what it does. */
-export interface JobKind<Data = unknown> {
+export interface JobKind<Data = unknown, Result extends PlainObject = PlainObject> {
   readonly name: string;
   readonly queue: QueueName;
   /** One sentence, for people. */
   readonly summary: string;
   /** Data hold references (paths, settings), never events. */
   readonly schema: z.ZodType<Data>;
-  /** Files that it reads: where one is another than when the job was submitted, it is another job. */
-  inputs?(data: Data): readonly string[];
+  /** What it returns: figures and references, kept small. Every field of it, so that whoever reads it can rely on it. */
+  readonly result: z.ZodType<Result>;
+  /**
+   * What it reads. The job holds a content hash of each beside its data, and is refused where one is another by the time
+   * that it runs. What jobs of the same flow are to make (by their `resource`) cannot be hashed before it is there, and is not.
+   */
+  inputs?(data: Data): Promise<readonly JobInput[]> | readonly JobInput[];
   /** The file or folder that two jobs must not write at the same time; none where whatever is made appears whole. */
   resource?(data: Data): string;
   /**
    * Does the work. Run again with the same data, after an end at any moment, it leaves the same files and
-   * returns the same: figures and references, kept small.
+   * returns the same.
    */
-  run(data: Data, context: QueuedContext): Promise<PlainObject>;
+  run(data: Data, context: QueuedContext): Promise<Result>;
 }
 
-/** Keeps a kind's own data type while it is written, and forgets it in the registry. */
-export function defineKind<Data>(kind: JobKind<Data>): JobKind {
-  return kind as JobKind;
+/** Keeps a kind's own types while it is written, and forgets them in the registry. */
+export function defineKind<Data, Result extends PlainObject>(kind: JobKind<Data, Result>): JobKind {
+  return kind as unknown as JobKind;
 }
+
+/** How many of something there are. */
+export const countSchema = z.number().int().min(0);
+/** A share of something, 0 … 1. */
+export const shareSchema = z.number().min(0).max(1);
 
 /** An absolute path. Workers have other working folders than those who submit. */
 export const pathSchema = z

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 
 import { windowSchema } from '../../../preprocess/pipeline/index.js';
-import { defineKind, pathSchema, sensorSchema } from './kind.js';
+import { countSchema, defineKind, pathSchema, sensorSchema } from './kind.js';
 
 /** The windows of one recording (or a labelled range of it), into the cache. */
 export const prepareKind = defineKind({
@@ -21,6 +21,13 @@ export const prepareKind = defineKind({
     filters: z.array(z.string()).max(100),
     window: windowSchema,
     cacheFolder: pathSchema,
+  }),
+  result: z.strictObject({
+    path: pathSchema,
+    windows: countSchema,
+    damageCount: countSchema.optional(),
+    /** Why it could not be read. */
+    passedOver: z.string().optional(),
   }),
   inputs: ({ path }) => [path],
   run: async ({ path, sensor, range, part, filters, window, cacheFolder }, { signal }) => {

@@ -1,5 +1,7 @@
+import { z } from 'zod';
+
 import { defineKind } from './kind.js';
-import { runJobSchema } from './train.js';
+import { learningInputs, runJobSchema, runResultShape } from './train.js';
 
 export const pretrainKind = defineKind({
   name: 'pretrain',
@@ -7,6 +9,13 @@ export const pretrainKind = defineKind({
   summary:
     'pretrains a model without labels into a run folder, or goes on with the run found there',
   schema: runJobSchema,
+  result: z.strictObject({
+    ...runResultShape,
+    /** Of the selected epoch. */
+    validationLoss: z.number(),
+    explained: z.number(),
+  }),
+  inputs: learningInputs,
   resource: ({ folder }) => folder,
   run: async (data, context) => {
     const { pretrainJob } = await import('../../pretrain.js');

@@ -7,6 +7,8 @@ export const indexKind = defineKind({
   queue: 'ingest',
   summary: 'makes the time index beside a recording',
   schema: z.strictObject({ path: pathSchema, sensor: sensorSchema.optional() }),
+  /** The index, null where the recording needs none. */
+  result: z.strictObject({ path: pathSchema, index: pathSchema.nullable() }),
   inputs: ({ path }) => [path],
   resource: ({ path }) => `${path}.idx`,
   run: async ({ path, sensor }, { signal }) => {
