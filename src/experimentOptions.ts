@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { Option } from 'commander';
 
 import { backendNames, backendVariable } from '../engine/backendNames.js';
+import { deltaUnits } from '../models/runtime/deltaModel.js';
 import type { Experiment } from '../workers/experiment.js';
 import { cacheVariable } from './cacheFolder.js';
 import { integerBetween } from './options.js';
@@ -39,6 +40,14 @@ export function exitOption(): Option {
     '--exit',
     'decide as soon as the model is sure, as `calibrate` found it; what is left of a clip does not count any more',
   );
+}
+
+/** `--delta-unit`, of commands that have `--delta`. */
+export function deltaUnitOption(): Option {
+  return new Option(
+    '--delta-unit <unit>',
+    'what is computed anew: all of a token in which a value has changed, or what changed values add (default: token)',
+  ).choices(deltaUnits);
 }
 
 /** `--init`, of commands that train. */

@@ -247,6 +247,7 @@ export type { JobContext, JobProgress } from '../workers/job.js';
 export { prepareData, type PreparedData } from '../workers/prepare.js';
 export { pretrainJob, type PretrainJob, type PretrainOutcome } from '../workers/pretrain.js';
 export { trainJob, type TrainJob, type TrainOutcome } from '../workers/train.js';
+export type { DeltaEvaluation, DeltaSweepConfig } from '../workers/delta.js';
 export type { SpikeCodeEvaluation } from '../workers/spikeCode.js';
 export { evaluateJob, type EvaluateJob, type EvaluationOutcome } from '../workers/evaluate.js';
 export {

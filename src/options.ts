@@ -66,6 +66,12 @@ export const parseTimeUs: Parser<number> = (text) => {
   return value;
 };
 
+/** Numbers of at least `low`, separated by commas. */
+export function numbersFrom(low: number): Parser<readonly number[]> {
+  const parse = numberBetween(low, Number.MAX_SAFE_INTEGER);
+  return (text) => text.split(',').map(parse);
+}
+
 /** Names separated by commas. */
 export const parseNames: Parser<readonly string[]> = (text) => {
   const names = text.split(',').map((name) => name.trim());

@@ -13,6 +13,7 @@ import type { SpikeCodingConfig } from '../models/neurons/spikeCoding.js';
 import { disposeTree } from '../models/parameters.js';
 import { checkpointNames } from '../models/training/loop.js';
 import { batchesInOrder, type Clip } from '../preprocess/loader.js';
+import { type DeltaEvaluation, type DeltaSweepConfig, evaluateDelta } from './delta.js';
 import {
   collectTraces,
   type ExitCalibration,
@@ -38,6 +39,8 @@ export interface EvaluateJob {
   readonly exit?: boolean;
   /** Also evaluates the model with spikes in place of numbers. */
   readonly spikeCode?: SpikeCodingConfig;
+  /** Also evaluates delta inference, at several thresholds. */
+  readonly delta?: DeltaSweepConfig;
   /** Tells a look from its repetition: one with the name of the last look is that look. */
   readonly lookId?: string;
 }
@@ -54,6 +57,8 @@ export interface CheckpointEvaluation extends ClassificationReport {
   readonly exit?: ExitEvaluation;
   /** Converted to spikes, where that was asked for. */
   readonly spikeCode?: SpikeCodeEvaluation;
+  /** By delta inference, threshold by threshold, where that was asked for. */
+  readonly delta?: readonly DeltaEvaluation[];
 }
 
 export interface EvaluationOutcome {
@@ -110,7 +115,7 @@ export async function evaluateJob(
 }
 
 async function evaluatePrepared(
-  { path, part, lookId, spikeCode }: EvaluateJob,
+  { path, part, lookId, spikeCode, delta }: EvaluateJob,
   loaded: LoadedModel,
   experiment: Experiment,
   prepared: PreparedData,
@@ -127,7 +132,7 @@ async function evaluatePrepared(
   const folder = await runFolderOf(path);
   const file = evaluationFile(folder, part);
   const picture = join(folder, `confusion-${part}.png`);
-  const selected = await evaluateCheckpoint(loaded, clips, { exit, spikeCode });
+  const selected = await evaluateCheckpoint(loaded, clips, { exit, spikeCode, delta });
   const last = await evaluateLast(path, loaded, clips);
   disposeTree(loaded.parameters);
 
@@ -202,7 +207,8 @@ async function evaluateCheckpoint(
   {
     exit,
     spikeCode,
-  }: { readonly exit?: ExitCalibration; readonly spikeCode?: SpikeCodingConfig } = {},
+    delta,
+  }: { readonly exit?: ExitCalibration } & Pick<EvaluateJob, 'spikeCode' | 'delta'> = {},
 ): Promise<CheckpointEvaluation> {
   const { model, parameters, experiment, classes, path } = loaded;
   const collector = exit && collectTraces(clips);
@@ -219,6 +225,7 @@ async function evaluateCheckpoint(
     ...(spikeCode && {
       spikeCode: await evaluateSpikeCode(loaded, options, spikeCode, evaluation),
     }),
+    ...(delta && { delta: await evaluateDelta(loaded, options, delta, evaluation) }),
   };
 }
 

@@ -4,6 +4,7 @@ import { accuracy, confusionMatrix, type Accuracy } from '../models/evaluation/m
 import type { SpikeCodingConfig, SpikeUse } from '../models/neurons/spikeCoding.js';
 import { spikeCodedModel } from '../models/runtime/spikeCodedModel.js';
 import { batchesInOrder, type LoaderOptions } from '../preprocess/loader.js';
+import { agreementOf } from './delta.js';
 import type { LoadedModel } from './runs.js';
 
 /** A trained model with spikes in place of the numbers that its linear layers take, against itself. */
@@ -56,9 +57,7 @@ export async function evaluateSpikeCode(
     ...config,
     accuracy: accuracy(confusionMatrix(labels, predictions, model.classes)),
     drop: float.accuracy - found.accuracy,
-    agreement:
-      predictions.filter((prediction, i) => prediction === float.predictions[i]).length /
-      Math.max(1, predictions.length),
+    agreement: agreementOf(found, float),
     loss,
     layers: Object.fromEntries(steps),
     steps: Math.max(...steps.values()),

@@ -22,6 +22,8 @@ export interface Evaluation {
 export interface EvaluateOptions {
   /** Is shown the logits after every frame, `[batch, time, classes]`, in the order of the batches. */
   readonly onLogits?: (logits: tf.Tensor, batch: ClipBatch) => void;
+  /** Is shown what each batch's pass has left, before it is disposed. */
+  readonly onRecord?: (recorder: Recorder) => void;
 }
 
 /** Below this share of spikes a layer counts as dead, above the other as saturated. */
@@ -32,7 +34,7 @@ export async function evaluate(
   model: Model,
   parameters: ParameterTree,
   batches: Iterable<ClipBatch> | AsyncIterable<ClipBatch>,
-  { onLogits }: EvaluateOptions = {},
+  { onLogits, onRecord }: EvaluateOptions = {},
 ): Promise<Evaluation> {
   const labels: number[] = [];
   const predictions: number[] = [];
@@ -61,6 +63,7 @@ export async function evaluate(
       loss -= Math.log(Math.max(row[label], 1e-12));
     });
     addFiringRates(rates, recorder, rows.length);
+    onRecord?.(recorder);
     recorder.dispose();
   }
   const count = Math.max(1, labels.length);

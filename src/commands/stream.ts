@@ -1,14 +1,12 @@
-import { Option } from 'commander';
-
 import { SaccadeError } from '../../engine/support/errors.js';
 import { deriveRecording } from '../../ingest/derivedRecording.js';
 import type { Recording } from '../../ingest/recording.js';
 import { record } from '../../ingest/sources/index.js';
 import { totalWork, type Work } from '../../models/context.js';
-import { type DeltaUnit, deltaUnits } from '../../models/runtime/deltaModel.js';
+import type { DeltaUnit } from '../../models/runtime/deltaModel.js';
 import type { LoadedModel } from '../../workers/runs.js';
 import type { BinPrediction } from '../../workers/stream.js';
-import { backendOption, exitOption } from '../experimentOptions.js';
+import { backendOption, deltaUnitOption, exitOption } from '../experimentOptions.js';
 import { type InputOptions, openInput, warnOfDamage, workSignal } from '../input.js';
 import { type CommandIo, grouped, note, print, type RegisterCommand } from '../io.js';
 import {
@@ -62,12 +60,7 @@ export const registerStream: RegisterCommand = (program, io) => {
       'compute products only where their input has changed by more than this; 0 is exact',
       numberBetween(0, Number.MAX_SAFE_INTEGER),
     )
-    .addOption(
-      new Option(
-        '--delta-unit <unit>',
-        'what is computed anew: all of a token in which a value has changed, or what changed values add (default: token)',
-      ).choices(deltaUnits),
-    )
+    .addOption(deltaUnitOption())
     .option('--record <file>', 'write the events on their way; what came is kept however it ends')
     .addOption(
       formatOption('--format <name>', 'format of the source (default: told from its content)', {

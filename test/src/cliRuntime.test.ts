@@ -122,3 +122,21 @@ describe('saccade eval --spike-code', () => {
     );
   });
 });
+
+describe('saccade eval --delta', () => {
+  it('says what each threshold saves and loses', async () => {
+    const lines = (
+      await place.print('eval', 'run', '--delta', '0,0.5', '--delta-unit', 'value')
+    ).split('\n');
+    const points = lines.filter((line) => line.startsWith('by values that changed'));
+    expect(points[0]).toMatch(/more than 0: accuracy .*, 0\.0 % lost, [\d.]+ % of .* saved$/);
+    expect(points[1]).toMatch(/more than 0\.5: accuracy /);
+    expect(points).toHaveLength(2);
+  });
+
+  it('refuses thresholds that are none, and a unit alone', async () => {
+    await place.fails('usage', ['eval', 'run', '--delta', '0,-1'], [/--delta/]);
+    await place.fails('usage', ['eval', 'run', '--delta', '0,,1'], [/--delta/]);
+    await place.fails('usage', ['eval', 'run', '--delta-unit', 'value'], [/--delta/]);
+  });
+});

@@ -1,5 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -8,7 +7,7 @@ import { spikeCodes, type SpikeCodingConfig } from '../../models/neurons/spikeCo
 import { evaluateJob } from '../../workers/evaluate.js';
 import type { SpikeCodeEvaluation } from '../../workers/spikeCode.js';
 import { trainJob } from '../../workers/train.js';
-import { tinyExperiment, writeTinySet } from './tinySet.js';
+import { tinyExperiment, trainTinyRun } from './tinySet.js';
 
 let folder: string;
 let data: string;
@@ -16,11 +15,7 @@ let cacheFolder: string;
 let run: string;
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'saccade-'));
-  [data, cacheFolder, run] = ['data', 'cache', 'run'].map((name) => join(folder, name));
-  await writeTinySet(data);
-  const training = { epochs: 8, batchSize: 8, learningRate: 0.01 };
-  await trainJob({ experiment: tinyExperiment(data, { training }), folder: run, cacheFolder });
+  ({ folder, data, cacheFolder, run } = await trainTinyRun());
 });
 afterAll(() => rm(folder, { recursive: true }));
 

@@ -1,9 +1,11 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, mkdtemp } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { createRandom } from '../../engine/support/random.js';
 import { writeRecording } from '../../ingest/recording.js';
 import { parseExperiment, type Experiment } from '../../workers/experiment.js';
+import { trainJob } from '../../workers/train.js';
 import { batchOf, type EventRow, streamOf } from '../ingest/streams.js';
 
 export const tinySensor = { width: 16, height: 16 };
@@ -64,4 +66,16 @@ export function tinyExperiment(path: string, changes: Record<string, unknown> = 
     },
     'tiny.yaml',
   );
+}
+
+/** A folder to be removed after the test, and in it that set, a cache and a network that learned to tell the two dots apart. */
+export async function trainTinyRun(): Promise<
+  Readonly<Record<'folder' | 'data' | 'cacheFolder' | 'run', string>>
+> {
+  const folder = await mkdtemp(join(tmpdir(), 'saccade-'));
+  const [data, cacheFolder, run] = ['data', 'cache', 'run'].map((name) => join(folder, name));
+  await writeTinySet(data);
+  const training = { epochs: 8, batchSize: 8, learningRate: 0.01 };
+  await trainJob({ experiment: tinyExperiment(data, { training }), folder: run, cacheFolder });
+  return { folder, data, cacheFolder, run };
 }
