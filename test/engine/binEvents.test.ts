@@ -9,6 +9,7 @@ import {
   type EventGrid,
   type EventRepresentation,
 } from '../../engine/ops/binEvents.js';
+import { expectNear } from '../expectNear.js';
 import { testedBackends } from './backends.js';
 
 const sensor = { width: 7, height: 5 };
@@ -96,7 +97,7 @@ describe.each(testedBackends)('binEvents on %s', (backend) => {
           const channels = kind === 'voxel' ? 1 : 2;
           expect(actual.shape).toEqual([grid.bins, channels, grid.height, grid.width]);
           const expected = direct(columns, grid, kind);
-          actual.dataSync().forEach((value, i) => expect(value).toBeCloseTo(expected[i], 4));
+          expectNear(actual.dataSync(), expected, 4);
         });
       }),
       { numRuns: 40 },

@@ -31,6 +31,7 @@ import {
   storeClip,
 } from '../../preprocess/representations/index.js';
 import { clipGrid } from '../../preprocess/representations/representation.js';
+import { expectNear } from '../expectNear.js';
 import { batchOf, type EventRow, streamOf } from '../ingest/streams.js';
 import { definitions, fittedCalls } from './representationDefinitions.js';
 
@@ -95,8 +96,7 @@ describe.each(calls.map((call) => [call.slice(0, 60), call]))('%s', (_title, cal
         const grid = clipGrid(sensor, { fromUs: -20, toUs: 501 }, any);
         const expected = definitions[call](ordered, grid);
         expect(values.length).toBe(any.bins * channels * any.height * any.width);
-        expect(expected.length).toBe(values.length);
-        values.forEach((value, i) => expect(value).toBeCloseTo(expected[i], 4));
+        expectNear(values, expected, 4);
       }),
       { numRuns: 50 },
     );
@@ -144,7 +144,7 @@ describe.each(calls.map((call) => [call.slice(0, 60), call]))('%s', (_title, cal
         const plane = size.height * size.width;
         const symmetric = channels === 1 ? range === 'binary' || range === 'unit' : false;
         const half = channels / 2;
-        values.forEach((value, i) => {
+        const expected = values.map((_, i) => {
           const channel = Math.floor(i / plane) % channels;
           const bin = Math.floor(i / plane / channels);
           const other =
@@ -154,9 +154,9 @@ describe.each(calls.map((call) => [call.slice(0, 60), call]))('%s', (_title, cal
                 ? (channel + half) % channels
                 : channel;
           const sign = other === channel && !symmetric && representation.name !== 'afe' ? -1 : 1;
-          const partner = flipped[(bin * channels + other) * plane + (i % plane)];
-          expect(value).toBeCloseTo(sign * partner, 5);
+          return sign * flipped[(bin * channels + other) * plane + (i % plane)];
         });
+        expectNear(values, expected, 5);
       }),
       { numRuns: 20 },
     );
@@ -165,7 +165,7 @@ describe.each(calls.map((call) => [call.slice(0, 60), call]))('%s', (_title, cal
   it('has defined values for no, one and simultaneous events, and for 10 s of silence', () => {
     const empty = represent(representation, [], size);
     const none = representation.name === 'tore' ? Math.log(5e6 + 1) - Math.log(151) : 0;
-    for (const value of empty) expect(value).toBeCloseTo(none, 5);
+    expectNear(empty, new Array(empty.length).fill(none), 5);
     const silent = represent(
       representation,
       [
@@ -326,7 +326,7 @@ describe('native loops', () => {
           const [a, b] = [0, 1].map(() => new Float32Array(one.length));
           plainLoops.decaySince(a, one, toUs, 90 * scale);
           native!.decaySince(b, one, toUs, 90 * scale);
-          a.forEach((value, i) => expect(b[i]).toBeCloseTo(value, 6));
+          expectNear(b, a, 6);
         },
       ),
     );
