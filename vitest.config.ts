@@ -9,7 +9,7 @@ export default defineConfig({
     // What is waited for comes at the pace of the machine.
     expect: { poll: { timeout: 60_000 } },
     pool: 'forks',
-    setupFiles: 'test/seed.ts',
+    setupFiles: ['test/seed.ts', 'test/equality.ts'],
     projects: [
       {
         extends: true,
