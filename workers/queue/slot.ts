@@ -9,9 +9,14 @@ import type { FromSlot, SlotJob, ToSlot } from './messages.js';
 export interface SlotOptions {
   /** Jobs after which the process is replaced, so that no leak grows (default 100). */
   readonly jobsPerProcess?: number;
-  /** A process that gives no sign of life for so long is killed (default 5 minutes: one training step). */
+  /**
+   * A process that gives no sign of life for so long is killed (default 5 minutes: one training step). Before its
+   * first one it is starting, which may take a minute on a busy machine.
+   */
   readonly silenceMs?: number;
 }
+
+const startPatienceMs = 60_000;
 
 export interface SlotListener {
   readonly onProgress?: (progress: JobProgress) => void;
@@ -52,6 +57,7 @@ export class Slot {
   private current: Current | undefined;
   private jobs = 0;
   private heardAt = 0;
+  private heard = false;
   private watch: NodeJS.Timeout | undefined;
   private readonly jobsPerProcess: number;
   private readonly silenceMs: number;
@@ -102,6 +108,7 @@ export class Slot {
     const script = fileURLToPath(new URL('./slotProcess.js', import.meta.url));
     const child = fork(script, [], { execArgv: [], stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
     this.jobs = 0;
+    this.heard = false;
     child.on('message', (message: FromSlot) => {
       if (child === this.child) this.hear(message);
     });
@@ -111,7 +118,8 @@ export class Slot {
     );
     this.watch = setInterval(
       () => {
-        if (this.current === undefined || Date.now() - this.heardAt <= this.silenceMs) return;
+        const patienceMs = Math.max(this.silenceMs, this.heard ? 0 : startPatienceMs);
+        if (this.current === undefined || Date.now() - this.heardAt <= patienceMs) return;
         this.died(child, `no sign of life for ${this.silenceMs / 1000} s`);
         child.kill('SIGKILL');
       },
@@ -123,6 +131,7 @@ export class Slot {
 
   private hear(message: FromSlot): void {
     this.heardAt = Date.now();
+    this.heard = true;
     const { current } = this;
     if (current === undefined) return;
     switch (message.type) {

@@ -89,8 +89,13 @@ export async function slotsOf(folder: string): Promise<readonly number[]> {
 
 /** `kill -9`, of whatever has not ended meanwhile. */
 export function killNow(pid: number | undefined): void {
+  if (pid !== undefined) signalNow(pid, 'SIGKILL');
+}
+
+/** Sends a signal, unless the process has ended meanwhile. */
+export function signalNow(pid: number, signal: NodeJS.Signals): void {
   try {
-    if (pid !== undefined) process.kill(pid, 'SIGKILL');
+    process.kill(pid, signal);
   } catch {
     // It has.
   }

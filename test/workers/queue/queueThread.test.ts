@@ -8,7 +8,15 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 
 import type { JobClient, JobSummary } from '../../../workers/queue/client.js';
 import { tinyExperiment, writeTinySet } from '../tinySet.js';
-import { killNow, openClient, runCli, slotsOf, startCli, tensorsOf } from './queueProcess.js';
+import {
+  killNow,
+  openClient,
+  runCli,
+  signalNow,
+  slotsOf,
+  startCli,
+  tensorsOf,
+} from './queueProcess.js';
 import { storeKinds, type TestStore } from './stores.js';
 
 // Every promise of the queues, on each store, with real processes.
@@ -118,7 +126,11 @@ describe.each(storeKinds)('queues on $name', { timeout: patienceMs }, ({ missing
     async () => {
       const args = ['submit', 'train', join(shared, 'tiny.yaml'), '--out', 'disturbed'];
       const { id } = await json<{ id: string }>(...args);
-      /** Until it is trained, by whoever does so now, further than ever. */
+      /** Halts what trains, or lets it go on, so that it is not done before anybody has disturbed it. */
+      const signalSlots = async (signal: 'SIGSTOP' | 'SIGCONT'): Promise<void> => {
+        for (const pid of await slotsOf(folder)) signalNow(pid, signal);
+      };
+      /** Until it is trained, by whoever does so now, further than ever; it is halted then. */
       const further = async (): Promise<void> => {
         const reached = (await client.job(id)).progress;
         const before = reached?.phase === 'train' ? reached.done : 0;
@@ -129,23 +141,27 @@ describe.each(storeKinds)('queues on $name', { timeout: patienceMs }, ({ missing
             (state === 'active' && progress?.phase === 'train' && progress.done > before),
         );
         expect(state, 'training is too short for this test').toBe('active');
+        await signalSlots('SIGSTOP');
       };
       // The worker is killed, then the process that trains.
       const first = startWorker();
       await further();
       killNow(first.pid);
+      await signalSlots('SIGCONT');
       const second = startWorker('--drain', '0');
       await further();
       for (const pid of await slotsOf(folder)) killNow(pid);
       await further();
       // Someone cancels it, and wants it after all.
       await saccade('jobs', 'cancel', id);
+      await signalSlots('SIGCONT');
       expect((await until(id, ({ state }) => state === 'dead')).reason).toContain('cancelled');
       await saccade('jobs', 'retry', id);
       await further();
       // The worker is stopped: it gives the job back, and another one takes it.
       const stopped = ended(second);
       second.kill('SIGINT');
+      await signalSlots('SIGCONT');
       await stopped;
       expect((await client.job(id)).state).toBe('waiting');
       startWorker();

@@ -83,7 +83,7 @@ describe('a slot', () => {
   });
 
   it('tells when its process dies, or gives no sign of life while it should compute', async () => {
-    const slot = await open({ silenceMs: 3000 });
+    const slot = await open({ silenceMs: 5000 });
     const killed = slot.run(job(endless('killed')), {}, never);
     killNow(slot.pid);
     await expect(killed).rejects.toThrow(/ended: it was ended by SIGKILL/);
@@ -96,7 +96,7 @@ describe('a slot', () => {
     );
     const { pid } = slot;
     process.kill(pid!, 'SIGSTOP');
-    await expect(silent).rejects.toThrow(/no sign of life for 3 s/);
+    await expect(silent).rejects.toThrow(/no sign of life for 5 s/);
     // It is not left behind, and the next job has another one.
     await until(
       () => isAlive(pid!),
