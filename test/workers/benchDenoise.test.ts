@@ -52,10 +52,11 @@ describe('benchDenoise', () => {
   });
 
   it('takes a simulated gesture where there is no recording, the same each time', async () => {
-    const [result] = await benchDenoise(job);
+    const few = { ...job, maxEvents: 500 };
+    const [result] = await benchDenoise(few);
     expect(result.source).toBe('synthetic');
     expect(result.assumed).toMatch(/without noise/);
-    expect(await benchDenoise(job)).toEqual([result]);
+    expect(await benchDenoise(few)).toEqual([result]);
   });
 
   it('says what is wrong', async () => {

@@ -206,11 +206,11 @@ describe('a worker', () => {
   });
 
   it('keeps a job for much longer than its lock, drains, and gives back what is not done', async () => {
-    const first = await start(1000);
+    const first = await start(2000);
     const { id } = await client.submit(endless('long'));
     await untilJob(id, ({ progress }) => progress?.phase === 'train');
-    const second = await start(1000);
-    await sleep(4000);
+    const second = await start(2000);
+    await sleep(5000);
     expect((await client.job(id)).state).toBe('active');
     expect(second.events).toEqual([]);
     // It takes nothing new while it drains; the other one does.
