@@ -4,7 +4,8 @@ import { connect, createServer, type AddressInfo, type Server } from 'node:net';
 import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { Workplace, type Outcome } from './cliProcess.js';
+import type { Outcome } from './callCli.js';
+import { Workplace } from './cliProcess.js';
 
 const place = new Workplace();
 const cli = resolve('dist/src/cli.js');

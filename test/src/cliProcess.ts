@@ -2,21 +2,13 @@ import { spawn } from 'node:child_process';
 import { mkdtemp, realpath, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { Readable, Writable } from 'node:stream';
 import { afterAll, beforeAll, expect } from 'vitest';
 
 import { type ErrorKind, exitCodes } from '../../engine/support/errors.js';
-import { built } from '../built.js';
+import { callCli, type Outcome } from './callCli.js';
 
 const root = resolve('.');
 const cli = join(root, 'dist/src/cli.js');
-
-/** What a process left behind. */
-export interface Outcome {
-  readonly exitCode: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
 
 export interface RunOptions {
   readonly input?: string | Uint8Array;
@@ -35,12 +27,12 @@ export interface RunOptions {
  */
 export class Workplace {
   folder = '';
-  private program: typeof import('../../src/program.js') | undefined;
+  private readonly processes: boolean;
 
   /** @param settings `processes`: each command is a process of its own, as where several run at once. */
   constructor({ processes = false }: { readonly processes?: boolean } = {}) {
+    this.processes = processes;
     beforeAll(async () => {
-      if (!processes) this.program = await built('src/program.js');
       // What a process would call its working folder.
       this.folder = await realpath(await mkdtemp(join(tmpdir(), 'saccade-cli-')));
       process.chdir(this.folder);
@@ -63,28 +55,7 @@ export class Workplace {
   run(args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
     // Standard input, the environment and signals belong to a process.
     const own = Object.keys(options).length > 0 || args.includes('-');
-    return this.program === undefined || own ? this.spawn(args, options) : this.call(args);
-  }
-
-  private async call(args: readonly string[]): Promise<Outcome> {
-    let stdout = '';
-    let stderr = '';
-    const sink = (take: (text: string) => void): Writable =>
-      new Writable({
-        decodeStrings: false,
-        write: (text: string | Buffer, _, done) => {
-          take(text.toString());
-          done();
-        },
-      });
-    const exitCode = await this.program!.run(args, {
-      stdin: Readable.from([]),
-      stdout: sink((text) => (stdout += text)),
-      stderr: sink((text) => (stderr += text)),
-      signal: new AbortController().signal,
-      env: this.env({}),
-    });
-    return { exitCode, stdout, stderr };
+    return this.processes || own ? this.spawn(args, options) : callCli(args, this.env({}));
   }
 
   private spawn(args: readonly string[], options: RunOptions): Promise<Outcome> {

@@ -1,17 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readdir, readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { pathToFileURL } from 'node:url';
 
 import type { JobClient } from '../../../workers/queue/client.js';
+import { built } from '../../built.js';
+import type { Outcome } from '../../src/callCli.js';
 import type { Env } from './stores.js';
 
 const cli = resolve('dist/src/cli.js');
-
-/** A module of the build, which finds the scripts that it starts as processes. */
-export async function built<T>(path: string): Promise<T> {
-  return (await import(pathToFileURL(resolve('dist', path)).href)) as T;
-}
 
 /** A client of the queues that a command in `folder` uses. */
 export async function openClient(folder: string, env: Env): Promise<JobClient> {
@@ -43,13 +39,7 @@ export function startCli(args: readonly string[], cwd: string, env: Env): ChildP
   });
 }
 
-export interface CliOutcome {
-  readonly exitCode: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-export function runCli(args: readonly string[], cwd: string, env: Env): Promise<CliOutcome> {
+export function runCli(args: readonly string[], cwd: string, env: Env): Promise<Outcome> {
   return new Promise((done, reject) => {
     const child = spawn(process.execPath, [cli, ...args], {
       cwd,

@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 
 import type { JobClient, JobSummary } from '../../../workers/queue/client.js';
+import { callCli } from '../../src/callCli.js';
 import { tinyExperiment, writeTinySet } from '../tinySet.js';
 import {
   killNow,
@@ -22,6 +23,7 @@ import { storeKinds, type TestStore } from './stores.js';
 // Every promise of the queues, on each store, with real processes.
 
 const patienceMs = 300_000;
+const root = process.cwd();
 
 // The same for all stores.
 let shared: string;
@@ -51,6 +53,7 @@ describe.each(storeKinds)('queues on $name', { timeout: patienceMs }, ({ missing
     folder = await mkdtemp(join(tmpdir(), 'saccade-queue-'));
     store = await start(folder);
     client = await openClient(folder, store.env);
+    process.chdir(folder);
     await cp(join(shared, 'data'), join(folder, 'data'), { recursive: true });
   });
   afterEach(async () => {
@@ -59,13 +62,14 @@ describe.each(storeKinds)('queues on $name', { timeout: patienceMs }, ({ missing
   });
   afterAll(async () => {
     if (skipped) return;
+    process.chdir(root);
     await client?.close();
     await store?.stop();
     await rm(folder, { recursive: true, force: true });
   });
 
   const saccade = async (...args: string[]): Promise<string> => {
-    const { exitCode, stdout, stderr } = await runCli(args, folder, store.env);
+    const { exitCode, stdout, stderr } = await callCli(args, store.env);
     expect(exitCode, stderr).toBe(0);
     return stdout;
   };
@@ -93,7 +97,9 @@ describe.each(storeKinds)('queues on $name', { timeout: patienceMs }, ({ missing
     expect(first.added).toBe(true);
     expect((await json<{ added: boolean }>(...args)).added).toBe(false);
     expect((await client.job(first.id)).state).toBe('blocked');
-    await saccade('worker', '--lock', '2', '--until-empty');
+    const worker = ['worker', '--lock', '2', '--until-empty'];
+    const { exitCode, stderr } = await runCli(worker, folder, store.env);
+    expect(exitCode, stderr).toBe(0);
     const { state, result } = await json<JobSummary>('jobs', 'show', first.id);
     expect([state, result?.jobs]).toEqual(['done', 16]);
     const { jobs } = JSON.parse(await readFile(join(folder, 'out/conversion.json'), 'utf8')) as {
@@ -109,7 +115,7 @@ describe.each(storeKinds)('queues on $name', { timeout: patienceMs }, ({ missing
     await writeFile(join(folder, 'broken.es'), 'this is no recording');
     const { id } = await json<{ id: string }>('submit', 'convert', 'broken.es', 'broken.dat');
     startWorker();
-    const { stderr, exitCode } = await runCli(['jobs', 'watch', id], folder, store.env);
+    const { stderr, exitCode } = await callCli(['jobs', 'watch', id], store.env);
     expect(exitCode).toBe(7);
     expect(stderr).toContain('has failed');
     const listed = await json<{ jobs: JobSummary[] }>('jobs', 'list', '--state', 'dead');

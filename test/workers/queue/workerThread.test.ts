@@ -11,8 +11,9 @@ import type { EmbeddedPostgres } from '../../../workers/queue/embeddedPostgres.j
 import type { SlotJob } from '../../../workers/queue/messages.js';
 import type { Slot } from '../../../workers/queue/slot.js';
 import type { QueueWorker, WorkerEvent } from '../../../workers/queue/worker.js';
+import { built } from '../../built.js';
 import { tinyExperiment, writeTinySet } from '../tinySet.js';
-import { built, killNow } from './queueProcess.js';
+import { killNow } from './queueProcess.js';
 import { killHosts } from './stores.js';
 
 let folder: string;
