@@ -42,7 +42,7 @@ async function writeSources(folder: string): Promise<readonly string[]> {
 describe.each(storeKinds)('a flow of jobs on $name', ({ name, missing, start }) => {
   it.skipIf(missing !== undefined)(
     'has every effect once, whatever is killed',
-    { timeout: 120_000 + 30_000 * kills },
+    { timeout: 400_000 + 30_000 * kills },
     async () => {
       const folder = await mkdtemp(join(tmpdir(), 'saccade-faults-'));
       const random = createRandom(seed, name);
