@@ -18,8 +18,6 @@ import { NcclTransport } from '../../engine/cuda/nccl.js';
 import { createRandom } from '../../engine/support/random.js';
 import { TcpTransport } from '../../engine/transport/tcpTransport.js';
 import type { Transport } from '../../engine/transport/transport.js';
-import { createModel } from '../../models/networks/index.js';
-import { modelSchema } from '../../models/networks/schema.js';
 import { flatten, Initialiser } from '../../models/parameters.js';
 import { smoothTargets } from '../../models/training/loss.js';
 import {
@@ -28,14 +26,8 @@ import {
   startTraining,
   trainingStep,
 } from '../../models/training/step.js';
+import { modelFor, stepSettings } from './steps.js';
 
-const config = {
-  learningRate: 1e-3,
-  weightDecay: 0.01,
-  gradientClip: 1,
-  perStepLoss: 0.5,
-  statisticsMomentum: 0.9,
-};
 const classes = 11;
 
 interface Run {
@@ -76,11 +68,7 @@ function train(run: Run, transport: Transport | undefined): object {
   const { rank, world } = transport ?? { rank: 0, world: 1 };
   const { bins, size, recorded = false, each = false } = run;
   const whole = each ? run.batch * world : run.batch;
-  const model = createModel(
-    modelSchema.parse(run.model),
-    { bins, channels: 2, height: size, width: size } as never,
-    classes,
-  );
+  const model = modelFor(run.model, { bins, size }, classes);
   const random = createRandom(3, 'clips');
   const pixels = bins * 2 * size * size;
   const own = whole / world;
@@ -101,8 +89,8 @@ function train(run: Run, transport: Transport | undefined): object {
   for (let i = 0; i < run.steps; i++) {
     const start = performance.now();
     const result = recorded
-      ? steps.step(state, input, targets, config)
-      : trainingStep(model, state, input, targets, config, transport);
+      ? steps.step(state, input, targets, stepSettings)
+      : trainingStep(model, state, input, targets, stepSettings, transport);
     ({ state } = result);
     times.push(performance.now() - start);
     losses.push(result.loss);
