@@ -63,6 +63,15 @@ export function copyOf(x: tf.Tensor): tf.Tensor {
   return copy;
 }
 
+/**
+ * Starts the way of a tensor's values from the host to the device, where there is one: rather than when they are first needed,
+ * while it still computes something else.
+ */
+export function sendAhead(x: tf.Tensor): void {
+  const backend = tf.backend() as unknown as { sendAhead?: (x: tf.TensorInfo) => void };
+  backend.sendAhead?.(x);
+}
+
 function only(what: string): Recording {
   const found = recording();
   if (found === undefined) {

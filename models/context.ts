@@ -94,8 +94,8 @@ export interface Forms {
 export interface Context {
   /** Normalise by the batch's own statistics (and record them) rather than by the running ones. */
   readonly training: boolean;
-  /** Share of the training that is done, 0 … 1, by which delays narrow; all of it where nothing is said. */
-  readonly progress?: number;
+  /** Share of the training that is done, 0 … 1, by which delays narrow, a scalar; all of it where nothing is said. */
+  readonly progress?: number | tf.Tensor;
   /** Where statistics and firing rates go, if anyone wants them. */
   readonly recorder?: Recorder;
   readonly forms?: Forms | undefined;

@@ -2,7 +2,7 @@
  * The engine's conformance tests on one backend, without a test runner: for hosts that have a GPU and no
  * packages. Writes one JSON document to standard output; all parts, or those that are named.
  *
- *     node check.mjs [backend] [ops] [plainOps] [graphs] [precision] [training] [steps]
+ *     node check.mjs [backend] [ops] [plainOps] [graphs] [uploads] [precision] [training] [steps]
  */
 import { writeSync } from 'node:fs';
 
@@ -15,8 +15,6 @@ import { precisions } from '../../engine/cuda/matMul.js';
 import { registerCudaBackend } from '../../engine/cuda/register.js';
 import { referenceGradients, sizeOf } from '../../engine/fused.js';
 import { createRandom } from '../../engine/support/random.js';
-import { createModel } from '../../models/networks/index.js';
-import { modelSchema } from '../../models/networks/schema.js';
 import { flatten, Initialiser } from '../../models/parameters.js';
 import { startTraining, trainingStep } from '../../models/training/step.js';
 import { smoothTargets } from '../../models/training/loss.js';
@@ -24,6 +22,8 @@ import { inference } from '../../models/context.js';
 import { graphs } from './graphs.js';
 import { cases, drawArrays, type Case, type Extents } from '../../test/engine/fusedCases.js';
 import { plainOps } from './plainOps.js';
+import { modelFor, stepSettings } from './steps.js';
+import { uploads } from './uploads.js';
 
 interface Finding {
   readonly title: string;
@@ -32,14 +32,6 @@ interface Finding {
   readonly gradients: number;
   readonly error?: string;
 }
-
-const stepSettings = {
-  learningRate: 1e-3,
-  weightDecay: 0.01,
-  gradientClip: 1,
-  perStepLoss: 0,
-  statisticsMomentum: 0.9,
-};
 
 const extents: Extents[] = [
   { a: 1, b: 1, c: 1, d: 1 },
@@ -139,20 +131,18 @@ function ops(): Finding[] {
 /** Losses of training steps of a small model, and how many tensors it left behind after the first three. */
 async function smallTraining(backend: string, steps: number) {
   await selectBackend(backend);
-  const input = { bins: 4, channels: 2, height: 32, width: 32 };
   const random = createRandom(5);
   const values = Float32Array.from({ length: 2 * 4 * 2 * 32 * 32 }, () =>
     random.uniform() < 0.1 ? 1 : 0,
   );
-  const config = modelSchema.parse({ kind: 'spikmamba', preset: 'nano' });
-  const model = createModel(config, input as never, 8);
+  const model = modelFor({ kind: 'spikmamba', preset: 'nano' }, { bins: 4, size: 32 }, 8);
   let state = startTraining(flatten(model.initialise(new Initialiser(1)) as never));
   const x = tf.tensor(values, [2, 4, 2, 32, 32]);
   const targets = tf.tensor(smoothTargets([0, 1], 8, 0.1), [2, 8]);
   const losses: number[] = [];
   let tensors = 0;
   for (let i = 0; i < steps; i++) {
-    const result = trainingStep(model, state, x, targets, { ...stepSettings, perStepLoss: 0.5 });
+    const result = trainingStep(model, state, x, targets, stepSettings);
     ({ state } = result);
     losses.push(result.loss);
     if (i === 2) tensors = tf.memory().numTensors;
@@ -190,9 +180,9 @@ function milliseconds(run: () => void, repeats: number): number {
 
 async function steps(backend: string) {
   await selectBackend(backend);
+  const config = { ...stepSettings, perStepLoss: 0 };
   const time = (preset: string, batch: number, bins: number, size: number) => {
-    const input = { bins, channels: 2, height: size, width: size };
-    const model = createModel(modelSchema.parse({ kind: 'spikmamba', preset }), input as never, 11);
+    const model = modelFor({ kind: 'spikmamba', preset }, { bins, size });
     const parameters = model.initialise(new Initialiser(1));
     let state = startTraining(flatten(parameters as never));
     const x = tf.cast(tf.less(tf.randomUniform([batch, bins, 2, size, size]), 0.1), 'float32');
@@ -205,7 +195,7 @@ async function steps(backend: string) {
       [batch, 11],
     );
     const training = milliseconds(() => {
-      ({ state } = trainingStep(model, state, x, targets, stepSettings));
+      ({ state } = trainingStep(model, state, x, targets, config));
     }, 10);
     const cuda = tf.backend() as unknown as {
       timings?: Map<string, { calls: number; milliseconds: number }>;
@@ -213,7 +203,7 @@ async function steps(backend: string) {
     };
     const launches = cuda.driver.launches;
     cuda.timings = new Map();
-    ({ state } = trainingStep(model, state, x, targets, stepSettings));
+    ({ state } = trainingStep(model, state, x, targets, config));
     const kernels = [...cuda.timings]
       .sort(([, a], [, b]) => b.milliseconds - a.milliseconds)
       .slice(0, 16)
@@ -262,6 +252,7 @@ const parts = {
   ops: () => Promise.resolve(judged(ops())),
   plainOps: async (name: string) => judged(await plainOps(name)),
   graphs: () => Promise.resolve(graphs(tf.backend() as unknown as CudaBackend, say)),
+  uploads: () => Promise.resolve(uploads(tf.backend() as unknown as CudaBackend)),
   precision,
   training,
   steps,

@@ -10,8 +10,6 @@ import { runningAveragesDefinition } from '../../engine/ops/runningAverage.js';
 import { createRandom } from '../../engine/support/random.js';
 import { stateLeaves } from '../../models/clipStates.js';
 import { inference } from '../../models/context.js';
-import { createModel } from '../../models/networks/index.js';
-import { modelSchema } from '../../models/networks/schema.js';
 import type { ClipState, Model } from '../../models/model.js';
 import { disposeTree, flatten, Initialiser, type ParameterTree } from '../../models/parameters.js';
 import { createFrameStepper } from '../../models/runtime/frameStepper.js';
@@ -23,23 +21,17 @@ import {
   trainingStep,
   type TrainingState,
 } from '../../models/training/step.js';
+import { type ClipExtents, modelFor, stepSettings } from './steps.js';
 
-const settings = { weightDecay: 0.01, gradientClip: 1, perStepLoss: 0.5, statisticsMomentum: 0.9 };
-const learningRate = 1e-3;
-
-interface Sizes {
+interface Sizes extends ClipExtents {
   readonly preset: string;
   readonly batch: number;
-  readonly bins: number;
-  readonly size: number;
 }
 
 const nano: Sizes = { preset: 'nano', batch: 2, bins: 4, size: 32 };
 
-function modelOf({ preset, bins, size }: Sizes): Model {
-  const input = { bins, channels: 2, height: size, width: size };
-  return createModel(modelSchema.parse({ kind: 'spikmamba', preset }), input as never, 11);
-}
+const modelOf = (sizes: Sizes): Model =>
+  modelFor({ kind: 'spikmamba', preset: sizes.preset }, sizes);
 
 /** Clips of events in a tenth of the pixels, and targets; they live on the device. Large clips are all the same. */
 function batchOf({ batch, bins, size }: Sizes): { x: tf.Tensor; targets: tf.Tensor } {
@@ -79,14 +71,14 @@ function training(backend: CudaBackend, sizes: Sizes) {
   const { x, targets } = batchOf(sizes);
   let state = start();
   const plainLosses = Array.from({ length: 50 }, () => {
-    const result = trainingStep(model, state, x, targets, { ...settings, learningRate });
+    const result = trainingStep(model, state, x, targets, stepSettings);
     ({ state } = result);
     return result.loss;
   });
   const stepper = createTrainingStep(model);
   let own = start();
   const step = (clips = x, wanted = targets) => {
-    const result = stepper.step(own, clips, wanted, { ...settings, learningRate });
+    const result = stepper.step(own, clips, wanted, stepSettings);
     own = result.state;
     return result;
   };
@@ -293,10 +285,10 @@ export function timeTraining(backend: CudaBackend, preset: string): StepTimes {
   const sizes = { preset, batch: 32, bins: 16, size: 128 };
   const model = modelOf(sizes);
   const { x, targets } = batchOf(sizes);
-  const config = { ...settings, perStepLoss: 0 };
+  const config = { ...stepSettings, perStepLoss: 0 };
   let state = startTraining(flatten(model.initialise(new Initialiser(1))));
   const plainStep = (): void => {
-    ({ state } = trainingStep(model, state, x, targets, { ...config, learningRate }));
+    ({ state } = trainingStep(model, state, x, targets, config));
   };
   const plain = median(plainStep, 10);
   const { launches } = backend.driver;
@@ -305,7 +297,7 @@ export function timeTraining(backend: CudaBackend, preset: string): StepTimes {
   const kernels = kernelTimes(backend, plainStep);
   const stepper = createTrainingStep(model);
   const graph = median(() => {
-    ({ state } = stepper.step(state, x, targets, { ...config, learningRate }));
+    ({ state } = stepper.step(state, x, targets, config));
   }, 20);
   const { notRecorded } = stepper;
   stepper.dispose();

@@ -18,8 +18,6 @@ import { NcclTransport } from '../../engine/cuda/nccl.js';
 import { createRandom } from '../../engine/support/random.js';
 import { TcpTransport } from '../../engine/transport/tcpTransport.js';
 import type { Transport } from '../../engine/transport/transport.js';
-import { createModel } from '../../models/networks/index.js';
-import { modelSchema } from '../../models/networks/schema.js';
 import { flatten, Initialiser } from '../../models/parameters.js';
 import { smoothTargets } from '../../models/training/loss.js';
 import {
@@ -28,14 +26,8 @@ import {
   startTraining,
   trainingStep,
 } from '../../models/training/step.js';
+import { modelFor, stepSettings } from './steps.js';
 
-const settings = {
-  learningRate: 1e-3,
-  weightDecay: 0.01,
-  gradientClip: 1,
-  perStepLoss: 0.5,
-  statisticsMomentum: 0.9,
-};
 const classes = 11;
 
 interface Run {
@@ -79,15 +71,11 @@ const runs: Readonly<Record<string, Run>> = {
 
 /** Losses of a run on this process's part of the batches, and how long a step takes. */
 function train(run: Run, transport: Transport | undefined): object {
-  const config = { ...settings, synchroniseStatistics: run.together };
+  const config = { ...stepSettings, synchroniseStatistics: run.together };
   const { rank, world } = transport ?? { rank: 0, world: 1 };
   const { bins, size, recorded = false, each = false } = run;
   const whole = each ? run.batch * world : run.batch;
-  const model = createModel(
-    modelSchema.parse(run.model),
-    { bins, channels: 2, height: size, width: size } as never,
-    classes,
-  );
+  const model = modelFor(run.model, { bins, size }, classes);
   const random = createRandom(3, 'clips');
   const pixels = bins * 2 * size * size;
   const own = whole / world;

@@ -15,7 +15,7 @@ const states = 16;
 /** Channels of a thread, threads of a block, blocks that fit, steps of a stage, steps in registers. */
 type Numbers = readonly [number, number, number, number, number];
 
-const layouts: readonly { forward: Numbers; backward: Numbers }[] = [
+const layouts: readonly { forward: Numbers; backward: Numbers; segments?: number }[] = [
   { forward: [1, 256, 2, 8, 8], backward: [1, 256, 2, 8, 8] },
   { forward: [2, 256, 2, 16, 8], backward: [2, 256, 1, 16, 8] },
   { forward: [2, 128, 4, 16, 8], backward: [2, 128, 2, 16, 8] },
@@ -28,6 +28,10 @@ const layouts: readonly { forward: Numbers; backward: Numbers }[] = [
   { forward: [2, 128, 3, 32, 8], backward: [2, 128, 2, 32, 8] },
   { forward: [2, 64, 8, 16, 8], backward: [2, 64, 5, 16, 8] },
   { forward: [2, 256, 3, 8, 4], backward: [4, 128, 2, 8, 4] },
+  { forward: [1, 128, 6, 16, 8], backward: [1, 128, 4, 16, 8], segments: 2 },
+  { forward: [1, 128, 6, 16, 8], backward: [1, 128, 4, 16, 8], segments: 4 },
+  { forward: [2, 128, 5, 16, 8], backward: [2, 128, 2, 16, 8], segments: 4 },
+  { forward: [2, 128, 5, 16, 8], backward: [2, 128, 2, 16, 8], segments: 8 },
 ];
 
 await selectBackend('cuda');
@@ -75,10 +79,15 @@ for (const [batch, length, channels] of [
   const norms = (): number[] =>
     [...outputs, ...gradients].map((x) => tf.tidy(() => tf.sqrt(tf.mean(tf.square(x))).dataSync()[0])); // prettier-ignore
   let first: number[] | undefined;
-  for (const { forward, backward } of layouts) {
-    const line: Record<string, unknown> = { size: [batch, length, channels], forward, backward };
+  for (const { forward, backward, segments = 1 } of layouts) {
+    const line: Record<string, unknown> = {
+      size: [batch, length, channels],
+      forward,
+      backward,
+      segments,
+    };
     try {
-      const layout = { forward: layoutOf(forward), backward: layoutOf(backward) };
+      const layout = { forward: layoutOf(forward), backward: layoutOf(backward), segments };
       const run = scan(device, () => layout) as unknown as Record<
         'scanForward' | 'scanBackward',
         (...values: unknown[]) => void

@@ -22,7 +22,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "torch")
 
 import spikmamba  # noqa: E402
 from neurons import lif  # noqa: E402
-from scan import selective_scan  # noqa: E402
+from scan import associative_selective_scan, chunked_selective_scan, selective_scan  # noqa: E402
 from works import (  # noqa: E402
     forward_and_backward,
     scan_inputs,
@@ -124,10 +124,13 @@ def neurons(precision, prepare=lambda function: function):
     return forward_and_backward(prepare(lambda x: lif(x, membrane, decay_input=True)[0]), x)
 
 
-def scan(precision, prepare=lambda function: function):
+SCANS = {"chunked": chunked_selective_scan, "associative": associative_selective_scan}
+
+
+def scan(precision, prepare=lambda function: function, form=selective_scan):
     sizes = (2, 16, 8) if options.tiny else (16, 1024, 512)
     inputs = values_in(precision, scan_inputs(*sizes))
-    return forward_and_backward(prepare(lambda *values: selective_scan(*values)[0]), *inputs)
+    return forward_and_backward(prepare(lambda *values: form(*values)[0]), *inputs)
 
 
 def square_product():
@@ -135,12 +138,16 @@ def square_product():
     return lambda: square @ square
 
 
-def step(preset, prepare=lambda model: model, outside_scan=False):
+def outside_of_compiler(function):
+    """A compiler unrolls the loop of a scan; outside of what it is given, the loop stays eager."""
+    return torch._dynamo.disable(function)
+
+
+def step(preset, prepare=lambda model: model, form=selective_scan):
     size, batch = (32, 2) if options.tiny else (128, 32)
 
     def make():
-        # A compiler unrolls the loop of the scan; outside of what it is given, the loop stays eager.
-        spikmamba.selective_scan = torch._dynamo.disable(selective_scan) if outside_scan else selective_scan
+        spikmamba.selective_scan = form
         return training_step(batch, size, prepare, settings=preset)
 
     return make
@@ -168,11 +175,17 @@ for name, preset in PRESETS.items():
     for precision in PRECISIONS:
         title = f"training step, {name}, batch 32, {precision}"
         report(title, in_precision(precision, step(preset)), repeats=3, warmups=1)
-for name, preset in PRESETS.items():
-    for precision in PRECISIONS if MODES else ():
-        title = f"training step, {name}, batch 32, {precision}, compiled but for the scan"
-        report(title, in_precision(precision, step(preset, compiled, True)), repeats=3, warmups=2)
-for name, preset in PRESETS.items() if MODES else ():
-    report(f"training step, {name}, batch 32, float32, compiled", step(preset, compiled), repeats=3, warmups=1)
 if MODES:
-    report("selectiveScan 16 × 1024 × 512, float32, compiled", lambda: scan("float32", compiled), repeats=3, warmups=1)
+    for form, function in SCANS.items():
+        title = f"selectiveScan 16 × 1024 × 512, float32, {form}"
+        report(f"{title}, compiled", lambda: scan("float32", compiled, function))
+    report("selectiveScan 16 × 1024 × 512, float32, chunked", lambda: scan("float32", form=chunked_selective_scan))
+for name, preset in PRESETS.items() if MODES else ():
+    for form, function in SCANS.items():
+        for precision in PRECISIONS:
+            title = f"training step, {name}, batch 32, {precision}, {form} scan, compiled"
+            report(title, in_precision(precision, step(preset, compiled, function)), repeats=5, warmups=2)
+    for precision in PRECISIONS:
+        title = f"training step, {name}, batch 32, {precision}, compiled but for the scan"
+        work = step(preset, compiled, outside_of_compiler(selective_scan))
+        report(title, in_precision(precision, work), repeats=3, warmups=2)

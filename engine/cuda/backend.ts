@@ -7,6 +7,7 @@ import { SaccadeError } from '../support/errors.js';
 import type { Driver } from './driver.js';
 import { allZero } from './libraries.js';
 import { type DeviceArray, DeviceMemory, type DeviceType, type MemoryUse } from './memory.js';
+import { Uploads } from './uploads.js';
 
 type HostValues = tf.backend_util.BackendValues;
 
@@ -41,6 +42,7 @@ export class CudaBackend extends tf.KernelBackend {
   /** Under which name its kernels are registered. */
   readonly kernelsOf = 'cuda';
   readonly memoryPool: DeviceMemory;
+  readonly uploads: Uploads;
   /** Runs the kernels that the device has not. */
   readonly host = new MathBackendCPU();
   /** How often each kernel ran on the host. */
@@ -57,6 +59,7 @@ export class CudaBackend extends tf.KernelBackend {
   ) {
     super();
     this.memoryPool = new DeviceMemory(driver, limitBytes);
+    this.uploads = new Uploads(driver, this.memoryPool);
   }
 
   /** Allocates a result. Its values are whatever was there before. */
@@ -90,6 +93,11 @@ export class CudaBackend extends tf.KernelBackend {
     const data = this.tensors.get(info.dataId)!;
     data.device ??= this.upload(data);
     return data.device;
+  }
+
+  /** Starts the way of a tensor's values to the device (engine/graphs.ts). */
+  sendAhead(info: tf.TensorInfo): void {
+    this.values(info);
   }
 
   /** The values as float32; TensorFlow.js never hands other types to kernels that ask for them. */
@@ -127,7 +135,7 @@ export class CudaBackend extends tf.KernelBackend {
     const device = this.allocate([values.length], dtype);
     // TensorFlow.js makes zeros on the host, for states and for gradients that nothing asked for.
     if (allZero(values)) device.clear();
-    else this.driver.upload(device.pointer, values);
+    else this.uploads.send(device.pointer, values);
     return device;
   }
 
@@ -136,7 +144,7 @@ export class CudaBackend extends tf.KernelBackend {
     const to = this.values(target);
     const from = this.tensors.get(source.dataId)!;
     if (from.device !== undefined || this.driver.capturing) to.set(this.values(source));
-    else this.driver.upload(to.pointer, hostArray(from));
+    else this.uploads.send(to.pointer, hostArray(from));
   }
 
   /** Records what `run` launches (engine/graphs.ts). */
@@ -359,5 +367,6 @@ export class CudaBackend extends tf.KernelBackend {
 
   override dispose(): void {
     for (const dataId of [...this.tensors.keys()]) this.disposeData(dataId, true);
+    this.uploads.dispose();
   }
 }

@@ -9,7 +9,7 @@ import {
   type ScanConfig,
   selectiveScanDefinition,
 } from '../ops/selectiveScan.js';
-import { scanLayouts } from './launches/scan.js';
+import { stageOf } from './launches/scan.js';
 
 /** Fused ops that the device computes in its own way, or that have no kernel in the addon. */
 export function deviceOps(kernels: Kernels): NativeOps {
@@ -50,7 +50,7 @@ function scan(
     writesAll: true,
     outputShapes(shapes, attributes) {
       const [[batch, length, channels], , [, states]] = shapes;
-      const kept = [Math.ceil(length / scanLayouts(states).forward.stage), batch, channels, states];
+      const kept = [Math.ceil(length / stageOf(states)), batch, channels, states];
       const recorded = tf.engine().state.gradientDepth > 0;
       return [...forward.outputShapes(shapes, attributes), ...(recorded ? [kept] : [])];
     },

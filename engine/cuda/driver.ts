@@ -1,4 +1,4 @@
-import { addressOf, openLibrary, type Library, StatusCalls } from './libraries.js';
+import { addressOf, memoryAt, openLibrary, type Library, StatusCalls } from './libraries.js';
 
 /** An error that the CUDA driver reports. */
 export class CudaError extends Error {
@@ -28,6 +28,12 @@ export interface DeviceFunction {
 export interface DeviceModule {
   /** @param types one letter per argument: p pointer, i int32, l int64, f float32. */
   function(name: string, types: string): DeviceFunction;
+}
+
+/** Host memory that the device reads by itself. */
+export interface PinnedMemory {
+  readonly address: bigint;
+  readonly bytes: Uint8Array;
 }
 
 /** A recorded graph. */
@@ -121,11 +127,34 @@ export class Driver {
     this.calls.call('int cuMemFree_v2(uint64_t pointer)', pointer);
   }
 
-  /** Host to device; the array may change once this returns. */
+  /** Host to device, at most 64 KiB: so much the driver has read when this returns. `Uploads` sends any number. */
   upload(pointer: number, values: ArrayBufferView): void {
     this.send(pointer, values, this.stream);
-    // The driver has staged pageable memory of up to 64 KiB when the call returns; more it may still read.
-    if (values.byteLength > 65536) this.synchronise();
+  }
+
+  /** Host to device beside the stream, on another one; the memory may be written once `stream` is there. */
+  uploadPinned(pointer: number, { address }: PinnedMemory, bytes: number, stream: bigint): void {
+    this.calls.call(
+      'int cuMemcpyHtoDAsync_v2(uint64_t target, uint64_t source, size_t bytes, uint64_t stream)',
+      pointer,
+      address,
+      bytes,
+      stream,
+    );
+  }
+
+  /** Host memory from which copies need no help of the processor. */
+  pin(bytes: number): PinnedMemory {
+    const address = this.calls.make(
+      'int cuMemHostAlloc(uint64_t *pointer, size_t bytes, unsigned int flags)',
+      bytes,
+      0,
+    );
+    return { address, bytes: memoryAt(address, bytes) };
+  }
+
+  unpin({ address }: PinnedMemory): void {
+    this.calls.call('int cuMemFreeHost(uint64_t pointer)', address);
   }
 
   /** Host to device, done when this returns, apart from the stream; for memory that no launch uses yet. */
@@ -332,13 +361,28 @@ export class Driver {
 
   /** Lets what is started on `after` from now on wait for what was started on `before` until now. */
   order(before: unknown, after: unknown, event: bigint): void {
-    this.calls.call('int cuEventRecord(uint64_t event, uint64_t stream)', event, before);
+    this.mark(event, before);
+    this.follow(after, event);
+  }
+
+  /** Puts an event behind what was started on a stream until now. */
+  mark(event: bigint, stream: unknown): void {
+    this.calls.call('int cuEventRecord(uint64_t event, uint64_t stream)', event, stream);
+  }
+
+  /** Lets what is started on a stream from now on wait for an event; for nothing, if it was never marked. */
+  follow(stream: unknown, event: bigint): void {
     this.calls.call(
       'int cuStreamWaitEvent(uint64_t stream, uint64_t event, unsigned int flags)',
-      after,
+      stream,
       event,
       0,
     );
+  }
+
+  /** Waits for an event, and for nothing else. */
+  await(event: bigint): void {
+    this.calls.call('int cuEventSynchronize(uint64_t event)', event);
   }
 
   /** Milliseconds on the device that everything takes which `run` launches. */

@@ -15,6 +15,7 @@ export interface Library {
 interface Koffi {
   load(path: string): { func(prototype: string): ForeignFunction };
   address(value: unknown): bigint;
+  view(address: bigint, bytes: number): ArrayBuffer;
   array(type: string, length: number): unknown;
   struct(name: string, members: Readonly<Record<string, unknown>>): unknown;
 }
@@ -53,6 +54,11 @@ export function allZero(values: ArrayBufferView): boolean {
 /** Where the bytes of an array lie. They stay there as long as the array lives, if it is no tiny one. */
 export function addressOf(bytes: ArrayBufferView): number {
   return Number(koffi().address(bytes));
+}
+
+/** Memory of C as an array. It must not be read or written once it is freed. */
+export function memoryAt(address: bigint, bytes: number): Uint8Array {
+  return new Uint8Array(koffi().view(address, bytes));
 }
 
 const structs = new Set<string>();

@@ -40,15 +40,19 @@ const leastWidth = 0.27;
  * Width of the taps through training, before `leastWidth` is added: from half the longest delay, geometrically, to 0.23
  * after a quarter of the epochs, and there it stays (Hammouamri et al. 2024).
  *
- * @param progress share of the epochs that are done, 0 … 1.
+ * @param progress share of the epochs that are done, 0 … 1; of a tensor, a scalar, the width is one too.
  */
-export function delayWidth(progress: number, maxDelay: number): number {
+export function delayWidth(progress: number, maxDelay: number): number;
+export function delayWidth(progress: number | tf.Tensor, maxDelay: number): number | tf.Tensor;
+export function delayWidth(progress: number | tf.Tensor, maxDelay: number): number | tf.Tensor {
   const [first, last] = [Math.max(0.23, Math.floor((maxDelay + 1) / 2)), 0.23];
-  return first * (last / first) ** Math.min(1, 4 * progress);
+  if (typeof progress === 'number') return first * (last / first) ** Math.min(1, 4 * progress);
+  const share = tf.clipByValue(tf.mul(progress, 4), 0, 1);
+  return tf.mul(first, tf.exp(tf.mul(share, Math.log(last / first))));
 }
 
 /** σ of the taps in frames, without `leastWidth`; `whole` rounds delays to whole frames, one tap each. */
-export type DelayWidth = number | 'whole';
+export type DelayWidth = number | tf.Tensor | 'whole';
 
 /**
  * The synapses' kernel: a Gaussian around each delay that sums to 1, times the weight.
@@ -66,7 +70,7 @@ export function delayKernel(
     return tf.mul(tf.relu(tf.sub(1, tf.abs(tf.sub(taps, whole)))), weight);
   }
   const centre = tf.expandDims(tf.clipByValue(delay, 0, maxDelay), 0);
-  const distance = tf.div(tf.sub(taps, centre), Math.abs(width) + leastWidth);
+  const distance = tf.div(tf.sub(taps, centre), tf.add(tf.abs(width), leastWidth));
   const shape = tf.softmax(tf.transpose(tf.mul(tf.square(distance), -0.5), [1, 2, 0]));
   return tf.mul(tf.transpose(shape, [2, 0, 1]), weight);
 }

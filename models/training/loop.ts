@@ -43,8 +43,17 @@ export interface Judgement<S extends Score> {
 export interface LearningTask<S extends Score> {
   /** First values of all leaves; the loop owns them. Not asked for where a run is resumed. */
   initialise(): Promise<Map<string, tf.Tensor>>;
-  /** @param step those done before, over the whole run. */
-  step(state: TrainingState, batch: ClipBatch, step: number, learningRate: number): StepResult;
+  /**
+   * @param step those done before, over the whole run.
+   * @param next the batch of the step after this one, if there is one in this epoch.
+   */
+  step(
+    state: TrainingState,
+    batch: ClipBatch,
+    step: number,
+    learningRate: number,
+    next?: ClipBatch,
+  ): StepResult;
   judge(leaves: ReadonlyMap<string, tf.Tensor>): Promise<Judgement<S>>;
   isBetter(score: S, best: S): boolean;
   /** The loss of guessing, where it is known: a mean far above it is divergence. */
@@ -170,9 +179,9 @@ export async function runEpochs<S extends Score>(options: LoopOptions<S>): Promi
   try {
     while (progress.epoch < config.epochs) {
       const { epoch } = progress;
-      for await (const batch of data.train(epoch, progress.batch)) {
+      for await (const [batch, next] of withNext(data.train(epoch, progress.batch))) {
         const learningRate = rateAt(progress.step);
-        const result = task.step(state, batch, progress.step, learningRate);
+        const result = task.step(state, batch, progress.step, learningRate, next);
         if (result.notFinite !== undefined) {
           if (isFirst) await save(join(folder, 'diverged.safetensors'), true);
           const where =
@@ -345,4 +354,16 @@ function diverged(
       'Try a lower learningRate, a longer warmupEpochs or a smaller gradientClip',
     { file: folder },
   );
+}
+
+/** Each item with the one after it. */
+async function* withNext<T>(
+  items: Iterable<T> | AsyncIterable<T>,
+): AsyncGenerator<[T, T | undefined]> {
+  let held: [T] | undefined;
+  for await (const item of items) {
+    if (held !== undefined) yield [held[0], item];
+    held = [item];
+  }
+  if (held !== undefined) yield [held[0], undefined];
 }

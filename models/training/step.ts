@@ -111,7 +111,9 @@ export function gradientStep(
   tf.engine().startScope();
   try {
     const settings = tf.tensor1d(settingsOf(state, config));
-    const { tensors, measures } = nextTensors(state, settings, lossOf, config, transport);
+    const progress = tf.scalar(config.progress ?? 1);
+    const control = { settings, progress };
+    const { tensors, measures } = nextTensors(state, control, lossOf, config, transport);
     const found = measuresOf(state, measures);
     if (found.notFinite !== undefined) return { state, ...found };
     const [leaves, m, v] = [state.leaves, state.optimiser.m, state.optimiser.v].map(
@@ -135,21 +137,28 @@ interface NextTensor {
   readonly tensor: tf.Tensor;
 }
 
+/** What changes from step to step, as tensors. */
+interface StepControl {
+  /** Of `settingsOf`. */
+  readonly settings: tf.Tensor;
+  /** Share of the training that is done, a scalar. */
+  readonly progress: tf.Tensor;
+}
+
 /**
  * A step up to where its results would be read: nothing here depends on what a device has computed. To be run in a `tidy`.
  *
- * @param settings of `settingsOf`.
  * @returns the next state, which equals `state` where loss or gradients are not finite; and the loss, the norm of all
  *   gradients and that of each, in one tensor.
  */
 function nextTensors(
   state: TrainingState,
-  settings: tf.Tensor,
+  { settings, progress }: StepControl,
   lossOf: LossOf,
   config: Omit<StepConfig, 'perStepLoss'>,
   transport: Transport | undefined,
 ): { tensors: NextTensor[]; measures: tf.Tensor } {
-  const { weightDecay, gradientClip, delayRate = 1, progress } = config;
+  const { weightDecay, gradientClip, delayRate = 1 } = config;
   const recorder = new Recorder({ rates: false });
   const losses: tf.Tensor[] = [];
   const together = config.synchroniseStatistics ? transport : undefined;
@@ -256,8 +265,18 @@ function measuresOf(state: TrainingState, measures: tf.Tensor): StepMeasures {
 export interface TrainingStepper {
   /** Why steps are not recorded, where they could be. */
   readonly notRecorded?: string | undefined;
-  /** As `trainingStep`. Where steps are recorded, the tensors of the state stay the same and change their values. */
-  step(state: TrainingState, input: tf.Tensor, targets: tf.Tensor, config: StepConfig): StepResult;
+  /**
+   * As `trainingStep`. Where steps are recorded, the tensors of the state stay the same and change their values.
+   *
+   * @param meanwhile is called while a device computes the step, where there is one that does.
+   */
+  step(
+    state: TrainingState,
+    input: tf.Tensor,
+    targets: tf.Tensor,
+    config: StepConfig,
+    meanwhile?: () => void,
+  ): StepResult;
   dispose(): void;
 }
 
@@ -288,7 +307,10 @@ interface Recorded {
 
 class RecordedSteps implements TrainingStepper {
   notRecorded: string | undefined;
-  private readonly settings = tf.keep(zeros([3]));
+  private readonly control: StepControl = {
+    settings: tf.keep(zeros([3])),
+    progress: tf.keep(zeros([])),
+  };
   /** Results of a step, for that many trained parameters. */
   private measures: tf.Tensor | undefined;
   private recorded: Recorded | undefined;
@@ -299,7 +321,13 @@ class RecordedSteps implements TrainingStepper {
     private readonly transport: Transport | undefined,
   ) {}
 
-  step(state: TrainingState, input: tf.Tensor, targets: tf.Tensor, config: StepConfig): StepResult {
+  step(
+    state: TrainingState,
+    input: tf.Tensor,
+    targets: tf.Tensor,
+    config: StepConfig,
+    meanwhile?: () => void,
+  ): StepResult {
     this.write(state, config);
     const fixed = { ...config, learningRate: undefined, progress: undefined };
     const kind = JSON.stringify([input.dtype, input.shape, targets.dtype, targets.shape, fixed]);
@@ -317,6 +345,7 @@ class RecordedSteps implements TrainingStepper {
         this.update(state, input, targets, config);
       });
     }
+    meanwhile?.();
     const found = measuresOf(state, this.measures!);
     const done = found.notFinite === undefined ? 1 : 0;
     return { state: { ...state, step: state.step + done }, ...found };
@@ -324,14 +353,15 @@ class RecordedSteps implements TrainingStepper {
 
   dispose(): void {
     this.forget();
-    tf.dispose([this.settings, ...(this.measures ? [this.measures] : [])]);
+    tf.dispose([...Object.values(this.control), ...(this.measures ? [this.measures] : [])]);
   }
 
   /** What a step reads besides the state, and room for what it finds. */
   private write(state: TrainingState, config: StepConfig): void {
-    const settings = tf.tensor1d(settingsOf(state, config));
-    assign(this.settings, settings);
-    settings.dispose();
+    tf.tidy(() => {
+      assign(this.control.settings, tf.tensor1d(settingsOf(state, config)));
+      assign(this.control.progress, tf.scalar(config.progress ?? 1));
+    });
     const size = 2 + trainedPaths(state).length;
     if (this.measures?.size === size) return;
     this.forget();
@@ -347,10 +377,6 @@ class RecordedSteps implements TrainingStepper {
     config: StepConfig,
   ): void {
     this.forget();
-    if ([...state.leaves.keys()].some(isDelay)) {
-      this.notRecorded = 'delays narrow with the progress of the training';
-      return;
-    }
     const [ownInput, ownTargets] = [input, targets].map((x) => tf.keep(copyOf(x)));
     try {
       const graph = capture(() => this.update(state, ownInput, ownTargets, config));
@@ -377,7 +403,7 @@ class RecordedSteps implements TrainingStepper {
     config: StepConfig,
   ): void {
     const loss = clipLossOf(this.model, input, targets, config.perStepLoss);
-    const { tensors, measures } = nextTensors(state, this.settings, loss, config, this.transport);
+    const { tensors, measures } = nextTensors(state, this.control, loss, config, this.transport);
     const maps = { leaves: state.leaves, m: state.optimiser.m, v: state.optimiser.v };
     for (const { kind, path, tensor } of tensors) assign(maps[kind].get(path)!, tensor);
     assign(this.measures!, measures);

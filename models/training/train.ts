@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 
+import { sendAhead } from '../../engine/graphs.js';
 import { createRandom, type Random } from '../../engine/support/random.js';
 import type { ClipBatch } from '../../preprocess/loader.js';
 import { evaluate } from '../evaluation/evaluate.js';
@@ -16,12 +17,7 @@ import {
 } from './loop.js';
 import { smoothShares, smoothTargets } from './loss.js';
 import { mixup } from './mixup.js';
-import {
-  createTrainingStep,
-  type StepResult,
-  type TrainingState,
-  type TrainingStepper,
-} from './step.js';
+import { createTrainingStep } from './step.js';
 
 /** What a classifier is selected by, on validation: the higher accuracy, at equal ones the lower loss. */
 export type ClassificationScore = { readonly accuracy: number; readonly loss: number };
@@ -49,6 +45,9 @@ export interface TrainingResult extends Omit<LoopResult<ClassificationScore>, 'b
 export async function train(options: TrainingOptions): Promise<TrainingResult> {
   const { model, data, seed, initialise, transport } = options;
   const steps = createTrainingStep(model, transport);
+  const totalSteps = options.config.epochs * data.batchesPerEpoch;
+  /** The next batch, which goes to a device while that computes the step before. */
+  let ahead = undefined as PreparedBatch | undefined;
   const task: LearningTask<ClassificationScore> = {
     async initialise() {
       const fresh = flatten(model.initialise(new Initialiser(seed)));
@@ -56,8 +55,20 @@ export async function train(options: TrainingOptions): Promise<TrainingResult> {
       const isFirst = transport === undefined || transport.rank === 0;
       return initialise === undefined || !isFirst ? fresh : initialise(fresh);
     },
-    step: (state, batch, step, learningRate) =>
-      runStep(options, steps, state, step, batch, learningRate),
+    step(state, batch, step, learningRate, next) {
+      const { input, target } = ahead?.batch === batch ? ahead : prepare(options, batch, step);
+      ahead = undefined;
+      const config = { ...options.config, learningRate, progress: step / totalSteps };
+      try {
+        return steps.step(state, input, target, config, () => {
+          if (next === undefined) return;
+          ahead = prepare(options, next, step + 1);
+          sendAhead(ahead.input);
+        });
+      } finally {
+        tf.dispose([input, target]);
+      }
+    },
     async judge(leaves) {
       const evaluation = await evaluate(model, unflatten(leaves), data.validation());
       const { labels, accuracy, loss, firingRates } = evaluation;
@@ -74,34 +85,32 @@ export async function train(options: TrainingOptions): Promise<TrainingResult> {
     return { ...result, bestValidationAccuracy: best?.accuracy ?? 0 };
   } finally {
     steps.dispose();
+    if (ahead !== undefined) tf.dispose([ahead.input, ahead.target]);
   }
 }
 
-function runStep(
-  { model, data, config, seed }: TrainingOptions,
-  steps: TrainingStepper,
-  state: TrainingState,
-  step: number,
+/** A batch and what a step takes of it. */
+interface PreparedBatch {
+  readonly batch: ClipBatch;
+  readonly input: tf.Tensor;
+  readonly target: tf.Tensor;
+}
+
+/** @param step for which it is. */
+function prepare(
+  { model, config, seed }: TrainingOptions,
   batch: ClipBatch,
-  learningRate: number,
-): StepResult {
+  step: number,
+): PreparedBatch {
   const { inputs, targets } = mixedBatch(batch, model.classes, config, () =>
     createRandom(seed, 'mixup', step),
   );
-  const input = tf.tensor(inputs, [...batch.shape]);
   // The loss is linear in the targets: so a larger part of the batch counts for more.
   const { weight = 1 } = batch;
   if (weight !== 1) for (let i = 0; i < targets.length; i++) targets[i] *= weight;
+  const input = tf.tensor(inputs, [...batch.shape]);
   const target = tf.tensor(targets, [batch.shape[0], model.classes]);
-  try {
-    return steps.step(state, input, target, {
-      ...config,
-      learningRate,
-      progress: step / (config.epochs * data.batchesPerEpoch),
-    });
-  } finally {
-    tf.dispose([input, target]);
-  }
+  return { batch, input, target };
 }
 
 /** A batch with smoothed targets, mixed as the settings say. */

@@ -73,6 +73,10 @@ describe('synapses with delays', () => {
       expect(delayWidth(0.25, 24)).toBeCloseTo(0.23, 9);
       expect(delayWidth(1, 24)).toBeCloseTo(0.23, 9);
       expect(delayWidth(0.125, 24)).toBeCloseTo(Math.sqrt(12 * 0.23), 9);
+      for (const progress of [0, 0.1, 0.3, 1]) {
+        const [width] = (delayWidth(tf.scalar(progress), 24) as tf.Tensor).dataSync();
+        expect(width / delayWidth(progress, 24)).toBeCloseTo(1, 5);
+      }
     },
   );
 

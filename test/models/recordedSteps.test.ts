@@ -25,10 +25,10 @@ const settings = {
   statisticsMomentum: 0.9,
 };
 
-function setUp() {
+function setUp(more: object = {}) {
   const input = { bins, channels: 2, height: size, width: size };
   const model = createModel(
-    modelSchema.parse({ kind: 'spikmamba', preset: 'nano', classToken: true }),
+    modelSchema.parse({ kind: 'spikmamba', preset: 'nano', classToken: true, ...more }),
     input as never,
     4,
   );
@@ -64,28 +64,34 @@ describe('recorded training steps', () => {
     expect(tf.memory().numTensors).toBe(0);
   });
 
-  it('equal steps that are not recorded, whatever the sizes of the batches', () => {
+  it.each([
+    ['whatever the sizes of the batches', {}],
+    ['with delays that narrow from step to step', { stem: 'delayed' }],
+  ])('equal steps that are not recorded, %s', (_, more) => {
     const rate = (i: number): number => 1e-3 * (i + 1);
-    const plain = setUp();
+    const share = (i: number): number => i / (4 * clipCounts.length);
+    const plain = setUp(more);
     let { state } = plain;
     const expected = clipCounts.map((clips, i) => {
       const { x, targets } = batch(clips, i);
       const result = trainingStep(plain.model, state, x, targets, {
         ...settings,
         learningRate: rate(i),
+        progress: share(i),
       });
       ({ state } = result);
       tf.dispose([x, targets]);
       return [result.loss, result.gradientNorm];
     });
     withRecording((recorder) => {
-      const { model, state: first } = setUp();
+      const { model, state: first } = setUp(more);
       let current = first;
       const stepper = createTrainingStep(model);
       const tensors: number[] = [];
       const found = clipCounts.map((clips, i) => {
         const { x, targets } = batch(clips, i);
-        const result = stepper.step(current, x, targets, { ...settings, learningRate: rate(i) });
+        const changing = { learningRate: rate(i), progress: share(i) };
+        const result = stepper.step(current, x, targets, { ...settings, ...changing });
         const { loss, gradientNorm } = result;
         current = result.state;
         tf.dispose([x, targets]);
@@ -104,6 +110,23 @@ describe('recorded training steps', () => {
       disposeTraining(current);
     });
     disposeTraining(state);
+  });
+
+  it('call what is to be done meanwhile once a step, after its start', () => {
+    withRecording((recorder) => {
+      const { model, state } = setUp();
+      const stepper = createTrainingStep(model);
+      const { x, targets } = batch(2, 1);
+      const replays: number[] = [];
+      const config = { ...settings, learningRate: 1e-3 };
+      for (let i = 0; i < 4; i++) {
+        stepper.step(state, x, targets, config, () => void replays.push(recorder.replays));
+      }
+      expect(replays).toEqual([0, 1, 2, 3]);
+      tf.dispose([x, targets]);
+      stepper.dispose();
+      disposeTraining(state);
+    });
   });
 
   it('change nothing where a step is not finite, name the parameter, and go on', () => {

@@ -26,7 +26,7 @@ export function events(device: Device): Kernels {
     const parts = [tUs, x, y, polarity, rows, columns, Float64Array.of(fromUs, toUs)];
     const { bytes, offsets } = packed(parts);
     backend.scratch(bytes.length / 4, (given) => {
-      backend.driver.upload(given.pointer, bytes);
+      backend.uploads.send(given.pointer, bytes);
       const settings = [bins, width, height * width, tUs.length];
       const from = [...offsets.map((offset) => given.pointer + offset), ...settings];
       const types = 'pppppppiiil';

@@ -3,7 +3,7 @@ import type { Device } from '../device.js';
 import type { DeviceArray } from '../memory.js';
 import { reduce } from './reduce.js';
 
-const scanTypes = 'pppppppppiiii';
+const scanTypes = 'pppppppppiiiii';
 
 /** How `source/scan.cu` divides its work. */
 export interface ScanLayout {
@@ -24,39 +24,69 @@ export interface ScanLayout {
 export interface ScanLayouts {
   readonly forward: ScanLayout;
   readonly backward: ScanLayout;
+  /** Into how many segments steps are cut at most; none is shorter than four stages. */
+  readonly segments: number;
 }
 
-/** Four states for each thread, where they divide so. */
-export function scanLayouts(states: number): ScanLayouts {
-  const lanes = [32, 16, 8, 4, 2].find((count) => states % (4 * count) === 0) ?? 1;
-  const own = states / lanes;
+/** Steps from one kept state to the next. */
+export const stageOf = (states: number): number => (ownStates(states) === 4 ? 16 : 8);
+
+const lanesOf = (states: number): number =>
+  [32, 16, 8, 4, 2].find((count) => states % (4 * count) === 0) ?? 1;
+
+const ownStates = (states: number): number => states / lanesOf(states);
+
+/**
+ * Four states for each thread, where they divide so; of two channels where that leaves enough threads, which more
+ * segments make up for otherwise.
+ *
+ * @param sequences channels of all sequences of the batch.
+ * @param multiprocessors of the device.
+ */
+export function scanLayouts(
+  states: number,
+  sequences: number,
+  multiprocessors: number,
+): ScanLayouts {
+  const [lanes, own, stage] = [lanesOf(states), ownStates(states), stageOf(states)];
+  const wanted = 384 * multiprocessors;
+  const segments = Math.floor(wanted / (sequences * lanes));
   if (own !== 4) {
     const chunk = own <= 8 ? 4 : 2;
-    const layout = { lanes, channels: 1, threads: 128, blocks: 1, stage: 8, chunk };
-    return { forward: layout, backward: layout };
+    const layout = { lanes, channels: 1, threads: 128, blocks: 1, stage, chunk };
+    return { forward: layout, backward: layout, segments };
   }
-  const layout = { lanes, channels: 2, threads: 256, stage: 16, chunk: 8 };
-  return { forward: { ...layout, blocks: 2 }, backward: { ...layout, blocks: 1 } };
+  const isLarge = sequences * lanes >= wanted;
+  const layout = {
+    lanes,
+    stage,
+    chunk: 8,
+    channels: isLarge ? 2 : 1,
+    threads: isLarge ? 256 : 128,
+  };
+  const [forward, backward] = isLarge ? [2, 1] : [6, 4];
+  return {
+    forward: { ...layout, blocks: forward },
+    backward: { ...layout, blocks: backward },
+    segments,
+  };
 }
 
 /** Channels of a block. */
 const widthOf = ({ threads, lanes, channels }: ScanLayout): number => (threads / lanes) * channels;
 
 /** Shared memory of a block, as `source/scan.cu` lays it out. */
-const sharedFloats = {
-  scanForward(layout: ScanLayout, states: number): number {
-    const width = widthOf(layout);
-    return 2 * width + 2 * (2 * layout.stage * width + 2 * layout.stage * states);
-  },
-  scanBackward(layout: ScanLayout, states: number, gated: boolean): number {
-    const { lanes, channels, threads, stage, chunk } = layout;
-    const width = widthOf(layout);
-    const [tile, mixes] = [stage * width, 2 * stage * states];
-    const sums = (gated ? 3 : 2) * (tile + 16) + (mixes * threads) / 32 + 8 * threads;
-    const starts = (stage / chunk - 1) * channels * (states / lanes) * threads;
-    return 2 * width + 2 * (3 * tile + mixes) + sums + starts;
-  },
-};
+function sharedFloats(name: KernelName, layout: ScanLayout, states: number, gated: boolean) {
+  const { lanes, channels, threads, stage, chunk } = layout;
+  const width = widthOf(layout);
+  const [tile, mixes] = [stage * width, 2 * stage * states];
+  if (name !== 'scanBackward') return 2 * width + 2 * (2 * tile + mixes);
+  const sums = (gated ? 3 : 2) * (tile + 16) + (mixes * threads) / 32 + 8 * threads;
+  const starts = (stage / chunk - 1) * channels * (states / lanes) * threads;
+  return 2 * width + 2 * (3 * tile + mixes) + sums + starts;
+}
+
+type KernelName = 'scanForward' | 'scanReturn' | 'scanBackward';
 
 /**
  * `source/scan.cu`. Beyond the addon's arguments, `kept` comes last: `[stages, batch, channels, states]`, the states before
@@ -64,38 +94,98 @@ const sharedFloats = {
  */
 export function scan(device: Device, layoutsOf = scanLayouts): Kernels {
   const { backend } = device;
-  type Sizes = readonly [batch: number, length: number, channels: number, states: number];
+  const { multiprocessors } = backend.driver;
 
-  /** Starts a kernel for all channels of all sequences. */
-  function launch(
-    name: 'scanForward' | 'scanBackward',
-    layout: ScanLayout,
-    [batch, length, channels, states]: Sizes,
+  /** A scan of given inputs, and the kernels for it. */
+  function scanOf(
+    inputs: readonly (DeviceArray | number)[],
+    [batch, length, channels, states]: readonly number[],
     reverse: boolean,
-    inputs: readonly DeviceArray[],
-    others: readonly (DeviceArray | number)[],
-  ): void {
-    const gated = inputs[8].length > 0;
-    const kernel = device.kernel('scan', name, scanTypes + 'p'.repeat(others.length), {
+  ) {
+    const sequences = batch * channels;
+    const layouts = layoutsOf(states, sequences, multiprocessors);
+    const { stage } = layouts.forward;
+    const stages = Math.ceil(length / stage);
+    const most = Math.max(1, Math.min(layouts.segments, Math.floor(stages / 4)));
+    const segment = Math.ceil(stages / most) * stage;
+    const segments = Math.max(1, Math.ceil(length / segment));
+    const gated = (inputs[8] as DeviceArray).length > 0;
+    const sizes = [batch, length, channels, reverse ? 1 : 0, segment];
+    const definitions = (layout: ScanLayout) => ({
       ...{ STATES: states, GATED: gated ? 1 : 0 },
       ...{ LANES: layout.lanes, CHANNELS: layout.channels },
       ...{ THREADS: layout.threads, BLOCKS: layout.blocks },
       ...{ STAGE: layout.stage, CHUNK: layout.chunk },
     });
-    const sharedBytes = 4 * sharedFloats[name](layout, states, gated);
-    if (sharedBytes > 49152) backend.driver.allowShared(kernel, sharedBytes);
-    const grid = [Math.ceil(channels / widthOf(layout)), batch] as const;
-    const values = [...inputs, batch, length, channels, reverse ? 1 : 0, ...others];
-    device.launch(kernel, grid, [layout.threads], values, sharedBytes);
+
+    /** Starts a kernel for all channels of all sequences, and all segments. */
+    function launch(
+      name: KernelName,
+      layout: ScanLayout,
+      others: readonly (DeviceArray | number)[],
+      initial = inputs[7],
+    ): void {
+      const types = scanTypes + 'p'.repeat(others.length);
+      const kernel = device.kernel('scan', name, types, definitions(layout));
+      const sharedBytes = 4 * sharedFloats(name, layout, states, gated);
+      if (sharedBytes > 49152) backend.driver.allowShared(kernel, sharedBytes);
+      const grid = [Math.ceil(channels / widthOf(layout)), batch, segments] as const;
+      const values = [...inputs.slice(0, 7), initial, inputs[8], ...sizes, ...others];
+      device.launch(kernel, grid, [layout.threads], values, sharedBytes);
+    }
+
+    /**
+     * Calls `use` with that with which each segment begins, `[segments, batch, channels, states]`: with `begin` alone where
+     * there is but one.
+     *
+     * @param run leaves what segments add, and their durations.
+     */
+    function withStarts(
+      begin: DeviceArray | number,
+      backwards: boolean,
+      run: (ends: number, durations: number) => void,
+      use: (starts: DeviceArray | number) => void,
+    ): void {
+      if (segments === 1) {
+        use(begin);
+        return;
+      }
+      const count = segments * sequences;
+      backend.scratch(count * (2 * states + 1), ({ pointer: starts }) => {
+        const ends = starts + 4 * count * states;
+        const durations = ends + 4 * count * states;
+        run(ends, durations);
+        const types = `${scanTypes}ppppii`;
+        const carry = device.kernel('scan', 'scanCarry', types, definitions(layouts.forward));
+        const others = [begin, ends, durations, starts, segments, backwards ? 1 : 0];
+        device.walk(carry, sequences * states, [...inputs, ...sizes, ...others]);
+        use(starts);
+      });
+    }
+
+    return { layouts, stages, segments, launch, withStarts };
+  }
+
+  /** @param outputs y, last and kept; 0 where they are not wanted. */
+  function runForward(
+    { layouts: { forward }, launch, withStarts }: ReturnType<typeof scanOf>,
+    initial: DeviceArray | number,
+    outputs: readonly (DeviceArray | number)[],
+  ): void {
+    withStarts(
+      initial,
+      false,
+      (ends, durations) => launch('scanForward', forward, [0, ends, 0, durations]),
+      (starts) => launch('scanForward', forward, [...outputs, 0], starts),
+    );
   }
 
   function scanForward(...values: (DeviceArray | number | boolean)[]): void {
     const inputs = values.slice(0, 9) as DeviceArray[];
     const outputs = values.slice(9, 11) as DeviceArray[];
-    const sizes = values.slice(11, 15) as unknown as Sizes;
     const kept = (values[16] as DeviceArray | undefined) ?? 0;
-    const { forward } = layoutsOf(sizes[3]);
-    launch('scanForward', forward, sizes, values[15] === true, inputs, [...outputs, kept]);
+    const found = scanOf(inputs, values.slice(11, 15) as number[], values[15] === true);
+    runForward(found, inputs[7], [...outputs, kept]);
   }
 
   function scanBackward(...values: (DeviceArray | number | boolean)[]): void {
@@ -104,32 +194,36 @@ export function scan(device: Device, layoutsOf = scanLayouts): Kernels {
       9,
       20,
     ) as DeviceArray[];
-    const sizes = values.slice(20, 24) as unknown as Sizes;
+    const sizes = values.slice(20, 24) as number[];
     const [batch, length, channels, states] = sizes;
-    const reverse = values[24] === true;
-    const { forward, backward } = layoutsOf(states);
+    const found = scanOf(inputs, sizes, values[24] === true);
+    const { backward } = found.layouts;
     const blocks = Math.ceil(channels / widthOf(backward));
     const mixes = batch * length * states;
+    const parts = found.segments * batch;
     const given = values[25] as DeviceArray | undefined;
     const isKept = given !== undefined && given.length > 0;
-    const stages = Math.ceil(length / backward.stage);
-    backend.scratch(isKept ? 0 : stages * batch * channels * states, (found) => {
-      const kept = isKept ? given : found;
-      if (!isKept) launch('scanForward', forward, sizes, reverse, inputs, [0, 0, kept]);
-      backend.scratch(batch * channels * (states + 2) + 2 * blocks * mixes, (parts) => {
-        const partA = parts.pointer;
-        const partD = partA + 4 * batch * channels * states;
-        const partBias = partD + 4 * batch * channels;
-        const partB = partBias + 4 * batch * channels;
+    backend.scratch(isKept ? 0 : found.stages * batch * channels * states, (room) => {
+      const kept = isKept ? given : room;
+      if (!isKept) runForward(found, inputs[7], [0, 0, kept]);
+      backend.scratch(parts * channels * (states + 2) + 2 * blocks * mixes, (sums) => {
+        const partA = sums.pointer;
+        const partD = partA + 4 * parts * channels * states;
+        const partBias = partD + 4 * parts * channels;
+        const partB = partBias + 4 * parts * channels;
         const partC = partB + 4 * blocks * mixes;
         const to = [dU, dDelta, dInitial, dZ, partA, partB, partC, partD, partBias];
-        const from = [dY, dLast, kept];
-        launch('scanBackward', backward, sizes, reverse, inputs, [...from, ...to]);
+        found.withStarts(
+          dLast,
+          true,
+          (ends, durations) => found.launch('scanReturn', backward, [dY, ends, durations]),
+          (ends) => found.launch('scanBackward', backward, [dY, ends, kept, ...to]),
+        );
         const sum = (from: number, target: DeviceArray, count: number): void =>
           reduce(device, 'Sum', view(from), target, [1, count, target.length], 1);
-        sum(partA, dA, batch);
-        sum(partD, dD, batch);
-        sum(partBias, dBias, batch);
+        sum(partA, dA, parts);
+        sum(partD, dD, parts);
+        sum(partBias, dBias, parts);
         sum(partB, dB, blocks);
         sum(partC, dC, blocks);
       });

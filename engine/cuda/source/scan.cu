@@ -2,7 +2,9 @@
 // through all steps, a STAGE of steps at a time: while states advance, the inputs of the next stage are copied to shared
 // memory. STATES states of a channel are shared by LANES neighbouring threads; each runs `own` of them for CHANNELS
 // neighbouring channels, so that what it reads of B and C serves all of these. What does not depend on states is computed once per
-// step and channel. Sums over states and over channels are exchanged within warps: after each exchange a thread
+// step and channel. Where there are too few channels to keep a device busy, steps are cut into segments, which blocks run side by side: once
+// from states of zero, which gives what each segment adds (scanForward with `durations`, scanReturn), and, after `scanCarry` has
+// put these together, from the states that they begin with. Sums over states and over channels are exchanged within warps: after each exchange a thread
 // has half as many values, so that eight cost seven. Compiled per layout (launches/scan.ts), and for scans with a gate (GATED) or without.
 constexpr int own = STATES / LANES;
 /// Channels of a block.
@@ -20,6 +22,9 @@ constexpr float log2e = 1.4426950408889634f, ln2 = 0.6931471805599453f;
 struct Scan {
   const float *u, *delta, *A, *B, *C, *D, *deltaBias, *initial, *z;
   int batch, length, channels, reverse;
+  /// Steps of a segment; blocks of the same gridDim.z-th have the same.
+  int segment;
+  __device__ __forceinline__ int64 states() const { return (int64)batch * channels * STATES; }
 };
 
 /// 2ˣ by the special function unit, whose error is 2 in the last place; 0 where that has no normal number.
@@ -132,12 +137,17 @@ __device__ __forceinline__ void waitForBrought() { asm volatile("cp.async.wait_a
 /// Which channels and states a thread runs, and for which quad of channels it brings values.
 struct Place {
   int b, lane, inBlock, channel, quad, row, brought;
-  __device__ __forceinline__ Place() {
+  /// Steps of the block's segment.
+  int begin, end;
+  __device__ __forceinline__ explicit Place(const Scan& s) {
     lane = threadIdx.x % LANES, inBlock = threadIdx.x / LANES * CHANNELS;
     b = blockIdx.y;
     channel = blockIdx.x * width + inBlock;
     quad = threadIdx.x % quads * 4, row = threadIdx.x / quads, brought = blockIdx.x * width + quad;
+    begin = blockIdx.z * s.segment, end = min(s.length, begin + s.segment);
   }
+  /// Number of the stage in which a segment's last step lies, from its first; -1 where it has none.
+  __device__ __forceinline__ int lastStage() const { return end > begin ? (end - 1 - begin) / STAGE : -1; }
   __device__ __forceinline__ int64 rowAt(const Scan& s, int step) const {
     return (int64)b * s.length + (s.reverse ? s.length - 1 - step : step);
   }
@@ -152,7 +162,7 @@ struct Place {
     for (int part = 0; part < parts; part++) {
       const int t = part * rowsAtOnce + row;
       if (t >= STAGE) continue;
-      const int there = first + t < s.length ? min(4, max(0, s.channels - brought)) : 0;
+      const int there = first + t < end ? min(4, max(0, s.channels - brought)) : 0;
       f(t * width + quad, there > 0 ? rowAt(s, first + t) * s.channels + brought : 0, there);
     }
   }
@@ -186,7 +196,7 @@ __device__ __forceinline__ void bringMixes(const Scan& s, const Place& p, int fi
   for (int start = 0; start < mixes; start += size * THREADS) {
     const int item = start + threadIdx.x * size, t = item / STATES % STAGE;
     if (item >= mixes) continue;
-    const bool there = first + t < s.length;
+    const bool there = first + t < p.end;
     const float* from = item < mixes / 2 ? s.B : s.C;
     bring<4 * size>(to + item, there ? from + p.rowAt(s, first + t) * STATES + item % STATES : from, there);
   }
@@ -202,6 +212,23 @@ __device__ __forceinline__ void toStepSizes(const Scan& s, const Place& p, int f
     store(values, delta + at);
   });
 }
+/// Turns this thread's part of dY into the gradient before the gate.
+__device__ __forceinline__ void toUngated(const Scan& s, const Place& p, int first, float* dys) {
+  if constexpr (GATED) {
+    p.eachQuad(s, first, [&](int at, int64 from, int there) {
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        if (i < there) dys[at + i] *= silu(s.z[from + i]);
+      }
+    });
+  }
+}
+/// What thread c has summed up for the block's channel c.
+__device__ __forceinline__ void storeDuration(const Scan& s, const Place& p, float duration, float* durations) {
+  const int channel = blockIdx.x * width + threadIdx.x;
+  if (threadIdx.x < width && channel < s.channels)
+    durations[((int64)blockIdx.z * s.batch + p.b) * s.channels + channel] = duration;
+}
 /// Bias and skip connection of the block's channels, [2][width].
 __device__ __forceinline__ void bringChannels(const Scan& s, float* to) {
   for (int c = threadIdx.x; c < width; c += THREADS) {
@@ -212,19 +239,21 @@ __device__ __forceinline__ void bringChannels(const Scan& s, float* to) {
   __syncthreads();
 }
 
-/// `kept`, where it is somewhere, receives the states before each stage, [stages, batch, channels, states].
+/// `kept`, where it is somewhere, receives the states before each stage, [stages, batch, channels, states]; `initial` has the
+/// states before each segment. With `durations`, [segments, batch, channels], it receives the sums of step sizes, and `last` the
+/// states after each segment that began with zeros.
 KERNEL __launch_bounds__(THREADS, BLOCKS) scanForward(const Scan s, float* __restrict__ y, float* __restrict__ last,
-                                                      float* __restrict__ kept) {
+                                                      float* __restrict__ kept, float* __restrict__ durations) {
   extern __shared__ float4 shared[];
   float* const perChannel = reinterpret_cast<float*>(shared);
   float* const buffers = perChannel + 2 * width;  // Twice u, delta, B and C.
   constexpr int size = 2 * tile + mixes;
-  const Place p;
+  const Place p(s);
   float h[CHANNELS][own] = {}, a[CHANNELS][own] = {};
 #pragma unroll
   for (int k = 0; k < CHANNELS; k++) {
     if (p.channel + k >= s.channels) continue;
-    load(h[k], s.initial + p.stateAt(s, k));
+    if (durations == nullptr) load(h[k], s.initial + blockIdx.z * s.states() + p.stateAt(s, k));
     load(a[k], s.A + (int64)(p.channel + k) * STATES + p.lane * own);
 #pragma unroll
     for (int i = 0; i < own; i++) a[k][i] *= log2e;
@@ -236,9 +265,10 @@ KERNEL __launch_bounds__(THREADS, BLOCKS) scanForward(const Scan s, float* __res
     });
     bringMixes(s, p, first, to + 2 * tile);
   };
-  bringStage(0, buffers);
+  float duration = 0.0f;
+  bringStage(p.begin, buffers + (p.begin / STAGE % 2 ? size : 0));
   bringChannels(s, perChannel);
-  for (int first = 0; first < s.length; first += STAGE) {
+  for (int first = p.begin; first < p.end; first += STAGE) {
     const bool odd = first / STAGE % 2;
     float* const us = buffers + (odd ? size : 0);
     float* const dts = us + tile;
@@ -246,12 +276,12 @@ KERNEL __launch_bounds__(THREADS, BLOCKS) scanForward(const Scan s, float* __res
     waitForBrought();
     toStepSizes(s, p, first, perChannel, dts);
     __syncthreads();
-    if (first + STAGE < s.length) bringStage(first + STAGE, buffers + (odd ? 0 : size));
+    if (first + STAGE < p.end) bringStage(first + STAGE, buffers + (odd ? 0 : size));
     if (kept != nullptr) {
 #pragma unroll
       for (int k = 0; k < CHANNELS; k++) {
         if (p.channel + k < s.channels)
-          store(h[k], kept + (int64)(first / STAGE) * s.batch * s.channels * STATES + p.stateAt(s, k));
+          store(h[k], kept + first / STAGE * s.states() + p.stateAt(s, k));
       }
     }
 #pragma unroll 4
@@ -279,6 +309,10 @@ KERNEL __launch_bounds__(THREADS, BLOCKS) scanForward(const Scan s, float* __res
       }
     }
     __syncthreads();
+    if (durations != nullptr && threadIdx.x < width) {
+#pragma unroll
+      for (int t = 0; t < STAGE; t++) duration += dts[t * width + threadIdx.x];
+    }
     if (y == nullptr) continue;
     p.eachQuad(s, first, [&](int at, int64 to, int there) {
       float values[4], u[4], skip[4];
@@ -294,16 +328,101 @@ KERNEL __launch_bounds__(THREADS, BLOCKS) scanForward(const Scan s, float* __res
     });
   }
   if (last == nullptr) return;
+  if (durations != nullptr) {
+    last += blockIdx.z * s.states();
+    storeDuration(s, p, duration, durations);
+  } else if (blockIdx.z != gridDim.z - 1) {
+    return;
+  }
 #pragma unroll
   for (int k = 0; k < CHANNELS; k++) {
     if (p.channel + k < s.channels) store(h[k], last + p.stateAt(s, k));
   }
 }
 
+/// The gradients by the states before each segment, [segments, batch, channels, states], if those after it are zero; and
+/// `durations` as forward.
+KERNEL __launch_bounds__(THREADS, BLOCKS) scanReturn(const Scan s, const float* __restrict__ dY,
+                                                     float* __restrict__ ends, float* __restrict__ durations) {
+  extern __shared__ float4 shared[];
+  float* const perChannel = reinterpret_cast<float*>(shared);
+  float* const buffers = perChannel + 2 * width;  // Twice delta, dY, B and C.
+  constexpr int size = 2 * tile + mixes;
+  const Place p(s);
+  float dh[CHANNELS][own] = {}, a[CHANNELS][own] = {};
+#pragma unroll
+  for (int k = 0; k < CHANNELS; k++) {
+    if (p.channel + k >= s.channels) continue;
+    load(a[k], s.A + (int64)(p.channel + k) * STATES + p.lane * own);
+#pragma unroll
+    for (int i = 0; i < own; i++) a[k][i] *= log2e;
+  }
+  const auto bringStage = [&](int first, float* to) {
+    p.eachQuad(s, first, [&](int at, int64 from, int there) {
+      bringQuad(s, to + at, s.delta + from, there);
+      bringQuad(s, to + tile + at, dY + from, there);
+    });
+    bringMixes(s, p, first, to + 2 * tile);
+  };
+  float duration = 0.0f;
+  int stage = p.lastStage();
+  if (stage >= 0) bringStage(p.begin + stage * STAGE, buffers + (stage % 2 ? size : 0));
+  bringChannels(s, perChannel);
+  for (; stage >= 0; stage--) {
+    const int first = p.begin + stage * STAGE;
+    float* const dts = buffers + (stage % 2 ? size : 0);
+    float* const dys = dts + tile;
+    const float* const Cs = dys + tile + STAGE * STATES + p.lane * own;
+    waitForBrought();
+    toStepSizes(s, p, first, perChannel, dts);
+    toUngated(s, p, first, dys);
+    __syncthreads();
+    if (stage > 0) bringStage(first - STAGE, buffers + (stage % 2 ? 0 : size));
+#pragma unroll 4
+    for (int t = STAGE - 1; t >= 0; t--) {
+      float C[own], dt[CHANNELS], dy[CHANNELS];
+      load(C, Cs + t * STATES);
+      load(dt, dts + t * width + p.inBlock);
+      load(dy, dys + t * width + p.inBlock);
+#pragma unroll
+      for (int k = 0; k < CHANNELS; k++) {
+#pragma unroll
+        for (int i = 0; i < own; i++) dh[k][i] = (dh[k][i] + dy[k] * C[i]) * power(dt[k] * a[k][i]);
+      }
+    }
+    if (threadIdx.x < width) {
+#pragma unroll
+      for (int t = 0; t < STAGE; t++) duration += dts[t * width + threadIdx.x];
+    }
+    __syncthreads();
+  }
+  storeDuration(s, p, duration, durations);
+#pragma unroll
+  for (int k = 0; k < CHANNELS; k++) {
+    if (p.channel + k < s.channels) store(dh[k], ends + blockIdx.z * s.states() + p.stateAt(s, k));
+  }
+}
+
+/// Puts segments together: from the state before the first of them, or, `backwards`, from the gradient after the last, the one
+/// with which each begins.
+KERNEL scanCarry(const Scan s, const float* __restrict__ begin, const float* __restrict__ ends,
+                 const float* __restrict__ durations, float* __restrict__ starts, int segments, int backwards) {
+  const int64 count = s.states();
+  for (int64 i = gridThread(); i < count; i += gridThreads()) {
+    const float a = s.A[i % ((int64)s.channels * STATES)] * log2e;
+    float state = begin[i];
+    for (int k = 0; k < segments; k++) {
+      const int64 segment = backwards ? segments - 1 - k : k;
+      starts[segment * count + i] = state;
+      state = power(durations[segment * (count / STATES) + i / STATES] * a) * state + ends[segment * count + i];
+    }
+  }
+}
+
 /// States are computed again from those that `scanForward` kept before each stage: up to the last CHUNK of the stage, whose states and
 /// factors then stay in registers on the way back, and so for each CHUNK before it. Sums over channels and over the batch are
-/// left in parts: partB, partC [blocks, batch, length, states]; partA [batch, channels, states]; partD, partBias
-/// [batch, channels].
+/// left in parts: partB, partC [blocks, batch, length, states]; partA [segments, batch, channels, states];
+/// partD, partBias [segments, batch, channels]. `dLast` has the gradients after each segment.
 KERNEL __launch_bounds__(THREADS, BLOCKS) scanBackward(
     const Scan s, const float* __restrict__ dY, const float* __restrict__ dLast, const float* __restrict__ kept,
     float* __restrict__ dU, float* __restrict__ dDelta, float* __restrict__ dInitial, float* __restrict__ dZ,
@@ -319,13 +438,13 @@ KERNEL __launch_bounds__(THREADS, BLOCKS) scanBackward(
   float* const mixSums = sums + (2 + GATED) * sumTile;  // Over a warp's channels, [STAGE][2][warps][STATES].
   float* const totals = mixSums + mixes * warps;       // Over steps, for D and the bias, [2][THREADS][4].
   float* const starts = totals + 8 * THREADS;          // States before chunks but the last, [chunks - 1][CHANNELS][THREADS][own].
-  const Place p;
+  const Place p(s);
   float a[CHANNELS][own] = {}, dh[CHANNELS][own] = {}, dA[CHANNELS][own] = {};
 #pragma unroll
   for (int k = 0; k < CHANNELS; k++) {
     if (p.channel + k >= s.channels) continue;
     load(a[k], s.A + (int64)(p.channel + k) * STATES + p.lane * own);
-    load(dh[k], dLast + p.stateAt(s, k));
+    load(dh[k], dLast + blockIdx.z * s.states() + p.stateAt(s, k));
 #pragma unroll
     for (int i = 0; i < own; i++) a[k][i] *= log2e;
   }
@@ -337,13 +456,14 @@ KERNEL __launch_bounds__(THREADS, BLOCKS) scanBackward(
     });
     bringMixes(s, p, first, to + 3 * tile);
   };
-  int first = s.length > 0 ? (s.length - 1) / STAGE * STAGE : -1;
-  if (first >= 0) bringStage(first, buffers + (first / STAGE % 2 ? size : 0));
+  int stage = p.lastStage();
+  if (stage >= 0) bringStage(p.begin + stage * STAGE, buffers + (stage % 2 ? size : 0));
 #pragma unroll
   for (int i = 0; i < 8; i++) totals[i * THREADS + threadIdx.x] = 0.0f;
   bringChannels(s, perChannel);
-  for (; first >= 0; first -= STAGE) {
-    const bool odd = first / STAGE % 2;
+  for (; stage >= 0; stage--) {
+    const int first = p.begin + stage * STAGE;
+    const bool odd = stage % 2;
     float* const us = buffers + (odd ? size : 0);
     float* const dts = us + tile;
     float* const dys = dts + tile;
@@ -353,20 +473,13 @@ KERNEL __launch_bounds__(THREADS, BLOCKS) scanBackward(
 #pragma unroll
     for (int k = 0; k < CHANNELS; k++) {
       if (p.channel + k < s.channels)
-        load(h[k], kept + (int64)(first / STAGE) * s.batch * s.channels * STATES + p.stateAt(s, k));
+        load(h[k], kept + first / STAGE * s.states() + p.stateAt(s, k));
     }
     waitForBrought();
     toStepSizes(s, p, first, perChannel, dts);
-    if constexpr (GATED) {
-      p.eachQuad(s, first, [&](int at, int64 from, int there) {
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-          if (i < there) dys[at + i] *= silu(s.z[from + i]);
-        }
-      });
-    }
+    toUngated(s, p, first, dys);
     __syncthreads();
-    if (first >= STAGE) bringStage(first - STAGE, buffers + (odd ? 0 : size));
+    if (stage > 0) bringStage(first - STAGE, buffers + (odd ? 0 : size));
     const auto startOf = [&](int chunk, int k) {
       return starts + ((chunk * CHANNELS + k) * THREADS + threadIdx.x) * own;
     };
@@ -510,7 +623,7 @@ KERNEL __launch_bounds__(THREADS, BLOCKS) scanBackward(
     store(dBias, totals + 4 * (THREADS + threadIdx.x));
     for (int item = threadIdx.x; item < mixes; item += THREADS) {
       const int n = item % STATES, kind = item / STATES % 2, t = item / (2 * STATES);
-      if (first + t >= s.length) continue;
+      if (first + t >= p.end) continue;
       const float* from = mixSums + (t * 2 + kind) * warps * STATES + n;
       float sum = 0.0f;
 #pragma unroll
@@ -522,8 +635,8 @@ KERNEL __launch_bounds__(THREADS, BLOCKS) scanBackward(
 #pragma unroll
   for (int k = 0; k < CHANNELS; k++) {
     if (p.channel + k >= s.channels) continue;
-    store(dh[k], dInitial + p.stateAt(s, k));
-    store(dA[k], partA + p.stateAt(s, k));
+    if (blockIdx.z == 0) store(dh[k], dInitial + p.stateAt(s, k));
+    store(dA[k], partA + blockIdx.z * s.states() + p.stateAt(s, k));
   }
   __syncthreads();
   for (int c = threadIdx.x; c < width; c += THREADS) {
@@ -536,7 +649,8 @@ KERNEL __launch_bounds__(THREADS, BLOCKS) scanBackward(
       dSkip += totals[from];
       dBias += totals[4 * THREADS + from];
     }
-    partD[(int64)p.b * s.channels + channel] = dSkip;
-    partBias[(int64)p.b * s.channels + channel] = dBias;
+    const int64 to = ((int64)blockIdx.z * s.batch + p.b) * s.channels + channel;
+    partD[to] = dSkip;
+    partBias[to] = dBias;
   }
 }

@@ -24,7 +24,9 @@ function idleHardware(): Hardware {
     loadModule: () => ({ function: (name: string, types: string) => ({ name, types }) }),
     memory: () => ({ free: 1, total: 1 }),
     ...{ free: nothing, upload: nothing, copy: nothing, clear: nothing, synchronise: nothing },
-    ...{ allowShared: nothing },
+    ...{ allowShared: nothing, createStream: () => 1n, createEvent: () => 1n, await: nothing },
+    ...{ pin: (bytes: number) => ({ bytes: new Uint8Array(bytes) }), unpin: nothing },
+    ...{ uploadPinned: nothing, mark: nothing, follow: nothing },
     launch({ name, types }: { name: string; types: string }, _: unknown, __: unknown, values: []) {
       if (values.length !== types.length) throw new Error(`${name} was given ${values.length}`);
       if (values.some((value) => !Number.isFinite(value))) {
