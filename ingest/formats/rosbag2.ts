@@ -14,6 +14,7 @@ import {
   reportDamage,
 } from '../format.js';
 import { bytesOfFile, throughFile } from '../temporaryFile.js';
+import { packetVariants } from './ros/eventPacketWriter.js';
 import { messageKind } from './ros/messageKind.js';
 import { plainType, type RosMessage } from './ros/message.js';
 import { decodeRosEvents, rosLimits } from './ros/rosEvents.js';
@@ -38,6 +39,7 @@ export const rosbag2: EventFormat = {
   title: 'ROS 2 bag, SQLite (.db3)',
   extensions: ['db3'],
   holdsSensorSize: true,
+  variants: packetVariants,
   usualSensors: [],
   limits: rosLimits,
 
