@@ -2,7 +2,7 @@
 
     SACCADE_TEST_DATA=... python3 test/golden/representations.py > test/golden/representations.json
 
-(and then `npx prettier --write` it). What `hotsFitted` and `estLearned` are given, a dictionary that is learned here and a
+(and then `npx prettier --write` on it). What `hotsFitted` and `estLearned` are given, a dictionary that is learned here and a
 kernel out of a formula, stands under "given". Each representation of a few real recordings as its shape, sum, sum of squares, and some of its values.
 """
 import json
