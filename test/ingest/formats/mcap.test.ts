@@ -10,7 +10,7 @@ describeFormat(mcap, { ...rosRange, headerLength: 8 });
 describeFormat(asPackets(mcap), { ...rosRange, headerLength: 8 });
 describeFormat(
   asPackets(mcap, 'libcaer'),
-  { ...rosRange, headerLength: 8, effort: 0.5 },
+  { ...rosRange, headerLength: 8, share: 0.5 },
   'in libcaer words',
 );
 

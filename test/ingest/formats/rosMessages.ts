@@ -21,7 +21,7 @@ export const evt3Range = {
   ...rosRange,
   firstUs: [0, 2 ** 32],
   stepUs: [-(2 ** 26), 2 ** 28],
-  effort: 0.5,
+  share: 0.5,
 } as const;
 
 /** Fields of an `event_camera_msgs/EventPacket`. */
