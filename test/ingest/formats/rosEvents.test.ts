@@ -166,3 +166,14 @@ describe('event packets', () => {
     await expect(read([left], '/middle')).rejects.toThrow(/of \/middle; topics here: \/left/);
   });
 });
+
+it('reports packets whose times are beyond what can be exact', async () => {
+  for (const encoding of ['mono', 'libcaer', 'libcaer_cmp']) {
+    const late = messageOf({ encoding, timeBaseNs: 2n ** 63n, events: new Uint8Array(8) });
+    const { rows, report } = await read([late]);
+    expect(rows).toEqual([]);
+    expect(report.damages).toMatchObject([
+      { message: expect.stringMatching(/a time base of 9223/) },
+    ]);
+  }
+});
