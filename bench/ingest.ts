@@ -1,10 +1,10 @@
 import { cpus } from 'node:os';
-import { createReport, type WrittenCompression } from '../ingest/format.js';
+import { createReport, writtenCompressions } from '../ingest/format.js';
 import { formatByName, formats } from '../ingest/formats/index.js';
 import { syntheticBatches } from './syntheticEvents.js';
 
 // Decode and encode rates of every codec, in memory: `npm run bench:ingest -- [EVENTS] [FORMAT …]`,
-// FORMAT also with a compression: aedat4:lz4, aedat4:zstd.
+// FORMAT also with a compression or a variant: aedat4:lz4, aedat4:zstd, es:atis, hdf5:ecf.
 // Memory is used again from chunk to chunk, as `saccade convert` does. Each number is the best of several runs; the recording is synthetic, seeded, and the same for all codecs.
 
 const chunkLength = 256 * 1024;
@@ -59,7 +59,9 @@ async function best(work: (step: () => void) => Promise<void>): Promise<Seconds>
 }
 
 async function measure(name: string, events: number): Promise<string> {
-  const [formatName, compression] = name.split(':') as [string, WrittenCompression | undefined];
+  const [formatName, layout] = name.split(':');
+  const compression = writtenCompressions.find((known) => known === layout);
+  const variant = compression === undefined ? layout : undefined;
   const format = formatByName(formatName);
   const sensor = {
     width: Math.min(640, format.limits.width),
@@ -67,14 +69,15 @@ async function measure(name: string, events: number): Promise<string> {
   };
   const batches = syntheticBatches(sensor, events);
   const file = 'bench';
+  const layouts = { compression, variant };
   const chunks: Uint8Array[] = [];
-  for await (const chunk of format.encode(streamOf(batches), { file, sensor, compression })) {
+  for await (const chunk of format.encode(streamOf(batches), { file, sensor, ...layouts })) {
     chunks.push(chunk);
   }
   const bytes = Buffer.concat(chunks.splice(0));
   const encodeSeconds = await best(async (step) => {
     let length = 0;
-    const options = { file, sensor, compression, reuse: true };
+    const options = { file, sensor, ...layouts, reuse: true };
     for await (const chunk of format.encode(streamOf(batches), options)) {
       length += chunk.length;
       step();

@@ -2,13 +2,14 @@ import { loadAddon, type NativeFunction } from '../engine/native/addon.js';
 import type { ByteReader, ByteWriter } from './bytes.js';
 import type { BatchBuilder, EventBatch, SensorSize } from './eventBatch.js';
 
-/** The loops of the native addon (`engine/native/src/events.cc`). */
+/** The loops of the native addon (`engine/native/src/events.cc`, `lz4.cc`). */
 export type CompiledLoopName =
   | 'decodeEvt2'
   | 'decodeEvt3'
   | 'decodeDat'
   | 'decodeAedat2'
   | 'decodeAedat4'
+  | 'decodeLz4Block'
   | 'encodeCsv'
   | 'encodeEvt3';
 
@@ -119,5 +120,32 @@ export function compiledEvt3Writer(
     run(output.halfWords, output.length >> 1, tUs, x, y, polarity, start, end, state);
     output.length = state[8] << 1;
     return state[9];
+  };
+}
+
+/**
+ * The loop that decompresses LZ4 blocks (`lz4.ts`), where it is built and wanted: it writes what is in bytes `start` to
+ * `end - 1` of a block behind the first `to` bytes of `out`, up to `limit` of them, and may change those behind.
+ *
+ * @returns what returns how many bytes there are then, -1 where the block is damaged, or -2 where `out` is too short.
+ */
+export function compiledLz4Decoder(
+  wanted = true,
+):
+  | ((
+      block: Uint8Array,
+      start: number,
+      end: number,
+      out: Uint8Array,
+      to: number,
+      limit: number,
+    ) => number)
+  | undefined {
+  const run = wanted ? compiledFunction('decodeLz4Block') : undefined;
+  if (run === undefined) return undefined;
+  const result = new Float64Array(1);
+  return (block, start, end, out, to, limit) => {
+    run(block, start, end, out, to, limit, result);
+    return result[0];
   };
 }

@@ -1,5 +1,6 @@
 import lz4 from 'lz4js';
 import xxh32 from 'lz4js/xxh32.js';
+import { compiledLz4Decoder } from './compiledLoop.js';
 
 const magic = 0x184d2204;
 const hasBlockChecksum = 0x10;
@@ -16,11 +17,16 @@ const bulkLength = 32;
  * the libraries there are, it keeps to its bounds whatever the bytes.
  *
  * @param maxLength most bytes to give back; a frame that holds more is an error.
+ * @param compiled whether a compiled loop may be used where it is built. The bytes do not depend on it.
  * @throws Error that says what was expected, where the frame is damaged.
  *
  * Source: LZ4 frame format 1.6 and block format descriptions.
  */
-export function decompressLz4Frame(frame: Uint8Array, maxLength: number): Uint8Array {
+export function decompressLz4Frame(
+  frame: Uint8Array,
+  maxLength: number,
+  compiled?: boolean,
+): Uint8Array {
   const view = new DataView(frame.buffer, frame.byteOffset, frame.length);
   if (frame.length < 7 || view.getUint32(0, true) !== magic) {
     throw new Error('expected an LZ4 frame');
@@ -32,7 +38,7 @@ export function decompressLz4Frame(frame: Uint8Array, maxLength: number): Uint8A
   if (blockSize < 4) throw new Error(`LZ4 block size ${blockSize}, expected 4 to 7`);
   const maxBlockLength = 2 ** (8 + 2 * blockSize);
   const blockTail = (flags & hasBlockChecksum) !== 0 ? 4 : 0;
-  const out = new Output(Math.min(maxLength, 4 * frame.length), maxLength);
+  const out = new Output(Math.min(maxLength, 4 * frame.length), maxLength, compiled);
   let position = (flags & hasContentSize) !== 0 ? 15 : 7;
   const headerEnd = position - 1;
   if (headerEnd >= frame.length) throw new Error('LZ4 frame ends early');
@@ -76,12 +82,15 @@ const checksum = (bytes: Uint8Array, start: number, length: number): number =>
 class Output {
   bytes: Uint8Array;
   length = 0;
+  private readonly compiled: ReturnType<typeof compiledLz4Decoder>;
 
   constructor(
     capacity: number,
     private readonly maxLength: number,
+    compiled?: boolean,
   ) {
     this.bytes = new Uint8Array(capacity);
+    this.compiled = compiledLz4Decoder(compiled);
   }
 
   append(stored: Uint8Array): void {
@@ -96,8 +105,21 @@ class Output {
 
   /** Sequences of literals and a match: a copy of what lies up to 64 KiB back. */
   decodeBlock(block: Uint8Array, start: number, end: number, maxBlockLength: number): void {
-    let { bytes } = this;
     const limit = Math.min(this.length + maxBlockLength, this.maxLength);
+    if (this.compiled !== undefined) {
+      let length: number;
+      for (;;) {
+        length = this.compiled(block, start, end, this.bytes, this.length, limit);
+        if (length !== -2) break;
+        this.grow(this.length, this.bytes.length + 1);
+      }
+      if (length >= 0) {
+        this.length = length;
+        return;
+      }
+      // The loop below finds and says what is wrong.
+    }
+    let { bytes } = this;
     let at = start;
     let to = this.length;
     for (;;) {

@@ -1,3 +1,4 @@
+import { eventLoops } from '../engine/native/eventLoops.js';
 import { SaccadeError } from '../engine/support/errors.js';
 import { createRandom, permutation, type Random } from '../engine/support/random.js';
 import {
@@ -240,15 +241,9 @@ function targetsOf(
 }
 
 function requireFinite(values: Float32Array): void {
-  for (let i = 0; i < values.length; i++) {
-    // NaN and infinities alone differ from themselves here.
-    if (values[i] - values[i] !== 0) {
-      throw new SaccadeError(
-        'input',
-        `value ${i} of the tensor is ${values[i]}, expected a number`,
-      );
-    }
-  }
+  if (eventLoops().finite(values)) return;
+  const i = values.findIndex((value) => !Number.isFinite(value));
+  throw new SaccadeError('input', `value ${i} of the tensor is ${values[i]}, expected a number`);
 }
 
 /** Does something with a clip; an error says which clip it was. */

@@ -31,6 +31,10 @@ export function nativeLoops(kernels: Addon['kernels']): EventLoops {
       kernels.wholeEvents(tUs, x, y, result, width, height);
       return result[0] === 1;
     },
+    finite(values) {
+      kernels.finiteValues(values, result);
+      return result[0] === 1;
+    },
     markSupported(keep, lastUs, { tUs, x, y, polarity }, { stride, plane, windowUs, needed }) {
       kernels.markSupported(
         ...[keep, lastUs, tUs, x, y, polarity],

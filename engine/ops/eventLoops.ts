@@ -81,6 +81,8 @@ export interface EventLoops {
   sound(events: EventColumns, width: number, height: number): boolean;
   /** Whether every event is on a sensor of the size and has a whole time within ±2^51, whatever its polarity. */
   whole(events: EventColumns, width: number, height: number): boolean;
+  /** Whether every value of a representation is finite. */
+  finite(values: Float32Array): boolean;
   /**
    * Event by event: `keep` becomes 1 where enough pixels around support it, otherwise 0; then its time becomes
    * that of its pixel.
@@ -166,6 +168,12 @@ export const plainLoops: EventLoops = {
       const sound = t === Math.floor(t) && t < most && t > -most;
       if (!(sound && x[i] < width && y[i] < height)) return false;
     }
+    return true;
+  },
+
+  finite(values) {
+    // NaN and infinities alone differ from themselves here.
+    for (let i = 0; i < values.length; i++) if (values[i] - values[i] !== 0) return false;
     return true;
   },
 

@@ -231,7 +231,8 @@ export class Evt3Decoder implements BlockDecoder {
   }
 }
 
-class Evt3Encoder implements EventEncoder {
+/** The way back; `write` and `end` also without a header, for containers. */
+export class Evt3Encoder implements EventEncoder {
   private high = -1;
   private loop = 0;
   private highUs = -Infinity;

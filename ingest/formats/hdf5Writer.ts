@@ -14,6 +14,9 @@ type RecordType = [name: string, type: string][];
 /** Rows per chunk that is written, as Prophesee's writer has it. */
 const chunkLength = 16_384;
 const unlimited = 2n ** 64n - 1n;
+/** Levels of deflate. */
+const usual = 4;
+const fastest = 1;
 const eventsPath = '/CD/events';
 const recordType: RecordType = [
   ['x', '<H'],
@@ -46,7 +49,10 @@ export async function writeProphesee(
       file.attribute('geometry', `${width}x${height}`);
       file.group('CD');
       const type = dtype_to_metadata(recordType) as Metadata;
-      const append = file.table(eventsPath, ecf === undefined ? type : aligned(type), 1);
+      const append =
+        ecf === undefined
+          ? file.table(eventsPath, type, 1)
+          : file.table(eventsPath, aligned(type), 1, fastest);
       for await (const batch of rebatch(checkEvents(batches, options), chunkLength)) {
         append(ecf === undefined ? recordsOf(batch, recordLength) : undefined, batch.length);
         await ecf?.add(batch);
@@ -82,12 +88,14 @@ export interface Hdf5Output {
    * Makes a dataset that can grow, deflated in chunks.
    *
    * @param rank 1, or 2 for MATLAB's columns, which are of shape [1, N].
+   * @param level of deflate, 1 to 9.
    * @returns what writes up to a chunk of rows behind the others; zeros where there are no bytes.
    */
   table(
     path: string,
     type: Metadata,
     rank: 1 | 2,
+    level?: number,
   ): (rows: Uint8Array | undefined, count: number) => void;
 }
 
@@ -108,7 +116,8 @@ export async function withFile(
         const object = at === undefined ? file : (file.get(at) as Dataset);
         object.create_attribute(name, text, null, dtype);
       },
-      table: (at, type, rank) => createTable(module, file, at, type, rank, pointer),
+      table: (at, type, rank, level = usual) =>
+        createTable(module, file, at, type, rank, level, pointer),
     });
     // Closing leaves it to the garbage collector of the library.
     file.flush();
@@ -125,6 +134,7 @@ function createTable(
   path: string,
   type: Metadata,
   rank: 1 | 2,
+  level: number,
   pointer: number,
 ): (rows: Uint8Array | undefined, count: number) => void {
   const shaped = (count: bigint, other = 1n): bigint[] => (rank === 1 ? [count] : [other, count]);
@@ -134,7 +144,7 @@ function createTable(
     maxshape: shaped(unlimited),
     chunks: shaped(BigInt(chunkLength)),
     compression: 1,
-    compression_opts: [4],
+    compression_opts: [level],
     track_order: false,
   };
   module.create_dataset(file.file_id, path, BigInt(pointer), metadata);
@@ -239,6 +249,10 @@ function uint64(value: number): Uint8Array {
 
 /** A chunk always holds the same number of events; behind the last one stand some that nobody reads. */
 function wholeChunk({ sensor, length, tUs, x, y, polarity }: EventBatch): EventBatch {
+  if (length === chunkLength) {
+    const signs = polarity.map((value) => (value === 0 ? 0 : 1));
+    return { sensor, length, tUs, x, y, polarity: signs };
+  }
   const whole = {
     sensor,
     length: chunkLength,

@@ -12,6 +12,7 @@ import {
   type EventFormat,
   reportDamage,
 } from '../format.js';
+import { packetVariants } from './ros/eventPacketWriter.js';
 import { messageKind } from './ros/messageKind.js';
 import { plainType, type RosMessage } from './ros/message.js';
 import { decodeRosEvents, rosLimits } from './ros/rosEvents.js';
@@ -44,6 +45,7 @@ export const mcap: EventFormat = {
   title: 'MCAP (.mcap)',
   extensions: ['mcap'],
   holdsSensorSize: true,
+  variants: packetVariants,
   usualSensors: [],
   limits: rosLimits,
 

@@ -11,6 +11,7 @@ import {
   reportDamage,
 } from '../format.js';
 import { Spool } from '../spool.js';
+import { packetVariants } from './ros/eventPacketWriter.js';
 import { messageKind } from './ros/messageKind.js';
 import type { MessageKind, WrittenMessage } from './ros/written.js';
 import { plainType, type RosMessage } from './ros/message.js';
@@ -47,6 +48,7 @@ export const rosbag: EventFormat = {
   title: 'ROS 1 bag (.bag)',
   extensions: ['bag'],
   holdsSensorSize: true,
+  variants: packetVariants,
   usualSensors: [],
   limits: rosLimits,
 

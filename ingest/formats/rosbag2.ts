@@ -14,6 +14,7 @@ import {
   reportDamage,
 } from '../format.js';
 import { bytesOfFile, throughFile } from '../temporaryFile.js';
+import { packetVariants } from './ros/eventPacketWriter.js';
 import { messageKind } from './ros/messageKind.js';
 import { plainType, type RosMessage } from './ros/message.js';
 import { decodeRosEvents, rosLimits } from './ros/rosEvents.js';
@@ -38,6 +39,7 @@ export const rosbag2: EventFormat = {
   title: 'ROS 2 bag, SQLite (.db3)',
   extensions: ['db3'],
   holdsSensorSize: true,
+  variants: packetVariants,
   usualSensors: [],
   limits: rosLimits,
 
@@ -58,23 +60,37 @@ function hasMagic(head: Uint8Array): boolean {
 /**
  * Opens a database that is only read. The library takes its lock as a folder beside the file, which
  * must not be left where recordings lie (nor can it be made on read-only disks): it goes beside a link.
- * Files in WAL mode, which it cannot open, are copied and put into the usual mode.
+ * Files in WAL mode, which it cannot open, are copied and put into the usual mode. So are files that end inside a page,
+ * without that page: the library would read zeros for the rest of it.
+ *
+ * @returns also where the whole pages of a file end that was cut off.
  */
 async function openDatabase(
   path: string,
-): Promise<{ database: sqlite.Database; close: () => Promise<void> }> {
+): Promise<{ database: sqlite.Database; close: () => Promise<void>; cutAt?: number }> {
   const head = Buffer.alloc(20);
   const file = await open(path, 'r');
+  const { size } = await file.stat();
   await file.read(head, 0, head.length).finally(() => file.close());
   if (!hasMagic(head)) throw new RangeError('expected it to begin with "SQLite format 3"');
+  // 1 stands for 65,536.
+  const pageLength = head.readUInt16BE(16) === 1 ? 65_536 : head.readUInt16BE(16);
+  const isPower = pageLength >= 512 && (pageLength & (pageLength - 1)) === 0;
+  const cutAt = isPower && size % pageLength > 0 ? size - (size % pageLength) : undefined;
+  const isWal = head[18] === 2 || head[19] === 2;
   const folder = await mkdtemp(join(tmpdir(), 'saccade-'));
   const removeFolder = (): Promise<void> => rm(folder, { recursive: true, force: true });
   try {
     const link = join(folder, 'bag.db3');
-    if (head[18] === 2 || head[19] === 2) {
+    if (isWal || cutAt !== undefined) {
       await copyFile(path, link, constants.COPYFILE_FICLONE);
       const copy = await open(link, 'r+');
-      await copy.write(Uint8Array.of(1, 1), 0, 2, 18).finally(() => copy.close());
+      try {
+        if (isWal) await copy.write(Uint8Array.of(1, 1), 0, 2, 18);
+        if (cutAt !== undefined) await copy.truncate(cutAt);
+      } finally {
+        await copy.close();
+      }
     } else {
       await promisify(symlink)(resolve(path), link);
     }
@@ -85,7 +101,7 @@ async function openDatabase(
       database.close();
       await removeFolder();
     };
-    return { database, close };
+    return { database, close, cutAt };
   } catch (error) {
     await removeFolder();
     throw error;
@@ -102,9 +118,10 @@ async function* readBag(
     const reason = error instanceof Error ? error.message : String(error);
     return new SaccadeError('input', `not a ROS 2 bag: ${reason}`, { file, offset: 0 }, error);
   };
-  const { database, close } = await openDatabase(path).catch((error: unknown) => {
+  const { database, close, cutAt } = await openDatabase(path).catch((error: unknown) => {
     throw fail(error);
   });
+  if (cutAt !== undefined) reportDamage(report, cutAt, 'ends inside a page, which is left out');
   try {
     const topics = new Map<number, { topic: string; type: string }>();
     try {

@@ -2,7 +2,8 @@
 
     SACCADE_TEST_DATA=... python3 test/golden/representations.py > test/golden/representations.json
 
-Each representation of a few real recordings as its shape, sum, sum of squares, and some of its values.
+(and then `npx prettier --write` on it). What `hotsFitted` and `estLearned` are given, a dictionary that is learned here and a
+kernel out of a formula, stands under "given". Each representation of a few real recordings as its shape, sum, sum of squares, and some of its values.
 """
 import json
 import os
@@ -138,16 +139,21 @@ def hats(t, x, y, p, cells=5, radius=2, tau=1e5, memory=5e4):
     return out.reshape(BINS, 2 * side * side, cells, cells)
 
 
-def hots(t, x, y, p, prototypes=4, radius=1, tau=2e4):
-    """Lagorce et al. 2017, algorithm 1, one layer."""
+def time_surfaces(t, x, y, p, radius, tau):
+    """Lagorce et al. 2017, eqs. 2-3: of each event in turn."""
     last = np.full((2, SIDE + 2 * radius, SIDE + 2 * radius), -np.inf)
-    centres, uses = [], []
-    out = np.zeros((BINS, prototypes, SIDE, SIDE))
-    bins = bin_of(t, BINS)
     for i in range(len(t)):
         last[p[i], y[i] + radius, x[i] + radius] = t[i]
         around = last[:, y[i] : y[i] + 2 * radius + 1, x[i] : x[i] + 2 * radius + 1]
-        surface = np.exp((around - t[i]) / tau).ravel()
+        yield np.exp((around - t[i]) / tau).ravel()
+
+
+def hots(t, x, y, p, prototypes=4, radius=1, tau=2e4):
+    """Lagorce et al. 2017, algorithm 1, one layer: the counts, and the prototypes at the end."""
+    centres, uses = [], []
+    out = np.zeros((BINS, prototypes, SIDE, SIDE))
+    bins = bin_of(t, BINS)
+    for i, surface in enumerate(time_surfaces(t, x, y, p, radius, tau)):
         if len(centres) < prototypes:
             k = len(centres)
             centres.append(surface)
@@ -159,7 +165,46 @@ def hots(t, x, y, p, prototypes=4, radius=1, tau=2e4):
             centres[k] = c + 0.01 / (1 + uses[k] / 20000) * (surface - cosine * c)
             uses[k] += 1
         out[bins[i], k, y[i], x[i]] += 1
+    return out, centres
+
+
+def hots_fitted(t, x, y, p):
+    """The same with prototypes that stay as they are."""
+    given = GIVEN["hotsFitted"]
+    centres = np.array(given["prototypes"])
+    out = np.zeros((BINS, len(centres), SIDE, SIDE))
+    bins = bin_of(t, BINS)
+    for i, surface in enumerate(time_surfaces(t, x, y, p, given["radius"], given["tauUs"])):
+        k = np.argmin(np.sum((centres - surface) ** 2, axis=1))
+        out[bins[i], k, y[i], x[i]] += 1
     return out
+
+
+def est_learned(t, x, y, p):
+    """Gehrig et al. 2019, section 3.3: measurement t*, the kernel is a perceptron with leaky ReLU."""
+    share = (t - t[0]) / (t[-1] - t[0])
+    out = np.zeros((BINS, 2, SIDE, SIDE))
+    layers = GIVEN["estLearned"]
+    for b in range(BINS):
+        values = (b / (BINS - 1) - share)[None]
+        for layer, each in enumerate(layers):
+            values = np.array(each["weights"]) @ values + np.array(each["biases"])[:, None]
+            if layer < len(layers) - 1:
+                values = np.where(values < 0, 0.1 * values, values)
+        np.add.at(out[b], (p, y, x), share * values[0])
+    return out
+
+
+def kernel(sizes=(1, 6, 5, 1)):
+    """Numbers without a pattern that matters, of both signs."""
+    number = lambda *at: round(float(np.sin(np.dot(at, (12.9, 78.2, 37.7)) + 1)), 3)
+    return [
+        {
+            "weights": [[number(layer, i, j) for j in range(before)] for i in range(after)],
+            "biases": [number(layer, i, -1) for i in range(after)],
+        }
+        for layer, (before, after) in enumerate(zip(sizes, sizes[1:]))
+    ]
 
 
 def bina_rep(t, x, y, p, bits=6):
@@ -233,7 +278,9 @@ REPRESENTATIONS = {
     ),
     "tore:depth=3": tore,
     "hats:radius=2,tauUs=100000,memoryUs=50000": hats,
-    "hots:prototypes=4,radius=1,tauUs=20000": hots,
+    "hots:prototypes=4,radius=1,tauUs=20000": lambda *events: hots(*events)[0],
+    "hotsFitted": hots_fitted,
+    "estLearned": est_learned,
     "binaRep:bits=6": bina_rep,
     "mdes:levels=5": mdes,
     "afe:minimumEvents=300,threshold=0.35": afe,
@@ -251,8 +298,16 @@ def digest(values):
     }
 
 
+first, SIDE = next(iter(RECORDINGS.items()))
+fitted_to, *events = load(first)
+centres = [[round(float(value), 9) for value in centre] for centre in hots(*events, radius=2)[1]]
+GIVEN = {
+    "fittedTo": fitted_to,
+    "hotsFitted": {"radius": 2, "tauUs": 20000, "prototypes": centres},
+    "estLearned": kernel(),
+}
 golden = {}
 for recording, SIDE in RECORDINGS.items():
     name, *events = load(recording)
     golden[name] = {call: digest(make(*events)) for call, make in REPRESENTATIONS.items()}
-print(json.dumps(golden, indent=1))
+print(json.dumps({"given": GIVEN, **golden}, indent=1))

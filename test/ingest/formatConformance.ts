@@ -140,6 +140,27 @@ export function describeFormat(format: EventFormat, range: FormatRange, variant 
       );
     });
 
+    it('the same wherever a short recording is cut', async () => {
+      const list = Array.from({ length: 9 }, (_, i): EventRow => [100 + 7 * i, i, 9 - i, i & 1]);
+      const bytes = await encodeRows(format, sensor, list);
+      // Containers have parts of thousands of bytes: of those, some places.
+      const step = bytes.length - headerLength <= 500 ? 1 : (bytes.length - headerLength) / 100;
+      let before = 0;
+      for (let at = Math.max(1, headerLength); at <= bytes.length; at += step) {
+        const length = Math.floor(at);
+        const decoded = await decodeBytes(format, bytes.slice(0, length), { sensor }).catch(
+          refusal,
+        );
+        const { rows: read, report } = decoded ?? { rows: [], report: createReport() };
+        expect(read).toEqual(list.slice(0, read.length));
+        for (const { offset } of report.damages) expect(offset).toBeLessThanOrEqual(length);
+        // More bytes never give fewer events; what HDF5 still reads of a cut file is its own affair.
+        if (range.mayRefuse !== true) expect(read.length).toBeGreaterThanOrEqual(before);
+        before = read.length;
+      }
+      expect((await decodeBytes(format, bytes, { sensor })).rows).toEqual(list);
+    });
+
     it('survives flipped bits and garbage behind its header', async () => {
       const flips = fc.array(fc.nat(), { minLength: 1, maxLength: 20 });
       await fc.assert(

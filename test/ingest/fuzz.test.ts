@@ -45,10 +45,13 @@ async function makeFixtures(format: EventFormat): Promise<Uint8Array[]> {
           random.integer(2),
         ];
       });
+      // In the larger ones.
+      const variant = fixture < 4 ? undefined : variants[fixture % variants.length];
       const options = {
         compression: writtenCompressions[fixture % writtenCompressions.length],
-        rosMessage: rosMessageTypes[fixture % rosMessageTypes.length],
-        variant: variants[fixture % variants.length],
+        // Variants of bags are of one kind of messages.
+        rosMessage: variant === undefined ? rosMessageTypes[fixture % 2] : undefined,
+        variant,
       };
       const encode: EventFormat['encode'] = (batches, given) =>
         format.encode(batches, { ...given, ...options });

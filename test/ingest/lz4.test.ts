@@ -57,6 +57,30 @@ describe('decompressLz4Frame', () => {
     );
   });
 
+  it('gives the same with the compiled loop and without, of damaged frames, too', () => {
+    const places = fc.array(fc.tuple(fc.nat(), fc.nat(255)), { maxLength: 3 });
+    fc.assert(
+      fc.property(
+        compressible,
+        places,
+        fc.integer({ min: 1, max: mebibyte }),
+        (bytes, changes, most) => {
+          const frame = Uint8Array.from(lz4.compress(bytes));
+          for (const [place, byte] of changes) frame[place % frame.length] = byte;
+          const [compiled, plain] = [true, false].map((wanted) => {
+            try {
+              return Buffer.from(decompressLz4Frame(frame, most, wanted)).toString('latin1');
+            } catch (error) {
+              return String(error);
+            }
+          });
+          expect(compiled).toBe(plain);
+        },
+      ),
+      { numRuns: 500 },
+    );
+  });
+
   it('reads linked blocks, whose matches reach back into the block before', () => {
     const first = [0x40, 1, 2, 3, 4]; // 4 literals
     const second = [0x10, 9, 4, 0, 0x00]; // a literal, 4 bytes from 4 back, no literals

@@ -368,6 +368,15 @@ describe('native loops', () => {
       expect(native!.sound(events, 12, 9)).toBe(plainLoops.sound(events, 12, 9));
       expect(native!.whole(events, 12, 9)).toBe(plainLoops.whole(events, 12, 9));
     }
+    for (const value of [0, -0, 1e-40, -3e38, NaN, Infinity, -Infinity]) {
+      // At the end of a run of vectors, too.
+      const values = new Float32Array(67).fill(1);
+      values[66] = value;
+      expect([native!.finite(values), plainLoops.finite(values)]).toEqual([
+        Number.isFinite(value),
+        Number.isFinite(value),
+      ]);
+    }
     const times = [0.5, -0.5, 2 ** 51, -(2 ** 51), 2 ** 51 - 1, 2 ** 50 + 0.25, 2 ** 53, -0];
     for (const time of times) {
       const events = odd({ tUs: Float64Array.of(time), polarity: Uint8Array.of(7) });

@@ -3,8 +3,17 @@ import { join } from 'node:path';
 
 import { describe, expect, it } from 'vitest';
 
-import { openRecording } from '../../ingest/recording.js';
-import { parseRepresentation, representRecording } from '../../preprocess/representations/index.js';
+import { openRecording, type Recording } from '../../ingest/recording.js';
+import {
+  fitHots,
+  type HotsDictionary,
+  hotsWith,
+  type KernelLayer,
+  learnedSpikeTensor,
+  parseRepresentation,
+  type Representation,
+  representRecording,
+} from '../../preprocess/representations/index.js';
 
 interface Digest {
   readonly shape: readonly number[];
@@ -13,10 +22,17 @@ interface Digest {
   readonly samples: readonly (readonly [index: number, value: number])[];
 }
 
+/** What fitted representations are given, and the recording that the dictionary was learned from. */
+interface Given {
+  readonly fittedTo: string;
+  readonly hotsFitted: HotsDictionary;
+  readonly estLearned: readonly KernelLayer[];
+}
+
 // Made by representations.py, which knows the papers' equations and nothing of this project.
-const golden = JSON.parse(
+const { given, ...golden } = JSON.parse(
   readFileSync(join(import.meta.dirname, '../golden/representations.json'), 'utf8'),
-) as Record<string, Record<string, Digest>>;
+) as { given: Given } & Record<string, Record<string, Digest>>;
 
 const folder = process.env.SACCADE_TEST_DATA ?? '';
 const recordings = Object.keys(golden).filter((name) => existsSync(join(folder, name)));
@@ -29,19 +45,27 @@ function expectNear(actual: number, expected: number): void {
   expect(Math.abs(actual - expected)).toBeLessThanOrEqual(1e-5 * Math.max(1, Math.abs(expected)));
 }
 
+function representationOf(call: string): Representation {
+  if (call === 'hotsFitted') return hotsWith(given.hotsFitted);
+  if (call === 'estLearned') return learnedSpikeTensor(given.estLearned);
+  return parseRepresentation(call);
+}
+
+/** The recordings of N-MNIST do not state their sensor. */
+function open(name: string): Promise<Recording> {
+  const side = name.startsWith('nmnist') ? 34 : 128;
+  return openRecording(join(folder, name), { sensor: { width: side, height: side } });
+}
+
 describe.runIf(available)('values of the independent NumPy implementation', () => {
   it.each(
     recordings.flatMap((name) => Object.keys(golden[name]).map((call) => [name, call] as const)),
   )('%s as %s', async (name, call) => {
     const { shape, sum, sumOfSquares, samples } = golden[name][call];
-    // The recordings of N-MNIST do not state their sensor.
-    const side = name.startsWith('nmnist') ? 34 : 128;
-    const recording = await openRecording(join(folder, name), {
-      sensor: { width: side, height: side },
-    });
+    const recording = await open(name);
     const [height, width] = shape.slice(-2);
     const tensor = await representRecording(recording, {
-      representation: parseRepresentation(call),
+      representation: representationOf(call),
       store: 'f32',
       bins: 4,
       height,
@@ -58,5 +82,16 @@ describe.runIf(available)('values of the independent NumPy implementation', () =
       values.reduce((a, b) => a + b * b, 0),
       sumOfSquares,
     );
+  });
+
+  it.runIf(recordings.includes(given.fittedTo))('the prototypes that fitHots learns', async () => {
+    const recording = await open(given.fittedTo);
+    const { radius, tauUs, prototypes } = given.hotsFitted;
+    const options = { radius, tauUs, prototypes: prototypes.length };
+    const fitted = await fitHots([recording.batches()], options);
+    expect(fitted).toMatchObject({ radius, tauUs });
+    for (const [i, prototype] of fitted.prototypes.entries()) {
+      for (const [j, value] of prototype.entries()) expectNear(value, prototypes[i][j]);
+    }
   });
 });

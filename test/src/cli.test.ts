@@ -244,6 +244,24 @@ describe('saccade convert', () => {
     expect(fromCsv(await readFile(place.path('filtered.csv'), 'utf8'))).toEqual(kept);
   });
 
+  it('writes other layouts of a format', async () => {
+    const from = ['convert', 'events.csv', '--sensor', sensor];
+    for (const [to, variant] of [
+      ['one.dat', '1'],
+      ['prophesee.h5', 'ecf'],
+      ['matlab.mat', '7.3'],
+    ]) {
+      await place.print(...from, to, '--variant', variant);
+      await place.print('convert', to, 'again.csv', '--sensor', sensor);
+      expect(fromCsv(await readFile(place.path('again.csv'), 'utf8'))).toEqual(events);
+    }
+    expect(await readFile(place.path('one.dat'), 'latin1')).toMatch(/% Version 1\n/);
+    await place.fails('usage', [...from, 'x.dat', '--variant', '3'], [/dat has only 1/]);
+    await place.fails('usage', [...from, 'x.csv', '--variant', '1'], [/csv has no variants/]);
+    const live = 'tcp://127.0.0.1:9?format=es';
+    await place.fails('usage', [...from, live, '--variant', 'atis'], [/--variant/, /files/]);
+  });
+
   it('works in a pipe, with the results on standard error', async () => {
     const { exitCode, stdout, stderr } = await place.run(
       ['convert', '-', '-', '--sensor', sensor, '--to', `${events[7].t}`, '--json'],

@@ -30,3 +30,9 @@ SACCADE_KERNEL(wholeEvents) {
   arguments.ints(3)[0] = run(arguments.doubles(0), arguments.shorts(1), arguments.shorts(2), count,
                              arguments.integer(4), arguments.integer(5));
 }
+
+/// finiteValues(values, flag): flag becomes 1 where all are, otherwise 0.
+SACCADE_KERNEL(finiteValues) {
+  const auto run = SACCADE_CALL(finite);
+  arguments.ints(1)[0] = run(arguments.floats(0), arguments.length(0));
+}

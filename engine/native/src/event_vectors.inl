@@ -44,3 +44,13 @@ bool whole(const double* tUs, const uint16_t* x, const uint16_t* y, int64_t n, i
   }
   return fractions == 0 && (n == 0 || (greatestX < sensorWidth && greatestY < sensorHeight));
 }
+
+bool finite(const float* values, int64_t n) {
+  uint32_t infinite = 0;
+  for (int64_t i = 0; i < n; i++) {
+    uint32_t bits;
+    memcpy(&bits, values + i, sizeof bits);
+    infinite |= (bits & 0x7f800000u) == 0x7f800000u;
+  }
+  return infinite == 0;
+}

@@ -13,6 +13,9 @@ const codecs: Readonly<Record<string, (state: readonly number[]) => PacketCodec>
   trigger: () => ({ decode: passOverTriggers }),
 };
 
+/** The latest time that packets may count from, and the longest that those of one may last, µs: together they stay exact. */
+const maxUs = 2 ** 52;
+
 interface Packet {
   readonly view: DataView;
   readonly littleEndian: boolean;
@@ -71,6 +74,10 @@ export class EventPacketReader {
     const view = new DataView(data.buffer, data.byteOffset, data.length);
     const baseUs = Number(timeBase / 1000n);
     const baseNs = Number(timeBase % 1000n);
+    // EVT 3.0 words have the sensor's own times.
+    if (baseUs > maxUs && encoding !== 'evt3') {
+      throw new RangeError(`a time base of ${timeBase} ns, expected at most ${maxUs} µs`);
+    }
     await codec.decode({ view, littleEndian, baseUs, baseNs }, events, report);
   }
 }
@@ -122,6 +129,7 @@ function decodeLibcaer(packet: Packet, events: BatchBuilder, report: DecodeRepor
     const data = view.getUint32(at, littleEndian);
     const us = view.getInt32(at + 4, littleEndian);
     if (us < lastUs - 2 ** 30) wrapUs += 2 ** 31;
+    if (wrapUs >= maxUs) throw new RangeError(`times that last more than ${maxUs} µs`);
     lastUs = us;
     const x = data >>> 17;
     const y = (data >>> 2) & 0x7fff;

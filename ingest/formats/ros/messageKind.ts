@@ -1,8 +1,17 @@
-import type { EncodeOptions } from '../../format.js';
+import { SaccadeError } from '../../../engine/support/errors.js';
+import { checkVariant, type EncodeOptions } from '../../format.js';
 import { eventArrays } from './eventArray.js';
-import { eventPackets } from './eventPacketWriter.js';
+import { eventPackets, packetVariants } from './eventPacketWriter.js';
 import type { MessageKind } from './written.js';
 
-/** The messages that a bag is to be written with. */
-export const messageKind = ({ rosMessage }: EncodeOptions, ros: 1 | 2): MessageKind =>
-  rosMessage === 'EventPacket' ? eventPackets(ros) : eventArrays(ros);
+/** The messages that a bag is to be written with; variants are encodings of `EventPacket`. */
+export function messageKind(options: EncodeOptions, ros: 1 | 2): MessageKind {
+  const { rosMessage, variant } = options;
+  checkVariant({ name: 'EventPacket', variants: packetVariants }, variant);
+  if (variant !== undefined && rosMessage === 'EventArray') {
+    throw new SaccadeError('usage', `variant "${variant}" is of EventPacket, not of EventArray`);
+  }
+  return rosMessage === 'EventPacket' || variant !== undefined
+    ? eventPackets(ros)
+    : eventArrays(ros);
+}

@@ -2,11 +2,17 @@ import { McapStreamReader } from '@mcap/core';
 import { describe, expect, it } from 'vitest';
 import { mcap } from '../../../ingest/formats/mcap.js';
 import { describeFormat } from '../formatConformance.js';
-import { decodeBytes, encodeRows, type EventRow } from '../streams.js';
+import type { EncodeOptions } from '../../../ingest/format.js';
+import { collect, decodeBytes, encodeRows, type EventRow, streamOf } from '../streams.js';
 import { asPackets, rosRange } from './rosMessages.js';
 
 describeFormat(mcap, { ...rosRange, headerLength: 8 });
 describeFormat(asPackets(mcap), { ...rosRange, headerLength: 8 });
+describeFormat(
+  asPackets(mcap, 'libcaer'),
+  { ...rosRange, headerLength: 8, share: 0.5 },
+  'in libcaer words',
+);
 
 const rows = Array.from({ length: 20_000 }, (_, i): EventRow => [i * 10, i % 300, i % 200, i & 1]);
 const sensor = { width: 346, height: 260 };
@@ -23,6 +29,18 @@ describe('mcap', () => {
       name: 'dvs_msgs/msg/EventArray',
       encoding: 'ros2msg',
     });
+  });
+
+  it('has variants of EventPacket only, for sensors that they can address', async () => {
+    const write = (options: Partial<EncodeOptions>, size = sensor): Promise<Uint8Array[]> =>
+      collect(mcap.encode(streamOf([]), { file: 'written', sensor: size, ...options }));
+    const wrong = write({ rosMessage: 'EventArray', variant: 'evt3' });
+    await expect(wrong).rejects.toThrow(/"evt3" is of EventPacket/);
+    await expect(write({ variant: 'mono2' })).rejects.toThrow(/has only libcaer, evt3/);
+    const large = { width: 2_049, height: 1 };
+    await expect(write({ variant: 'evt3' }, large)).rejects.toThrow(/evt3 .*2048x2048, not 2049x1/);
+    const bytes = Buffer.concat(await write({ variant: 'libcaer' }, large));
+    expect(bytes.includes('EventPacket')).toBe(true);
   });
 
   it('passes over a damaged chunk and says where it is', async () => {

@@ -1,8 +1,10 @@
+import { CdrWriter, EncapsulationKind } from '@foxglove/cdr';
 import { describe, expect, it } from 'vitest';
 import { concatBatches } from '../../../ingest/eventBatch.js';
 import { createReport, type DecodeReport } from '../../../ingest/format.js';
 import { evt3 } from '../../../ingest/formats/evt3.js';
 import type { RosMessage } from '../../../ingest/formats/ros/message.js';
+import { eventArrays } from '../../../ingest/formats/ros/eventArray.js';
 import { decodeRosEvents } from '../../../ingest/formats/ros/rosEvents.js';
 import { type Decode, makeTimeIndex } from '../../../ingest/timeIndex.js';
 import { batchOf, collect, encodeRows, type EventRow, rowsOf, streamOf } from '../streams.js';
@@ -166,3 +168,43 @@ describe('event packets', () => {
     await expect(read([left], '/middle')).rejects.toThrow(/of \/middle; topics here: \/left/);
   });
 });
+
+it('reports packets whose times are beyond what can be exact', async () => {
+  for (const encoding of ['mono', 'libcaer', 'libcaer_cmp']) {
+    const late = messageOf({ encoding, timeBaseNs: 2n ** 63n, events: new Uint8Array(8) });
+    const { rows, report } = await read([late]);
+    expect(rows).toEqual([]);
+    expect(report.damages).toMatchObject([
+      { message: expect.stringMatching(/a time base of 9223/) },
+    ]);
+  }
+});
+
+it.each([0, 1, 2, 3, 50])(
+  'writes an EventArray of %i events as the CDR library does',
+  async (n) => {
+    const rows = Array.from({ length: n }, (_, i): EventRow => [
+      1_999_990 + 7 * i,
+      3 * i,
+      5 * i,
+      i & 1,
+    ]);
+    const { height, width } = sensor;
+    const writer = new CdrWriter({ kind: EncapsulationKind.CDR_LE });
+    writer
+      .int32(n > 0 ? 1 : 0)
+      .uint32(n > 0 ? 999_990_000 : 0)
+      .string('');
+    writer.uint32(height).uint32(width).sequenceLength(n);
+    for (const [tUs, x, y, polarity] of rows) {
+      const second = Math.floor(tUs / 1e6);
+      writer.uint16(x).uint16(y).int32(second);
+      writer.uint32(1000 * (tUs - 1e6 * second)).uint8(polarity);
+    }
+    const batches = n > 0 ? [batchOf(sensor, rows)] : [];
+    const written = eventArrays(2).messages(streamOf(batches), { file: 'written', sensor });
+    expect((await collect(written)).map(({ data }) => Buffer.from(data))).toEqual([
+      Buffer.from(writer.data),
+    ]);
+  },
+);

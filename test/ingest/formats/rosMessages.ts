@@ -10,10 +10,19 @@ export const rosRange = {
 } as const;
 
 /** A bag of `event_camera_msgs/EventPacket` instead of `dvs_msgs/EventArray`. */
-export const asPackets = (format: EventFormat): EventFormat => ({
+export const asPackets = (format: EventFormat, variant?: string): EventFormat => ({
   ...format,
-  encode: (batches, options) => format.encode(batches, { ...options, rosMessage: 'EventPacket' }),
+  encode: (batches, options) =>
+    format.encode(batches, { ...options, rosMessage: 'EventPacket', variant }),
 });
+
+/** What packets of EVT 3.0 words can hold. */
+export const evt3Range = {
+  ...rosRange,
+  firstUs: [0, 2 ** 32],
+  stepUs: [-(2 ** 26), 2 ** 28],
+  share: 0.5,
+} as const;
 
 /** Fields of an `event_camera_msgs/EventPacket`. */
 export interface PacketFields {

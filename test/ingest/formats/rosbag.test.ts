@@ -4,11 +4,12 @@ import { describe, expect, it } from 'vitest';
 import { rosbag } from '../../../ingest/formats/rosbag.js';
 import { describeFormat } from '../formatConformance.js';
 import { decodeBytes, encodeRows, type EventRow } from '../streams.js';
-import { asPackets, rosRange } from './rosMessages.js';
+import { asPackets, evt3Range, rosRange } from './rosMessages.js';
 
 // Behind the record of the connection: a bag has no checksums, and with another type it has no events.
 describeFormat(rosbag, { ...rosRange, headerLength: 4_700 });
 describeFormat(asPackets(rosbag), { ...rosRange, headerLength: 4_700 });
+describeFormat(asPackets(rosbag, 'evt3'), { ...evt3Range, headerLength: 4_700 }, 'in EVT 3.0');
 
 const sensor = { width: 346, height: 260 };
 const rows = Array.from({ length: 100_000 }, (_, i): EventRow => [
