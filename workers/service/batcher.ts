@@ -147,6 +147,7 @@ export class Batcher {
       this.queues.delete(stream);
       if (queue.length > 0) this.queues.set(stream, queue);
     }
-    return batch;
+    // Whoever keeps the states of the streams of a batch finds the same ones in the same order.
+    return batch.sort((a, b) => a.stream - b.stream);
   }
 }

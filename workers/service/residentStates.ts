@@ -1,9 +1,15 @@
 import * as tf from '@tensorflow/tfjs-core';
 
 import { canCapture } from '../../engine/graphs.js';
-import { splitState, stackStates, type StoredClipState } from '../../models/clipStates.js';
+import {
+  splitState,
+  stackStates,
+  stateLeaves,
+  type StoredClipState,
+} from '../../models/clipStates.js';
 import type { Model } from '../../models/model.js';
 import type { ParameterTree } from '../../models/parameters.js';
+import { KeptFrames } from '../../models/runtime/keptFrames.js';
 import { RecordedFrames } from '../../models/runtime/recordedFrames.js';
 
 /** Numbers of streams for which steps are recorded at a time: each takes memory of its own. */
@@ -13,12 +19,12 @@ const mostRecorded = 4;
 interface Residents {
   readonly streams: readonly number[];
   readonly frames: number[];
-  readonly recorded: RecordedFrames;
+  readonly stepper: RecordedFrames | KeptFrames;
 }
 
 /**
- * Lets the states of streams that are stepped together again and again stay on the device, and replays their steps.
- * Everyone else finds them in `states`, after `settle`.
+ * Lets the states of streams that are stepped together again and again stay where the model computes, and replays their steps
+ * where the backend can. Everyone else finds them in `states`, after `settle`.
  */
 export class ResidentStates {
   private residents: Residents | undefined;
@@ -47,18 +53,19 @@ export class ResidentStates {
     const again = key === this.streamsBefore;
     this.streamsBefore = key;
     if (this.residents?.streams.join() !== key) this.settle();
-    if (!again || !this.recordable || !canCapture()) return undefined;
+    if (!again) return undefined;
     const before = streams.map((stream) => this.states.get(stream));
     if (before.includes(undefined)) return undefined;
     const { channels, height, width } = this.model.input;
     const input = tf.tensor(values, [streams.length, 1, channels, height, width]);
     try {
       this.residents ??= this.load(streams, before, input);
-      const { recorded, frames } = this.residents;
-      const probabilities = recorded.step(input, frames).slice();
+      const { stepper, frames } = this.residents;
+      const probabilities = stepper.step(input, frames).slice();
       frames.forEach((frame, i) => (frames[i] = frame + 1));
       return { probabilities, frames: [...frames] };
-    } catch {
+    } catch (error) {
+      if (this.residents?.stepper instanceof KeptFrames) throw error;
       this.recordable = false;
       this.dispose();
       return undefined;
@@ -70,9 +77,10 @@ export class ResidentStates {
   /** Brings the states that are away back to `states`. */
   settle(): void {
     if (this.residents === undefined) return;
-    const { streams, frames, recorded } = this.residents;
-    const now = splitState({ frame: frames, layers: recorded.layers }, streams.length);
+    const { streams, frames, stepper } = this.residents;
+    const now = splitState({ frame: frames, layers: stepper.layers }, streams.length);
     streams.forEach((stream, i) => this.states.set(stream, now[i]));
+    if (stepper instanceof KeptFrames) stepper.replace(undefined);
     this.residents = undefined;
   }
 
@@ -94,6 +102,13 @@ export class ResidentStates {
     let residents: Residents;
     tf.tidy(() => {
       const state = stackStates(before)!;
+      const { frame } = state;
+      if (!this.recordable || !canCapture()) {
+        for (const [, tensor] of stateLeaves(state.layers)) tf.keep(tensor);
+        const stepper = new KeptFrames(this.model, this.parameters, state);
+        residents = { streams: [...streams], frames: [...frame], stepper };
+        return;
+      }
       let recorded = this.recorded.get(streams.length);
       if (recorded === undefined) {
         recorded = new RecordedFrames(this.model, this.parameters, state, input);
@@ -104,7 +119,7 @@ export class ResidentStates {
         this.recorded.delete(streams.length);
       }
       this.recorded.set(streams.length, recorded);
-      residents = { streams: [...streams], frames: [...state.frame], recorded };
+      residents = { streams: [...streams], frames: [...frame], stepper: recorded };
     });
     return residents!;
   }
