@@ -79,6 +79,9 @@ function synthetic(rate: number): Events {
   return { width, height, lengthUs: 4e6, t, words };
 }
 
+/** What packets are written into, one after the other. */
+const bytes = Buffer.allocUnsafe(8 * 65_536);
+
 /** One camera: its events again and again, in packets at their own pace. */
 class Camera {
   /** When the last event of each bin was sent, and when its bin was over for the server. */
@@ -118,7 +121,6 @@ class Camera {
     const { t, words, lengthUs } = this.events;
     const dueUs = 1e3 * (nowMs - this.startMs);
     const start = this.sent;
-    const bytes = Buffer.allocUnsafe(8 * 65_536);
     let length = 0;
     while (t[this.next] + this.shiftUs <= dueUs && length < bytes.length) {
       const time = t[this.next] + this.shiftUs;
@@ -137,7 +139,7 @@ class Camera {
         this.shiftUs += lengthUs;
       }
     }
-    if (this.sent > start) this.socket.send(bytes.subarray(0, length));
+    if (this.sent > start) this.socket.send(Buffer.from(bytes.subarray(0, length)));
   }
 }
 
@@ -233,7 +235,8 @@ try {
   const batches = metric('saccade_batch_streams_count');
   console.log(
     `batches of ${(metric('saccade_batch_streams_sum') / batches).toFixed(1)} streams, ${((1e3 * metric('saccade_batch_seconds_sum')) / batches).toFixed(1)} ms each; ` +
-      `server ${((100 * metric('process_cpu_seconds_total')) / seconds).toFixed(0)} % of a core`,
+      `server ${((100 * metric('process_cpu_seconds_total')) / seconds).toFixed(0)} % of a core, ` +
+      `${((1e3 * metric('process_cpu_seconds_total')) / metric('saccade_bins_total')).toFixed(2)} ms of CPU a prediction`,
   );
   const thirds = [0, 1, 2].map((third) => {
     const part = memory.slice(

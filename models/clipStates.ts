@@ -73,6 +73,22 @@ export function splitState(
   }));
 }
 
+/** The state of one of the clips of a batch, as `splitState` gives it; the others' are not read. */
+export function stateOfClip(
+  { frame, layers }: ClipState<number | readonly number[]>,
+  batch: number,
+  clip: number,
+): StoredClipState {
+  const leaves = [...stateLeaves(layers)].map(([path, tensor]): [string, StateLeaf] => {
+    const [rows, ...rest] = tensor.shape;
+    const own = tf.tidy(() => tf.slice(tf.reshape(tensor, [batch, -1]), [clip, 0], [1, -1]));
+    const data = own.dataSync<'float32'>().slice();
+    own.dispose();
+    return [path, { shape: [rows / batch, ...rest], data }];
+  });
+  return { frame: typeof frame === 'number' ? frame : frame[clip], leaves: new Map(leaves) };
+}
+
 /** The tensors of a state by their path; parts that it has not are left out. */
 export function* stateLeaves(
   tree: StateTree,

@@ -88,7 +88,7 @@ export class EventBinner {
       }
       if (bin - this.current > longestGapBins) {
         this.report.jumps++;
-        yield this.take();
+        if (this.hasEvents) yield this.take();
         this.originUs = t;
         this.current = 0;
         this.afterJump = true;
@@ -106,9 +106,25 @@ export class EventBinner {
     }
   }
 
-  /** The bin that is open, at the end of the stream; undefined where there was no event. */
+  /** The bin that is open, at the end of the stream; undefined where it has no event. */
   end(): EventBin | undefined {
-    return this.builder === undefined ? undefined : this.take();
+    return this.hasEvents ? this.take() : undefined;
+  }
+
+  /** Closes the bin that is open, where it has events, though none behind it has come: those that come for it yet are late. */
+  close(): EventBin | undefined {
+    const bin = this.end();
+    if (bin !== undefined) this.current++;
+    return bin;
+  }
+
+  /** Time at which the bin that is open is over, µs; undefined before the first event. */
+  get openEndUs(): number | undefined {
+    return this.originUs === undefined ? undefined : this.startOf(this.current + 1);
+  }
+
+  private get hasEvents(): boolean {
+    return this.builder !== undefined && this.builder.length > 0;
   }
 
   state(): BinnerState {

@@ -16,6 +16,8 @@ export interface QueueOptions<T> {
   readonly sizeOf: (item: T) => number;
   /** Called with each item that is dropped: nothing is lost in silence. */
   readonly onDrop: (item: T) => void;
+  /** Makes one of several that wait, so that a reader who is behind takes them at once. */
+  readonly join?: (items: readonly T[]) => T;
 }
 
 /** Holds items between a source and a slower consumer, up to a limit. Read it once, with `for await`. */
@@ -48,6 +50,11 @@ export class BoundedQueue<T> {
     }
   }
 
+  /** Whether as much waits as may. */
+  get isFull(): boolean {
+    return this.size >= this.options.limit;
+  }
+
   /** No more items come; the reader gets those that wait, and then the error if there is one. */
   end(error?: unknown): void {
     if (this.ended) return;
@@ -61,7 +68,9 @@ export class BoundedQueue<T> {
     try {
       for (;;) {
         if (this.items.length > 0) {
-          const item = this.take();
+          const { join } = this.options;
+          const item =
+            join === undefined || this.items.length === 1 ? this.take() : this.takeAll(join);
           this.wakeWriter?.();
           yield item;
         } else if (this.ended) {
@@ -80,6 +89,11 @@ export class BoundedQueue<T> {
     const item = this.items.shift()!;
     this.size -= this.options.sizeOf(item);
     return item;
+  }
+
+  private takeAll(join: (items: readonly T[]) => T): T {
+    this.size = 0;
+    return join(this.items.splice(0));
   }
 
   private sizeWith(item: T): number {

@@ -2,9 +2,9 @@ import * as tf from '@tensorflow/tfjs-core';
 
 import { canCapture } from '../../engine/graphs.js';
 import { stateLeaves } from '../clipStates.js';
-import { inference } from '../context.js';
-import type { ClipState, Model } from '../model.js';
+import type { Model } from '../model.js';
 import type { ParameterTree } from '../parameters.js';
+import { KeptFrames } from './keptFrames.js';
 import { RecordedFrames } from './recordedFrames.js';
 
 /** One clip, frame by frame. */
@@ -36,13 +36,14 @@ export function createFrameStepper(model: Model, parameters: ParameterTree): Fra
 class Stepper implements FrameStepper {
   frame = 0;
   notRecorded: string | undefined;
-  private state: ClipState | undefined;
+  private readonly kept: KeptFrames;
   private recorded: RecordedFrames | undefined;
 
   constructor(
     private readonly model: Model,
     private readonly parameters: ParameterTree,
   ) {
+    this.kept = new KeptFrames(model, parameters);
     if (model.growingState === true) this.notRecorded = 'the state of the model grows';
   }
 
@@ -51,7 +52,7 @@ class Stepper implements FrameStepper {
     const input =
       frame instanceof tf.Tensor ? frame : tf.tensor(frame, [1, 1, channels, height, width]);
     try {
-      const found = this.recordedStep(input) ?? this.plainStep(input);
+      const found = this.recordedStep(input) ?? this.kept.step(input);
       this.frame++;
       return found;
     } finally {
@@ -61,26 +62,14 @@ class Stepper implements FrameStepper {
 
   restart(): void {
     this.frame = 0;
-    this.replaceState(undefined);
+    this.kept.replace(undefined);
     this.recorded?.load();
   }
 
   dispose(): void {
-    this.replaceState(undefined);
+    this.kept.replace(undefined);
     this.recorded?.dispose();
     this.recorded = undefined;
-  }
-
-  private plainStep(input: tf.Tensor): Float32Array {
-    let probabilities: Float32Array;
-    // `tidy` looks through what it returns for tensors, number by number, so it returns nothing.
-    tf.tidy(() => {
-      const { logits, state } = this.model.apply(this.parameters, input, this.state, inference);
-      probabilities = tf.softmax(tf.reshape(logits, [-1])).dataSync<'float32'>();
-      for (const [, tensor] of stateLeaves(state.layers)) tf.keep(tensor);
-      this.replaceState(state);
-    });
-    return probabilities!;
   }
 
   /** A step in which the state changes where it lies; undefined where there can be none. */
@@ -88,27 +77,20 @@ class Stepper implements FrameStepper {
     if (this.notRecorded !== undefined || !canCapture()) return undefined;
     if (this.recorded === undefined) {
       // The first step shows what the state is made of.
-      if (this.state === undefined) return undefined;
-      this.recorded = new RecordedFrames(this.model, this.parameters, this.state, input);
-      this.replaceState(undefined);
+      const { state } = this.kept;
+      if (state === undefined) return undefined;
+      this.recorded = new RecordedFrames(this.model, this.parameters, state, input);
+      this.kept.replace(undefined);
     }
     try {
       return this.recorded.step(input, [this.frame]);
     } catch (error) {
       this.notRecorded = (error as Error).message;
       const layers = this.recorded.takeState();
-      if (this.frame > 0) this.state = { frame: this.frame, layers };
+      if (this.frame > 0) this.kept.replace({ frame: this.frame, layers });
       else tf.dispose([...stateLeaves(layers)].map(([, tensor]) => tensor));
       this.recorded = undefined;
       return undefined;
     }
-  }
-
-  private replaceState(next: ClipState | undefined): void {
-    const kept = new Set([...stateLeaves(next?.layers ?? {})].map(([, tensor]) => tensor));
-    for (const [, tensor] of stateLeaves(this.state?.layers ?? {})) {
-      if (!kept.has(tensor)) tensor.dispose();
-    }
-    this.state = next;
   }
 }

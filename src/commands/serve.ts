@@ -26,10 +26,12 @@ interface Options {
   readonly replay?: string;
   readonly runs?: string;
   readonly snapshots?: string;
+  readonly snapshotEvery: number;
   readonly tlsCert?: string;
   readonly tlsKey?: string;
   readonly batch: number;
   readonly batchWait: number;
+  readonly closeAfter?: number;
   readonly streams?: number;
   readonly idle?: number;
   readonly queues: boolean;
@@ -85,7 +87,13 @@ export const registerServe: RegisterCommand = (program, io) => {
     .option('--runs <folder>', 'folder of run folders to show')
     .option(
       '--snapshots <folder>',
-      'where streams leave their state when the service ends, to go on when it is started again',
+      'where streams leave their state when the service ends or is killed, to go on when it is started again',
+    )
+    .option(
+      '--snapshot-every <s>',
+      'with --snapshots: how often they also leave it meanwhile, for the case that the service is killed',
+      numberBetween(0.1, 86_400),
+      10,
     )
     .option('--tls-cert <file>', 'certificate (PEM): HTTP, WebSockets and TCP are then encrypted')
     .option('--tls-key <file>', 'its key (PEM)')
@@ -95,6 +103,11 @@ export const registerServe: RegisterCommand = (program, io) => {
       'how long a bin waits for those of others',
       numberBetween(0, 1000),
       2,
+    )
+    .option(
+      '--close-after <ms>',
+      'close the bin of a live stream so long after its end where no later event comes (default: by events only)',
+      numberBetween(0, 3_600_000),
     )
     .option('--streams <N>', 'streams at a time (default: 256)', integerBetween(1, 10_000))
     .option(
@@ -162,6 +175,8 @@ async function serve(io: CommandIo, checkpoint: string, options: Options): Promi
       replayFolder: replay && resolve(replay),
       runsFolder: runs && resolve(runs),
       snapshotFolder: options.snapshots && resolve(options.snapshots),
+      snapshotEveryMs: 1e3 * options.snapshotEvery,
+      closeAfterMs: options.closeAfter,
       tls,
       pageFolder: packageFile('workers/dashboard/page'),
       queues: queues && { kind: queues.kind, client: queues.client },

@@ -340,6 +340,31 @@ describe('BoundedQueue', () => {
     );
   });
 
+  it('hands over what waits as one, where it can be joined, and then has room', async () => {
+    const queue = new BoundedQueue<string>({
+      limit: 5,
+      policy: 'wait',
+      sizeOf: ({ length }) => length,
+      onDrop: () => undefined,
+      join: (items) => items.join(''),
+    });
+    const reader = queue[Symbol.asyncIterator]();
+    void queue.push('a');
+    expect((await reader.next()).value).toBe('a');
+    void queue.push('b');
+    void queue.push('cd');
+    expect(queue.isFull).toBe(false);
+    const waits = queue.push('efg');
+    expect(queue.isFull).toBe(true);
+    expect((await reader.next()).value).toBe('bcdefg');
+    await waits;
+    expect(queue.isFull).toBe(false);
+    void queue.push('h');
+    queue.end();
+    expect((await reader.next()).value).toBe('h');
+    expect((await reader.next()).done).toBe(true);
+  });
+
   it('makes the source wait, and loses nothing', async () => {
     const [queue, dropped] = queueOf('wait', 2);
     let pushed = 0;

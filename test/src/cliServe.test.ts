@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -10,10 +10,17 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
 
 import { writeRecording } from '../../ingest/recording.js';
-import type { RunMessage, StreamMessage } from '../../workers/service/messages.js';
-import { batchOf, streamOf } from '../ingest/streams.js';
+import { disposeTree } from '../../models/parameters.js';
+import { loadModel } from '../../workers/runs.js';
+import type {
+  PredictionMessage,
+  RunMessage,
+  StreamMessage,
+} from '../../workers/service/messages.js';
+import { batchOf, collect, type EventRow, streamOf } from '../ingest/streams.js';
 import { dotEvents, tinyExperiment, tinySensor, writeTinySet } from '../workers/tinySet.js';
-import { writeFreshModel } from '../workers/service/testService.js';
+import { esBytes, writeFreshModel } from '../workers/service/testService.js';
+import { streamPredictions } from '../../workers/stream.js';
 import { trainJob } from '../../workers/train.js';
 
 let folder: string;
@@ -138,6 +145,58 @@ describe('saccade serve', () => {
       child.kill('SIGKILL');
       collector.close();
     }
+  });
+
+  it('goes on, where it was killed, from what its streams had left', async () => {
+    const args = ['--snapshots', 'snapshots', '--snapshot-every', '0.1'];
+    const rows = dotEvents(true, 2);
+    const found: PredictionMessage[] = [];
+    const send = async ({ url }: Served, part: readonly EventRow[]): Promise<WebSocket> => {
+      const protocols = ['saccade', `saccade.token.${Buffer.from(token).toString('base64url')}`];
+      const path = '/api/streams/cam/events';
+      const socket = new WebSocket(url.replace('http', 'ws') + path, protocols);
+      socket.on('message', (data) => {
+        const message = JSON.parse((data as Buffer).toString()) as PredictionMessage;
+        if (message.type === 'prediction') found.push(message);
+      });
+      await once(socket, 'open');
+      for (const chunk of await esBytes(part)) socket.send(chunk);
+      return socket;
+    };
+    const first = await serve(args);
+    try {
+      await send(first, rows.slice(0, 333));
+      const file = join(folder, 'snapshots/cam.safetensors');
+      await expect
+        .poll(() => readFile(file, 'latin1').catch(() => ''), { timeout: 30_000 })
+        .toContain('\\"taken\\":333');
+      expect(found.map(({ bin }) => bin)).toEqual([0, 1, 2]);
+      const killed = once(first.child, 'exit');
+      first.child.kill('SIGKILL');
+      expect(await killed).toEqual([null, 'SIGKILL']);
+    } finally {
+      first.child.kill('SIGKILL');
+    }
+    const second = await serve(args);
+    try {
+      const socket = await send(second, rows.slice(333));
+      socket.send('end');
+      await once(socket, 'close');
+    } finally {
+      second.child.kill('SIGKILL');
+    }
+    const loaded = await loadModel(checkpoint);
+    const events = streamOf([batchOf(tinySensor, rows)]);
+    const expected = await collect(streamPredictions(loaded, events));
+    disposeTree(loaded.parameters);
+    expect(found.map(({ bin, events }) => [bin, events])).toEqual(
+      expected.map(({ bin, events }) => [bin, events]),
+    );
+    found.forEach(({ probabilities }, i) =>
+      probabilities.forEach((p, c) =>
+        expect(Math.abs(p - expected[i].probabilities[c])).toBeLessThan(1e-4),
+      ),
+    );
   });
 
   it.each([

@@ -109,7 +109,6 @@ async function openRedis(url: string, options: DatastoreOptions): Promise<Datast
     place,
     withBackend(createRedisBackend) as Classes,
     { connection, prefix },
-    {},
     options,
     async () => {
       await connection.quit().catch(() => connection.disconnect());
@@ -122,7 +121,7 @@ async function openPostgresServer(url: string, options: DatastoreOptions): Promi
   const connection = { connectionString: url, max: poolSize, migrate: true };
   const backend = withBackend(createPostgresBackend) as Classes;
   const ended = (): Promise<void> => Promise.resolve();
-  const store = datastore('postgres', place, backend, { connection }, {}, options, ended);
+  const store = datastore('postgres', place, backend, { connection }, options, ended);
   await reached(place, options, async () => (await store.queue('ingest')).close());
   return store;
 }
@@ -135,8 +134,6 @@ async function openEmbedded(options: DatastoreOptions): Promise<Datastore> {
     options.folder,
     withBackend(createPostgresBackend) as Classes,
     { connection },
-    // Its one session cannot tell who listens, so workers look for jobs twice a second.
-    { drainDelay: 0.5 },
     options,
     () => embedded.close(),
   );
@@ -152,7 +149,6 @@ function datastore(
   place: string,
   { Queue, Worker, FlowProducer }: Classes,
   base: { readonly connection: unknown; readonly prefix?: string },
-  workerBase: Partial<WorkerOptions>,
   options: DatastoreOptions,
   close: () => Promise<void>,
 ): Datastore {
@@ -183,7 +179,7 @@ function datastore(
           new Worker<JobEnvelope, ResultEnvelope>(
             name,
             (job, token) => process(job as unknown as QueuedJob, token ?? ''),
-            { ...shared, autorun: false, runRetryDelay: 1000, ...workerBase, ...settings },
+            { ...shared, autorun: false, runRetryDelay: 1000, ...settings },
           ) as unknown as JobWorker,
       );
       worker.run().catch((error: Error) => options.onError?.(error));

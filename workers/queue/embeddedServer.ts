@@ -11,6 +11,11 @@ export const sslQuestion = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47]);
 /** Types of the messages that end what a client sends before it waits for an answer: Query, Sync, password. */
 const endsOfBatch: readonly number[] = [0x51, 0x53, 0x70];
 const terminate = 0x58;
+const query = 0x51;
+/** A NotificationResponse. */
+const notification = 0x41;
+/** What a client says to be told of notifications, behind comments. */
+const listens = /^\s*(--.*\n\s*)*LISTEN\s/i;
 /** No message of a queue is larger; a client that says so speaks another protocol. */
 const largestMessage = 64 * 1024 * 1024;
 
@@ -29,10 +34,12 @@ export interface EmbeddedServer {
  * Serves PostgreSQL's wire protocol (version 3) on a socket, for several clients of one PGlite. As they share its
  * one session, a client's messages are executed together, up to the Sync or Query that ends them (the statement
  * without a name that they prepare would otherwise be another client's), and while a transaction is open nobody
- * else's are.
+ * else's are. Notifications, which the session gives to whoever is served at the time, go to every client that listens: to all
+ * channels, as it were, so each looks for its own.
  */
 export async function serveEmbedded(db: PGlite, path: string): Promise<EmbeddedServer> {
   const clients = new Set<Socket>();
+  const listeners = new Set<Socket>();
   const waiting: Batch[] = [];
   /** Whose transaction is open. */
   let owner: Socket | undefined;
@@ -51,12 +58,10 @@ export async function serveEmbedded(db: PGlite, path: string): Promise<EmbeddedS
         if (next < 0 || waiting.length === 0) return;
         const [{ client, messages }] = waiting.splice(next, 1);
         if (client.destroyed) continue;
+        if (messages.some(isListen)) listeners.add(client);
+        const onRawData = createSorter(client, listeners);
         await db.runExclusive(async () => {
-          for (const message of messages) {
-            await db.execProtocolRawStream(message, {
-              onRawData: (data) => void (client.writable && client.write(data.slice())),
-            });
-          }
+          for (const message of messages) await db.execProtocolRawStream(message, { onRawData });
         });
         owner = db.isInTransaction() ? client : undefined;
       }
@@ -84,6 +89,7 @@ export async function serveEmbedded(db: PGlite, path: string): Promise<EmbeddedS
     client.on('error', () => client.destroy());
     client.on('close', () => {
       clients.delete(client);
+      listeners.delete(client);
       runNow();
     });
   });
@@ -99,6 +105,35 @@ export async function serveEmbedded(db: PGlite, path: string): Promise<EmbeddedS
         server.close(() => done());
         for (const client of clients) client.destroy();
       }),
+  };
+}
+
+function isListen(message: Uint8Array): boolean {
+  return message[0] === query && listens.test(Buffer.from(message.subarray(5)).toString('latin1'));
+}
+
+/** Takes what the database says: notifications go to all that listen, the rest to the client that it answers. */
+function createSorter(client: Socket, listeners: ReadonlySet<Socket>): (data: Uint8Array) => void {
+  const send = (to: Socket, bytes: Buffer): void => {
+    if (bytes.length > 0 && to.writable) to.write(bytes);
+  };
+  let rest: Buffer = Buffer.alloc(0);
+  return (data) => {
+    // A copy: the database writes there again.
+    const bytes = Buffer.concat([rest, data]);
+    let [start, end] = [0, 0];
+    while (end + 5 <= bytes.length) {
+      const next = end + 1 + bytes.readInt32BE(end + 1);
+      if (next > bytes.length) break;
+      if (bytes[end] === notification) {
+        send(client, bytes.subarray(start, end));
+        for (const listener of listeners) send(listener, bytes.subarray(end, next));
+        start = next;
+      }
+      end = next;
+    }
+    send(client, bytes.subarray(start, end));
+    rest = bytes.subarray(end);
   };
 }
 

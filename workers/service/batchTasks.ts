@@ -118,7 +118,7 @@ export default async function batchTasks({ path, backend }: ModelSetup) {
 
     step({ streams, fresh, watched, values }: BinBatch): BinBatchResult {
       const plain = fresh.includes(true) || watched.includes(true);
-      if (plain) residents.settle();
+      if (plain) residents.settle(streams);
       const replayed = plain ? undefined : residents.step(streams, values);
       if (replayed !== undefined) return { ...replayed, spikes: streams.map(() => undefined) };
       const recorder = watched.includes(true) ? new Recorder({ spikes: true }) : undefined;
@@ -142,19 +142,18 @@ export default async function batchTasks({ path, backend }: ModelSetup) {
 
     /** The state of a stream; undefined where it has had no bin. */
     state(stream: number): StoredClipState | undefined {
-      residents.settle();
-      return states.get(stream);
+      return residents.state(stream) ?? states.get(stream);
     },
 
     /** Gives a stream the state that an earlier one left. */
     restore({ stream, state }: { stream: number; state: StoredClipState }): void {
       checkState(state, template);
-      residents.settle();
+      residents.settle([stream]);
       states.set(stream, state);
     },
 
     release(stream: number): void {
-      residents.settle();
+      residents.settle([stream]);
       states.delete(stream);
     },
   };

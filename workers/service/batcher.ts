@@ -9,6 +9,8 @@ export interface BinJob {
   readonly fresh: boolean;
   /** Whether its spikes are wanted. */
   readonly watched: boolean;
+  /** Asked when its turn has come, and all bins of its stream before it have been answered. */
+  readonly isNeeded?: () => boolean;
 }
 
 export interface BinResult {
@@ -32,7 +34,7 @@ export interface BatcherOptions {
 interface Waiting {
   readonly job: BinJob;
   readonly sinceMs: number;
-  readonly resolve: (result: BinResult) => void;
+  readonly resolve: (result: BinResult | undefined) => void;
   readonly reject: (error: unknown) => void;
 }
 
@@ -67,7 +69,8 @@ export class Batcher {
     this.wake();
   }
 
-  submit(stream: number, job: BinJob): Promise<BinResult> {
+  /** @returns undefined where the bin is not needed any more, so that it was not computed. */
+  submit(stream: number, job: BinJob): Promise<BinResult | undefined> {
     if (this.closed !== undefined) return Promise.reject(this.closed as Error);
     return new Promise((resolve, reject) => {
       const waiting = { job, sinceMs: performance.now(), resolve, reject };
@@ -100,8 +103,9 @@ export class Batcher {
     clearTimeout(this.timer);
     this.timer = undefined;
     if (this.busy || this.queues.size === 0) return;
-    this.busy = true;
     const batch = this.take();
+    if (batch.length === 0) return;
+    this.busy = true;
     const ended = this.options.onBatch?.(batch.length);
     try {
       const length = batch[0].waiting.job.values.length;
@@ -127,18 +131,23 @@ export class Batcher {
       for (const { waiting } of batch) waiting.reject(error);
     } finally {
       this.busy = false;
-      this.wake();
+      // When those who wait for this batch have heard of it: what they have waiting may not be needed any more.
+      queueMicrotask(() => this.wake());
     }
   }
 
   /** The oldest bin of each stream whose turn it is. Streams that have more go to the end of the line. */
   private take(): { stream: number; waiting: Waiting }[] {
     const batch: { stream: number; waiting: Waiting }[] = [];
-    for (const [stream, queue] of [...this.queues].slice(0, this.options.maxBatch)) {
-      batch.push({ stream, waiting: queue.shift()! });
+    for (const [stream, queue] of [...this.queues]) {
+      if (batch.length >= this.options.maxBatch) break;
+      while (queue[0]?.job.isNeeded?.() === false) queue.shift()!.resolve(undefined);
+      const waiting = queue.shift();
+      if (waiting !== undefined) batch.push({ stream, waiting });
       this.queues.delete(stream);
       if (queue.length > 0) this.queues.set(stream, queue);
     }
-    return batch;
+    // Whoever keeps the states of the streams of a batch finds the same ones in the same order.
+    return batch.sort((a, b) => a.stream - b.stream);
   }
 }

@@ -6,6 +6,8 @@ import type { DecisionOptions } from './messages.js';
 export interface DecisionState {
   /** Exponentially weighted probabilities by class. */
   readonly smoothed: readonly number[];
+  /** Those of the last bin. */
+  readonly probabilities: readonly number[];
   /** Bins in a row, up to the last, in which one class was confident; and that class. */
   readonly streak: number;
   readonly candidate: number;
@@ -59,5 +61,5 @@ export function decide(
   const decided =
     before?.decided ??
     (isDecided ? { class: own, bin, frames, confidence: shares[own] } : undefined);
-  return { smoothed, streak, candidate, decided };
+  return { smoothed, probabilities: Array.from(probabilities), streak, candidate, decided };
 }

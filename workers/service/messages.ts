@@ -132,6 +132,11 @@ export const predictionMessage = z.object({
   smoothed: z.array(z.number()),
   decided: decision.optional(),
   latencyMs: z.number().describe('from the arrival of the last event of the bin'),
+  computed: z
+    .boolean()
+    .describe(
+      'false where its clip had been decided by early exit: the model did not run, and the answer is that of the decision',
+    ),
 });
 
 /** ON and OFF events per pixel of a bin, clipped at 255: base64 of uint8, row by row. */
@@ -248,6 +253,10 @@ export const jobMessage = z.object({
     .nullable(),
   attempts: count,
   reason: z.string().nullable(),
+  result: z
+    .record(z.string(), z.unknown())
+    .nullable()
+    .describe('of a job that is done, by its kind'),
   cancelled: z.boolean(),
   submittedMs: z.number(),
   startedMs: z.number().nullable(),

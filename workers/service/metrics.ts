@@ -9,6 +9,8 @@ export interface ServiceMetrics {
   readonly registry: Registry;
   readonly events: Counter;
   readonly bins: Counter;
+  /** Of them, those that the model did not run for: their clip was decided. */
+  readonly skippedBins: Counter;
   /** From the arrival of a bin's last event to its prediction, s. */
   readonly latency: Histogram;
   readonly batchSize: Histogram;
@@ -45,6 +47,11 @@ export function createMetrics(): ServiceMetrics {
       registers,
     }),
     bins: new Counter({ name: 'saccade_bins_total', help: 'Predictions made', registers }),
+    skippedBins: new Counter({
+      name: 'saccade_bins_skipped_total',
+      help: 'Predictions of bins that were not computed, as early exit had decided their clip',
+      registers,
+    }),
     latency: new Histogram({
       name: 'saccade_prediction_latency_seconds',
       help: 'From the arrival of the last event of a bin to its prediction',

@@ -28,7 +28,7 @@ import { addRunRoutes } from './routes/runs.js';
 import { addSocketRoutes } from './routes/sockets.js';
 import { addStreamRoutes } from './routes/streams.js';
 import { addSecurity, checkExposure, isLoopback, webSocketProtocol } from './security.js';
-import type { ServiceExit, StreamContext } from './session.js';
+import { type Clock, type ServiceExit, type StreamContext, wallClock } from './session.js';
 import { SnapshotFolder } from './snapshotFolder.js';
 import { Streams } from './streams.js';
 import { type Listener, listenTcp, type Tls } from './tcp.js';
@@ -54,6 +54,8 @@ export interface ServiceOptions {
   readonly runsFolder?: string;
   /** Where streams that are open at the end, or evicted, leave their state for the next service. */
   readonly snapshotFolder?: string;
+  /** How often a snapshot of each open stream is written there, for the case that the service is killed (default 10 s). */
+  readonly snapshotEveryMs?: number;
   /** Certificate and key in PEM: HTTP, WebSockets and TCP are then encrypted. */
   readonly tls?: Tls;
   /** Files of the page. */
@@ -62,6 +64,13 @@ export interface ServiceOptions {
   readonly limits?: Partial<ServiceLimits>;
   /** Early exit, as `calibrateJob` found it for the model. */
   readonly exit?: ServiceExit;
+  /**
+   * Closes a live stream's bin when it is over by the clock, so long after its end, where no later event says so. Events that
+   * come for it then are late. Default: bins are closed by later events only.
+   */
+  readonly closeAfterMs?: number;
+  /** For tests. */
+  readonly clock?: Clock;
   /** The most streams of a batch, and how long a bin waits for company. */
   readonly maxBatch?: number;
   readonly batchWaitMs?: number;
@@ -125,7 +134,8 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     }),
     onStored: snapshots && ((id, snapshot) => snapshots.keep(id, snapshot)),
   };
-  const streams = new Streams(context, onProblem, snapshots !== undefined);
+  const { snapshotEveryMs = 10_000 } = options;
+  const streams = new Streams(context, onProblem, snapshots && snapshotEveryMs);
   let ready = false;
   const parts: ServiceParts = {
     context,
@@ -188,7 +198,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
 }
 
 function streamContext(
-  { model, exit, maxBatch = 64, batchWaitMs = 2 }: ServiceOptions,
+  { model, exit, closeAfterMs, clock = wallClock, maxBatch = 64, batchWaitMs = 2 }: ServiceOptions,
   limits: ServiceLimits,
   metrics: ServiceMetrics,
   onFailure: (error: unknown) => void,
@@ -224,6 +234,7 @@ function streamContext(
     input: streamInput({ model: { streaming }, experiment, path }),
     filters: clipPipelineOf(experiment.preprocess).filters,
     exit,
+    closing: closeAfterMs === undefined ? undefined : { afterMs: closeAfterMs, clock },
     limits,
     metrics,
   };

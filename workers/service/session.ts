@@ -43,9 +43,24 @@ export interface StreamContext {
   readonly exit?: ServiceExit;
   readonly limits: ServiceLimits;
   readonly metrics: ServiceMetrics;
-  /** Told of the snapshot that an evicted stream leaves, and when it is used or dropped. */
-  readonly onStored?: (id: string, snapshot: Uint8Array | undefined) => void;
+  /** Told of the snapshots of streams that are open or evicted, the newest of each, and when there is none any more. */
+  readonly onStored?: (id: string, snapshot: Uint8Array | undefined) => Promise<void>;
+  /** Closes the bins of live streams where no later event says that they are over; never where not given. */
+  readonly closing?: { readonly afterMs: number; readonly clock: Clock };
 }
+
+/** Tells the time that passes while nothing comes. */
+export interface Clock {
+  /** @returns a function that calls it off. */
+  after(ms: number, work: () => void): () => void;
+}
+
+export const wallClock: Clock = {
+  after(ms, work) {
+    const timer = setTimeout(work, ms).unref();
+    return () => clearTimeout(timer);
+  },
+};
 
 /** Where a stream's events come from, for as long as it lasts. */
 export interface EventSource {
@@ -108,12 +123,19 @@ export class StreamSession {
   private bins = 0;
   /** Bins of the clip that have been handed over. */
   private frames = 0;
+  /** Bins of the clip that the model's state holds. */
+  private stateFrames = 0;
+  /** Number of the clip that is handed over, and of the one that early exit has decided. */
+  private clip = 0;
+  private decidedClip: number | undefined;
   private decision: DecisionState | undefined;
   private outstanding = 0;
   private failure: unknown;
   private wake: (() => void) | undefined;
   /** When the last event of the open bin came. */
   private arrivedMs = 0;
+  /** Calls the closing of the open bin off. */
+  private stayOpen: (() => void) | undefined;
   private allowance: number;
   private allowanceMs = performance.now();
   private rate = 0;
@@ -125,6 +147,9 @@ export class StreamSession {
   private working = 0;
   /** What an evicted stream has left. */
   private stored: Uint8Array | undefined;
+  /** Whether somebody was given a snapshot to keep, and the events that it holds. */
+  private isKept = false;
+  private keptEvents = 0;
 
   private constructor(
     private readonly context: StreamContext,
@@ -165,6 +190,7 @@ export class StreamSession {
     session.taken = snapshot.taken;
     session.bins = snapshot.bins;
     session.stored = bytes;
+    session.isKept = true;
     session.state = 'evicted';
     session.reason = 'the service was stopped';
     return session;
@@ -265,6 +291,20 @@ export class StreamSession {
       binner: this.binner.state(),
       clip: await this.context.model.state(this.number),
       filters: this.filterStates,
+    });
+  }
+
+  /** Gives those who keep snapshots a new one, where there is news: what is left where the service is killed. */
+  async keep(): Promise<void> {
+    await this.exclusively(async () => {
+      if (!this.isOpen || this.taken === this.keptEvents) return;
+      const { taken } = this;
+      const bytes = await this.takeSnapshot();
+      // It may have been ended meanwhile.
+      if (!this.isOpen) return;
+      this.keptEvents = taken;
+      this.isKept = true;
+      await this.context.onStored?.(this.id, bytes);
     });
   }
 
@@ -398,6 +438,7 @@ export class StreamSession {
         if (signal.aborted) return;
       }
       this.arrivedMs = nowMs;
+      this.expectMore(passed, source, signal);
       metrics.drop('late', this.report.lateEvents - lateEvents);
       const dropped = this.report.droppedEvents - droppedEvents;
       metrics.drop('fullBin', dropped);
@@ -407,6 +448,27 @@ export class StreamSession {
       }
     }
     await this.keepRate(batch.length, signal);
+  }
+
+  /**
+   * Closes the open bin by the clock, unless something else comes before: when its own end has passed, counted from its last
+   * event, and then `afterMs` more. Recordings have all the time that they want.
+   */
+  private expectMore(events: EventBatch, source: EventSource, signal: AbortSignal): void {
+    const { closing } = this.context;
+    if (closing === undefined || source.kind === 'replay') return;
+    this.stayOpen?.();
+    const leftUs = Math.max(0, this.binner.openEndUs! - events.tUs[events.length - 1]);
+    const { arrivedMs } = this;
+    const close = async (): Promise<void> => {
+      if (!this.isOpen || signal.aborted || this.arrivedMs !== arrivedMs) return;
+      const bin = this.binner.close();
+      if (bin !== undefined) await this.submit(bin, arrivedMs, signal);
+    };
+    this.stayOpen = closing.clock.after(leftUs / 1e3 + closing.afterMs, () => {
+      // What fails here has failed the stream, which tells it.
+      this.exclusively(close).catch(() => undefined);
+    });
   }
 
   private async submit(bin: EventBin, arrivedMs: number, signal: AbortSignal): Promise<void> {
@@ -421,15 +483,24 @@ export class StreamSession {
     const fresh =
       this.frames === 0 || bin.afterJump || (restartBins > 0 && this.frames >= restartBins);
     this.frames = fresh ? 1 : this.frames + 1;
+    if (fresh) this.clip++;
+    const { clip } = this;
+    const isNeeded = (): boolean => this.decidedClip !== clip;
     const watched = this.watchers.size > 0;
     const image = watched ? drawBin(bin.events) : undefined;
     const { bin: number, startUs, endUs, events } = bin;
     const about = { bin: number, startUs, endUs, events: events.length };
-    const job = { values: input.represent(bin), fresh, watched };
+    const told = (result: BinResult | undefined): void =>
+      this.predicted(about, result, { clip, fresh }, arrivedMs, image);
+    if (!isNeeded() && this.outstanding === 0) {
+      told(undefined);
+      return;
+    }
+    const job = { values: input.represent(bin), fresh, watched, isNeeded };
     this.outstanding++;
     batcher
       .submit(this.number, job)
-      .then((result) => this.predicted(about, result, fresh, arrivedMs, image))
+      .then(told)
       .catch((error: unknown) => (this.failure ??= error))
       .finally(() => {
         this.outstanding--;
@@ -437,47 +508,56 @@ export class StreamSession {
       });
   }
 
+  /** @param result undefined where the model did not run. */
   private predicted(
     about: Pick<PredictionMessage, 'bin' | 'startUs' | 'endUs' | 'events'>,
-    { probabilities, frames, spikes }: BinResult,
-    fresh: boolean,
+    result: BinResult | undefined,
+    { clip, fresh }: { readonly clip: number; readonly fresh: boolean },
     arrivedMs: number,
     image: BinMessage['image'] | undefined,
   ): void {
     const { description, metrics, exit } = this.context;
     this.bins++;
-    this.decision = decide(
-      fresh ? undefined : this.decision,
-      probabilities,
-      about.bin,
-      this.options,
-      frames,
-      exit && { policy: exit, isLast: frames === this.clipBins },
-    );
-    const latencyMs = performance.now() - arrivedMs;
     metrics.bins.inc();
+    if (result === undefined) metrics.skippedBins.inc();
+    // What was on its way to the model when its clip was decided gets the same answer as what is not computed.
+    if (result !== undefined && this.decidedClip !== clip) {
+      this.decision = decide(
+        fresh ? undefined : this.decision,
+        result.probabilities,
+        about.bin,
+        this.options,
+        result.frames,
+        exit && { policy: exit, isLast: result.frames === this.clipBins },
+      );
+      this.stateFrames = result.frames;
+      if (exit !== undefined && this.decision.decided !== undefined) this.decidedClip = clip;
+    }
+    const latencyMs = performance.now() - arrivedMs;
     metrics.latency.observe(latencyMs / 1e3);
-    const { smoothed, candidate } = this.decision;
+    const { smoothed, candidate, probabilities } = this.decision!;
     const message: PredictionMessage = {
       type: 'prediction',
       ...about,
-      frames,
+      frames: this.stateFrames,
       prediction: description.classes[candidate],
-      probabilities: Array.from(probabilities),
+      probabilities: [...probabilities],
       smoothed: [...smoothed],
       decided: this.decided(),
       latencyMs,
+      computed: result !== undefined,
     };
     for (const { tell } of this.listeners) tell(message);
-    if (spikes === undefined || image === undefined) return;
+    if (image === undefined) return;
+    const { spikes } = result ?? {};
     const byLayer = <T>(values: readonly T[]): Record<string, T> =>
-      Object.fromEntries(description.layers.map(({ path }, i) => [path, values[i]]));
+      Object.fromEntries(values.map((value, i) => [description.layers[i].path, value]));
     const shown = {
       ...message,
       type: 'bin' as const,
       image,
-      rates: byLayer(spikes.rates),
-      raster: byLayer(spikes.raster.map((bits) => Buffer.from(bits).toString('base64'))),
+      rates: byLayer(spikes?.rates ?? []),
+      raster: byLayer((spikes?.raster ?? []).map((bits) => Buffer.from(bits).toString('base64'))),
     };
     for (const [watcher, count] of this.watchers) {
       if (watcher.send({ ...shown, skipped: count.skipped })) continue;
@@ -513,12 +593,14 @@ export class StreamSession {
   }
 
   private store(snapshot: Uint8Array | undefined): void {
-    if (this.stored === snapshot) return;
     this.stored = snapshot;
-    this.context.onStored?.(this.id, snapshot);
+    if (snapshot === undefined && !this.isKept) return;
+    this.isKept = snapshot !== undefined;
+    void this.context.onStored?.(this.id, snapshot);
   }
 
   private release(): void {
+    this.stayOpen?.();
     this.context.batcher.remove(this.number);
     // Where the thread has ended there is nothing to release.
     this.context.model.release(this.number).catch(() => undefined);
@@ -528,7 +610,8 @@ export class StreamSession {
     const snapshot = readSnapshot(this.context, this.stored!);
     this.context.batcher.add(this.number);
     await this.restore(snapshot);
-    this.store(undefined);
+    // Whoever keeps it still has it, until there is a newer one.
+    this.stored = undefined;
     this.reason = undefined;
   }
 
@@ -542,6 +625,9 @@ export class StreamSession {
     this.bins = bins;
     this.frames = clip === undefined ? 0 : frames;
     this.decision = decision ?? undefined;
+    this.stateFrames = clip?.frame ?? 0;
+    const isDecided = this.context.exit !== undefined && decision?.decided !== undefined;
+    this.decidedClip = isDecided ? this.clip : undefined;
     this.binner = this.newBinner(binner);
   }
 
@@ -592,6 +678,7 @@ function readSnapshot(
   const isOwn =
     decision === null ||
     (decision.smoothed.length === classes &&
+      decision.probabilities.length === classes &&
       decision.candidate < classes &&
       (decision.decided?.class ?? 0) < classes);
   if (!isOwn) {

@@ -37,6 +37,7 @@ const description = z.object({
   decision: z
     .object({
       smoothed: z.array(z.number()),
+      probabilities: z.array(z.number()).optional(),
       streak: whole,
       candidate: whole,
       decided: z
@@ -92,7 +93,11 @@ export function encodeSnapshot({
   const document: SnapshotDescription = {
     ...rest,
     version: 1,
-    decision: decision && { ...decision, smoothed: [...decision.smoothed] },
+    decision: decision && {
+      ...decision,
+      smoothed: [...decision.smoothed],
+      probabilities: [...decision.probabilities],
+    },
     binner: { originUs: originUs ?? null, current, afterJump },
     clipFrames: clip?.frame ?? 0,
   };
@@ -133,7 +138,12 @@ export function decodeSnapshot(
   return {
     ...rest,
     sensor,
-    decision: decision && { ...decision, decided: decision.decided },
+    decision: decision && {
+      ...decision,
+      // Snapshots that were made before there was early exit lack them.
+      probabilities: decision.probabilities ?? decision.smoothed,
+      decided: decision.decided,
+    },
     binner: { ...binner, originUs: binner.originUs ?? undefined, open },
     clip: clipFrames === 0 ? undefined : { frame: clipFrames, leaves },
     filters,

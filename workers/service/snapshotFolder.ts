@@ -7,7 +7,7 @@ import { streamId } from './messages.js';
 
 const ending = '.safetensors';
 
-/** Where the snapshots of evicted streams stay when the service ends: a file each, of the stream's name. */
+/** Where the snapshots of streams stay when the service ends or is killed: a file each, of the stream's name. */
 export class SnapshotFolder {
   /** Each write waits for the one before, so that the last word on a stream is the last one written. */
   private work: Promise<void> = Promise.resolve();
@@ -30,14 +30,14 @@ export class SnapshotFolder {
     return found;
   }
 
-  /** Puts a snapshot there, or takes it away. */
-  keep(id: string, snapshot: Uint8Array | undefined): void {
+  /** Puts a snapshot there, or takes it away; resolves when that is done. */
+  keep(id: string, snapshot: Uint8Array | undefined): Promise<void> {
     const path = join(this.folder, `${id}${ending}`);
-    this.work = this.work
+    return (this.work = this.work
       .then(() =>
         snapshot === undefined ? rm(path, { force: true }) : writeFileAtomically(path, snapshot),
       )
-      .catch((error: Error) => this.onProblem(`${path}: ${error.message}`));
+      .catch((error: Error) => this.onProblem(`${path}: ${error.message}`)));
   }
 
   /** Resolves when all is written. */

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 import type { SaccadeError } from '../../engine/support/errors.js';
 import { ServiceError } from './errors.js';
@@ -20,11 +21,12 @@ export class Streams {
   constructor(
     private readonly context: StreamContext,
     private readonly onProblem: (message: string) => void,
-    /** Whether streams that are open at the end are evicted, so that they can go on later. */
-    private readonly keepsAtEnd = false,
+    /** Where snapshots are kept: how often one of each open stream is written. They are evicted at the end, to go on later. */
+    private readonly keepEveryMs?: number,
   ) {
     const everyMs = Math.max(20, Math.min(1000, context.limits.idleMs / 4));
     this.timer = setInterval(() => void this.evictIdle(), everyMs).unref();
+    if (keepEveryMs !== undefined) void this.keepOpen(keepEveryMs);
   }
 
   /** Takes over what an earlier service evicted. What does not fit the model stays where it is, and is told. */
@@ -117,7 +119,7 @@ export class Streams {
     const reason = 'the service is stopping';
     await Promise.all(
       [...this.sessions.values()].map(async (session) => {
-        if (!this.keepsAtEnd) return session.end(reason);
+        if (this.keepEveryMs === undefined) return session.end(reason);
         if (session.isOpen) await this.evict(session, reason);
       }),
     );
@@ -144,6 +146,20 @@ export class Streams {
       await this.evict(session, `no events for ${idleMs / 1e3} s`);
     }
     this.forgetOld();
+  }
+
+  /** Writes a snapshot of each open stream that has news, one after the other, again and again. */
+  private async keepOpen(everyMs: number): Promise<void> {
+    while (!this.closing) {
+      await sleep(everyMs, undefined, { ref: false });
+      for (const session of [...this.sessions.values()]) {
+        if (this.closing) return;
+        if (!session.isOpen) continue;
+        await session.keep().catch((error: unknown) => {
+          this.onProblem(`stream ${session.id}: no snapshot: ${(error as Error).message}`);
+        });
+      }
+    }
   }
 
   private async evict(session: StreamSession, reason: string): Promise<void> {

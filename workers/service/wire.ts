@@ -46,6 +46,7 @@ export function byteQueue(limit: number): BoundedQueue<Uint8Array> {
     policy: 'wait',
     sizeOf: ({ length }) => length,
     onDrop: () => undefined,
+    join: (chunks) => Buffer.concat(chunks),
   });
 }
 

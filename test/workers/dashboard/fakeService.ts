@@ -286,6 +286,7 @@ function exampleBin(bin: number, classes: readonly string[]): BinMessage {
     rates,
     raster,
     skipped: 0,
+    computed: true,
     latencyMs: 7 + 3 * random.uniform() + (random.uniform() < 0.02 ? 12 : 0),
   };
 }
@@ -370,6 +371,7 @@ function exampleJobs(): JobMessage[] {
     progress: null,
     attempts: 0,
     reason: null,
+    result: null,
     cancelled: false,
     submittedMs: minutesAgo(12),
     startedMs: null,

@@ -379,6 +379,7 @@ describe.skipIf(!browserInstalled)('the page', () => {
       progress: { phase: hostile('phase'), done: 1, total: 2, info: hostile('info') },
       attempts: 1,
       reason: hostile('reason'),
+      result: { file: hostile('result') },
       cancelled: false,
       submittedMs: 0,
       startedMs: null,

@@ -38,7 +38,8 @@ describe('Batcher', () => {
           const results = await Promise.all(
             streams.map((stream, i) => batcher.submit(stream, job(i + 1))),
           );
-          results.forEach(({ probabilities, frames }, i) => {
+          results.forEach((result, i) => {
+            const { probabilities, frames } = result!;
             expect([...probabilities]).toEqual([i + 1, -(i + 1)]);
             expect(frames).toBe(streams[i]);
           });
@@ -64,6 +65,23 @@ describe('Batcher', () => {
       ),
       { numRuns: 60 },
     );
+  });
+
+  it('leaves out what is not needed when its turn comes, as whoever has heard of the bins before says', async () => {
+    const batches: BinBatch[] = [];
+    const batcher = new Batcher({ step: echo(batches), maxBatch: 2, waitMs: 0 });
+    batcher.add(1);
+    batcher.add(2);
+    let heard = 0;
+    const bins = Array.from({ length: 6 }, (_, i) =>
+      batcher
+        .submit(1, { ...job(i), isNeeded: () => heard < 2 || i === 5 })
+        .then((result) => (heard++, result?.probabilities[0])),
+    );
+    const other = Promise.all([job(10), job(11)].map((one) => batcher.submit(2, one)));
+    expect(await Promise.all(bins)).toEqual([0, 1, undefined, undefined, undefined, 5]);
+    expect((await other).map((result) => result!.probabilities[0])).toEqual([10, 11]);
+    expect(batches.map(({ streams }) => streams)).toEqual([[1], [1, 2], [1, 2]]);
   });
 
   it('gathers what comes while the model computes', async () => {

@@ -34,7 +34,12 @@ describe('states of streams that are stepped together', () => {
   afterAll(() => rm(folder, { recursive: true }));
 
   /** All that the steps give. */
-  function run(tasks: Tasks, steps: readonly Step[], frameLength: number): unknown[] {
+  function run(
+    tasks: Tasks,
+    steps: readonly Step[],
+    frameLength: number,
+    watched = false,
+  ): unknown[] {
     const random = createRandom(1, 'bins');
     const known = new Set<number>();
     const found: unknown[] = [];
@@ -44,7 +49,7 @@ describe('states of streams that are stepped together', () => {
         const { probabilities, frames } = tasks.step({
           streams,
           fresh: streams.map((stream) => !known.has(stream) || (fresh && i === 0)),
-          watched: streams.map(() => false),
+          watched: streams.map(() => watched),
           values: Float32Array.from({ length: streams.length * frameLength }, () =>
             random.uniform() < 0.3 ? 1 : 0,
           ),
@@ -69,7 +74,7 @@ describe('states of streams that are stepped together', () => {
       const { experiment } = tasks.describe();
       return 2 * experiment.preprocess.height * experiment.preprocess.width;
     };
-    const [plain, other] = await Promise.all([1, 2].map(() => batchTasks({ path, backend: 'native' }))); // prettier-ignore
+    const [plain, other, third] = await Promise.all([1, 2, 3].map(() => batchTasks({ path, backend: 'native' }))); // prettier-ignore
     const step = fc.record({
       streams: fc.integer({ min: 1, max: (1 << count) - 1 }),
       repeats: fc.integer({ min: 1, max: 6 }),
@@ -80,7 +85,10 @@ describe('states of streams that are stepped together', () => {
     let replays = 0;
     fc.assert(
       fc.property(fc.array(step, { minLength: 1, maxLength: 6 }), (steps) => {
-        const expected = run(plain, steps, frame(plain));
+        // Steps that somebody watches take their states along.
+        const expected = run(plain, steps, frame(plain), true);
+        expect(run(third, steps, frame(third))).toEqual(expected);
+        for (let stream = 0; stream < count; stream++) third.release(stream);
         withRecording((recordings) => {
           expect(run(other, steps, frame(other))).toEqual(expected);
           replays += recordings.replays;

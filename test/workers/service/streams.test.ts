@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -7,9 +7,11 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 
 import { writeRecording } from '../../../ingest/recording.js';
 import { disposeTree } from '../../../models/parameters.js';
+import { confidence, gatheredLogits } from '../../../models/runtime/exitPolicy.js';
 import { type LoadedModel, loadModel } from '../../../workers/runs.js';
 import type { SteppedModel } from '../../../workers/service/batchThread.js';
-import type { BinMessage, StreamMessage } from '../../../workers/service/messages.js';
+import type { BinMessage, EndMessage, StreamMessage } from '../../../workers/service/messages.js';
+import type { Clock } from '../../../workers/service/session.js';
 import type { Service, ServiceOptions } from '../../../workers/service/server.js';
 import { type BinPrediction, streamPredictions } from '../../../workers/stream.js';
 import { batchOf, collect, type EventRow, streamOf } from '../../ingest/streams.js';
@@ -86,6 +88,23 @@ function expectSame(
 const json = async <T>(response: Promise<{ json(): unknown }>): Promise<T> =>
   (await response).json() as T;
 
+/** A clock that stands still until `pass`, when all that is due at some time is due. */
+function handClock(): Clock & { waits(): number[]; pass(): void } {
+  const due = new Map<() => void, number>();
+  return {
+    after(ms, work) {
+      due.set(work, ms);
+      return () => due.delete(work);
+    },
+    waits: () => [...due.values()],
+    pass() {
+      const works = [...due.keys()];
+      due.clear();
+      for (const work of works) work();
+    },
+  };
+}
+
 describe('streams of a service', () => {
   it('get, many at once, what each would get alone', async () => {
     const { app } = await start({ maxBatch: 3 });
@@ -117,9 +136,13 @@ describe('streams of a service', () => {
   });
 
   it('decide by early exit as the same stream alone does', async () => {
-    const exit = { temperature: 4, threshold: 0.52, bins: 4 };
-    await start({ exit });
     const rows = dotEvents(true, 5);
+    // Between what it is sure of after the first bin and after the second: so the clip is decided by then.
+    const [one, two] = (await alone(rows)).map(({ probabilities, frames }) =>
+      confidence(gatheredLogits(probabilities, frames), 4),
+    );
+    const exit = { temperature: 4, threshold: (one + two) / 2, bins: 4 };
+    const { app } = await start({ exit });
     const client = await connect(service!, '/api/streams/early/events');
     for (const chunk of await esBytes(rows)) client.socket.send(chunk);
     client.socket.send('end');
@@ -134,6 +157,117 @@ describe('streams of a service', () => {
     );
     expect(found[3]!.class).toBe(loaded.classes[expected[3].prediction]);
     expect(found[7]!.bin).toBe(4 + expected[7].decidedBins! - 1);
+    // What is left of a clip is answered as alone, and not computed.
+    expectSame(predictions(client.messages), expected);
+    const needed = expected[3].decidedBins! + expected[7].decidedBins!;
+    expect(needed).toBeLessThan(8);
+    expect(predictions(client.messages).filter(({ computed }) => computed)).toHaveLength(needed);
+    const metrics = (await app.inject('/metrics')).body;
+    expect(metrics).toContain(`saccade_bins_total 8`);
+    expect(metrics).toContain(`saccade_bins_skipped_total ${8 - needed}`);
+    expect(metrics).toContain(`saccade_batch_streams_sum ${needed}`);
+  });
+
+  it('go on behind an early decision from a snapshot', async () => {
+    const exit = { temperature: 4, threshold: 0.5, bins: 4 };
+    const rows = dotEvents(true, 5);
+    const { app } = await start({ exit });
+    const first = await connect(service!, '/api/streams/one/events');
+    for (const chunk of await esBytes(rows.slice(0, 250))) first.socket.send(chunk);
+    await first.atLeast(2);
+    const snapshot = (await app.inject('/api/streams/one/snapshot')).rawPayload.toString('base64');
+    await service!.close();
+    const other = await start({ exit });
+    const payload = { id: 'two', snapshot };
+    await other.app.inject({ method: 'POST', url: '/api/streams', payload });
+    const second = await connect(other, '/api/streams/two/events');
+    for (const chunk of await esBytes(rows.slice(250))) second.socket.send(chunk);
+    second.socket.send('end');
+    await second.closed;
+    const events = streamOf([batchOf(tinySensor, rows)]);
+    const expected = await collect(streamPredictions(loaded, events, { exit }));
+    // Above one half, which of two classes always is, the first bin decides.
+    expect(expected[3].decidedBins).toBe(1);
+    const found = [...predictions(first.messages), ...predictions(second.messages)];
+    expectSame(found, expected);
+    expect(found.map(({ computed }) => computed)).toEqual(
+      [true, false, false, false, true, false, false, false], // prettier-ignore
+    );
+  });
+
+  it('show watchers what is not computed, without spikes', async () => {
+    await start({ exit: { temperature: 4, threshold: 0.5, bins: 4 } });
+    const client = await connect(service!, '/api/streams/one/events');
+    await expect
+      .poll(async () => (await service!.app.inject('/api/streams/one')).statusCode)
+      .toBe(200);
+    const watcher = await connect(service!, '/api/streams/one/watch');
+    for (const chunk of await esBytes(dotEvents(true, 5))) client.socket.send(chunk);
+    client.socket.send('end');
+    await watcher.closed;
+    const shown = watcher.messages.filter(
+      (message): message is BinMessage => message.type === 'bin',
+    );
+    const skipped = shown.filter(({ computed }) => !computed);
+    expect(skipped.length).toBeGreaterThan(2);
+    for (const { rates, raster, events, image } of skipped) {
+      expect([rates, raster]).toEqual([{}, {}]);
+      const counts = [image.on, image.off].flatMap((text) => [...Buffer.from(text, 'base64')]);
+      expect(counts.reduce((sum, count) => sum + count, 0)).toBe(events);
+    }
+  });
+
+  it('have their bin closed by the clock where nothing comes, and count what comes for it later', async () => {
+    const clock = handClock();
+    const { app } = await start({ closeAfterMs: 30, clock });
+    const rows = dotEvents(true, 3);
+    const client = await connect(service!, '/api/streams/live/events');
+    for (const chunk of await esBytes(rows.slice(0, 333))) client.socket.send(chunk);
+    await client.atLeast(3);
+    await expect.poll(async () => (await app.inject('/api/streams/live')).json().events).toBe(333);
+    // The last event came at 33.2 ms, its bin ends at 40.
+    await expect.poll(() => clock.waits().map((ms) => ms.toFixed(1))).toEqual(['36.8']);
+    expect(client.messages).toHaveLength(3);
+    clock.pass();
+    await client.atLeast(4);
+    expect(clock.waits()).toEqual([]);
+    client.socket.close();
+    await client.closed;
+    await expect
+      .poll(async () => (await app.inject('/api/streams/live')).json().state)
+      .toBe('waiting');
+    const second = await connect(service!, '/api/streams/live/events');
+    for (const chunk of await esBytes(rows.slice(333))) second.socket.send(chunk);
+    second.socket.send('end');
+    await second.closed;
+    const expected = await alone(rows);
+    const found = [...predictions(client.messages), ...predictions(second.messages)];
+    expect(found.map(({ bin }) => bin)).toEqual(expected.map(({ bin }) => bin));
+    const { losses } = (second.messages.at(-1) as EndMessage).report;
+    expect(losses.lateEvents).toBeGreaterThan(10);
+    const counts = expected.map(({ events }) => events);
+    counts[3] -= losses.lateEvents;
+    expect(found.map(({ events }) => events)).toEqual(counts);
+    expect((await app.inject('/metrics')).body).toContain(
+      `saccade_drops_total{reason="late"} ${losses.lateEvents}`,
+    );
+  });
+
+  it('that end when their bin was closed by the clock have no bin more', async () => {
+    const clock = handClock();
+    await start({ closeAfterMs: 0, clock });
+    const client = await connect(service!, '/api/streams/live/events');
+    for (const chunk of await esBytes(dotEvents(true, 3).slice(0, 150))) client.socket.send(chunk);
+    await client.atLeast(1);
+    await expect.poll(() => clock.waits()).toHaveLength(1);
+    await expect
+      .poll(async () => (await service!.app.inject('/api/streams/live')).json().events)
+      .toBe(150);
+    clock.pass();
+    await client.atLeast(2);
+    client.socket.send('end');
+    await client.closed;
+    expect(predictions(client.messages).map(({ bin }) => bin)).toEqual([0, 1]);
   });
 
   it('go on where the connection broke, with the state that they had', async () => {
@@ -225,6 +359,43 @@ describe('streams of a service', () => {
     await service!.close();
     // One that has ended leaves nothing; what was not understood is nobody's to remove.
     expect(await readdir(snapshotFolder)).toEqual(['damaged.safetensors']);
+  });
+
+  it('leave a snapshot while they run, and none when they have ended', async () => {
+    const snapshotFolder = join(folder, 'periodic');
+    const rows = dotEvents(false, 4);
+    const { app } = await start({ snapshotFolder, snapshotEveryMs: 5 });
+    const first = await connect(service!, '/api/streams/one/events');
+    for (const chunk of await esBytes(rows.slice(0, 377))) first.socket.send(chunk);
+    const kept = join(snapshotFolder, 'one.safetensors');
+    const left = async (): Promise<Buffer> => readFile(kept).catch(() => Buffer.alloc(0));
+    await expect.poll(async () => (await left()).toString('latin1')).toContain('\\"taken\\":377');
+    const bytes = await left();
+
+    // Another service takes it over, as if the first had been killed; the first has no news to write.
+    const other = await serviceOf(model, { snapshotFolder, snapshotEveryMs: 5 });
+    expect(await json<StreamMessage>(other.app.inject('/api/streams/one'))).toMatchObject({
+      events: 377,
+      bins: 3,
+      state: 'evicted',
+    });
+    const second = await connect(other, '/api/streams/one/events');
+    const [head, ...rest] = await esBytes(rows.slice(377));
+    second.socket.send(head);
+    await expect
+      .poll(async () => (await other.app.inject('/api/streams/one')).json().state)
+      .toBe('running');
+    // It is there until there is a newer one, and not longer than the stream.
+    expect((await left()).length).toBeGreaterThan(100);
+    for (const chunk of rest) second.socket.send(chunk);
+    second.socket.send('end');
+    await second.closed;
+    await expect.poll(async () => (await left()).length).toBe(0);
+    await other.close();
+    const expected = await alone(rows);
+    expectSame([...predictions(first.messages), ...predictions(second.messages)], expected);
+    expect(bytes.length).toBeGreaterThan(100);
+    await app.inject({ method: 'DELETE', url: '/api/streams/one' });
   });
 
   it('refuse a snapshot that is damaged, or of another model, and are as before', async () => {

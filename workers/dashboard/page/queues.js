@@ -215,7 +215,13 @@ function createJobRow(id, act) {
       setText(
         data,
         JSON.stringify(
-          { queue: job.queue, kind: job.kind, attempts: job.attempts, data: job.data },
+          {
+            queue: job.queue,
+            kind: job.kind,
+            attempts: job.attempts,
+            data: job.data,
+            result: job.result ?? undefined,
+          },
           undefined,
           2,
         ),

@@ -116,6 +116,7 @@ function jobOf(job: JobSummary): JobMessage {
     ...{ id, queue, kind, state, data, attempts, cancelled, submittedMs },
     progress: job.progress ?? null,
     reason: job.reason ?? null,
+    result: job.result ?? null,
     startedMs: job.startedMs ?? null,
     endedMs: job.endedMs ?? null,
   };

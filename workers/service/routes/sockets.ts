@@ -86,9 +86,11 @@ async function takeEvents(
       queue.end(ended ? undefined : new TypeError('expected binary messages, or the text end'));
       return;
     }
+    const taken = queue.push(data as Buffer);
+    if (!queue.isFull) return;
     // Nothing more is read from the connection until there is room for it.
     socket.pause();
-    void queue.push(data as Buffer).then(() => socket.resume());
+    void taken.then(() => socket.resume());
   });
   let late: NodeJS.Timeout | undefined;
   socket.on('close', () => {
