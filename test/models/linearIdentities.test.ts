@@ -897,12 +897,16 @@ describe('linear mixers: what their papers state', () => {
   );
 
   identity('a gated output is half of it at W = 0, all where gates open, 0 where they shut', () => {
-    for (const outputGate of ['head', 'element'] as const) {
+    const names = ['hedgehog', 'softmaxAttention', 'neighbourhood', 'hyperAttention', 'positionalAttention', 'varyingWindows']; // prettier-ignore
+    for (const [name, outputGate] of names.flatMap((each) => [
+      [each, 'head'],
+      [each, 'element'],
+    ])) {
       const shape = { width: 8, heads, rows: 1, columns: 1 };
       // The first feature is 1 for every token: a bias.
       const x = tf.concat([tf.ones([1, tokens, 1]), normal([1, tokens, 7], 1)], 2);
       const [plain, gated] = ['none', outputGate].map((gate) =>
-        createMixer({ name: 'hedgehog', outputGate: gate }, shape),
+        createMixer({ name, outputGate: gate }, shape),
       );
       const parameters = flatten(gated.initialise(new Initialiser(1)));
       const expected = plain.apply(unflatten(parameters), x, undefined, inference).output;
