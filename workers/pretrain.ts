@@ -15,7 +15,7 @@ import {
 import type { JobContext } from './job.js';
 import { prepareData, trainingData } from './prepare.js';
 import { inRunFolder, type RunJob, stepProgress } from './runFolder.js';
-import { inputShape } from './runs.js';
+import { inputShape, type RunDescription } from './runs.js';
 
 export type PretrainJob = RunJob;
 
@@ -52,9 +52,26 @@ export function pretrainJob(
   return jobs[job.experiment.pretraining.task](job, context);
 }
 
+/** What either task is run with. */
+function loopOptions(
+  { experiment, folder }: PretrainJob,
+  description: RunDescription,
+  context: PretrainContext,
+) {
+  return {
+    config: experiment.pretraining,
+    seed: experiment.seed,
+    folder,
+    experiment: description,
+    signal: context.signal,
+    onStep: stepProgress('pretrain', context),
+    onEpoch: context.onEpoch,
+    onWarning: context.onMessage,
+  };
+}
+
 async function motionsJob(job: PretrainJob, context: PretrainContext): Promise<PretrainOutcome> {
-  const { experiment, folder } = job;
-  const { pretraining: config, seed } = experiment;
+  const { experiment } = job;
   // Any number of classes: the head has no part in this.
   const model = createModel(experiment.model, inputShape(experiment), 1);
   const textures = { classes: [], synthetic: true, notes: [], release: () => Promise.resolve() };
@@ -62,22 +79,18 @@ async function motionsJob(job: PretrainJob, context: PretrainContext): Promise<P
   return inRunFolder(job, 'pretraining', context, prepare, async (_, description) => {
     const { motions, polarities, size, maxDelay } = motionLayerOf(model);
     const { best, ...result } = await pretrainMotions({
+      ...loopOptions(job, description, context),
       model,
-      config,
-      seed,
-      folder,
-      experiment: description,
-      signal: context.signal,
-      onStep: stepProgress('pretrain', context),
-      onEpoch: context.onEpoch,
-      onWarning: context.onMessage,
     });
     return {
       ...result,
       validationLoss: best?.loss ?? 0,
       accuracy: best?.accuracy ?? 0,
       parameters: motions * (1 + polarities * size ** 2 * (maxDelay + 1)),
-      clips: { train: config.texturesPerEpoch, validation: validationTextures(motions) },
+      clips: {
+        train: experiment.pretraining.texturesPerEpoch,
+        validation: validationTextures(motions),
+      },
       notes: [],
     };
   });
@@ -87,7 +100,7 @@ async function hiddenEventsJob(
   job: PretrainJob,
   context: PretrainContext,
 ): Promise<PretrainOutcome> {
-  const { experiment, folder } = job;
+  const { experiment } = job;
   const { pretraining, seed } = experiment;
   // Any number of classes: the head has no part in this.
   requireEncoder(createModel(experiment.model, inputShape(experiment), 1));
@@ -103,16 +116,9 @@ async function hiddenEventsJob(
       prepared,
     );
     const { best, ...result } = await pretrain({
+      ...loopOptions(job, description, context),
       model,
       data,
-      config: pretraining,
-      seed,
-      folder,
-      experiment: description,
-      signal: context.signal,
-      onStep: stepProgress('pretrain', context),
-      onEpoch: context.onEpoch,
-      onWarning: context.onMessage,
     }).finally(() => data.close());
     return {
       ...result,
