@@ -74,6 +74,10 @@ export class Recorder {
 export interface Forms {
   /** x W, of `project`; the context's path is the weight's. */
   readonly product?: (x: tf.Tensor, weight: tf.Tensor, context: Context) => tf.Tensor;
+  /**
+   * softmax(q kᵀ / √d) v among the tokens of each frame, in each head: `[batch, time, heads, tokens, d]` in and out.
+   */
+  readonly attention?: (q: tf.Tensor, k: tf.Tensor, v: tf.Tensor, context: Context) => tf.Tensor;
   /** `delaySynapse` with delays of whole frames. */
   readonly delays?: (
     parameters: DelaySynapseParameters,

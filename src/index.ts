@@ -194,6 +194,12 @@ export {
   type PretrainingResult,
 } from '../models/training/pretrain.js';
 export {
+  type MotionMetrics,
+  type MotionOptions,
+  type MotionScore,
+  pretrainMotions,
+} from '../models/training/pretrainMotions.js';
+export {
   type DistillationTarget,
   type PretrainingConfig,
   pretrainingSchema,

@@ -6,42 +6,105 @@ import {
   type PretrainingResult,
   requireEncoder,
 } from '../models/training/pretrain.js';
+import {
+  type MotionMetrics,
+  motionLayerOf,
+  pretrainMotions,
+  validationTextures,
+} from '../models/training/pretrainMotions.js';
 import type { JobContext } from './job.js';
-import { trainingData } from './prepare.js';
+import { prepareData, trainingData } from './prepare.js';
 import { inRunFolder, type RunJob, stepProgress } from './runFolder.js';
-import { inputShape } from './runs.js';
+import { inputShape, type RunDescription } from './runs.js';
 
 export type PretrainJob = RunJob;
 
 export interface PretrainContext extends JobContext {
-  readonly onEpoch?: (metrics: PretrainingMetrics) => void;
+  readonly onEpoch?: (metrics: PretrainingMetrics | MotionMetrics) => void;
 }
 
 export interface PretrainOutcome extends Omit<PretrainingResult, 'best'> {
   /** Of the selected epoch. */
   readonly validationLoss: number;
-  readonly explained: number;
-  /** Of the network without its head. */
+  /** Share of the variance of hidden events; where those were learned. */
+  readonly explained?: number;
+  /** Share of events whose motion is told; where motions were learned. */
+  readonly accuracy?: number;
+  /** Of the network without its head, or of its layer of motions. */
   readonly parameters: number;
+  /** Of the data set; textures of motions. */
   readonly clips: { readonly train: number; readonly validation: number };
   readonly notes: readonly string[];
 }
 
 /**
- * Prepares an experiment's data and trains its network, without labels, to tell the events of hidden tokens. Training starts
- * from what it leaves in the run folder by `training.initialise`; the files are those of `trainJob`.
+ * Trains an experiment's network without labels, as `pretraining.task` says: on its data, to tell the events of hidden tokens; or its
+ * layer of motions, on synthetic textures alone. Training starts from what it leaves in the run folder by
+ * `training.initialise`; the files are those of `trainJob`.
  *
- * @throws SaccadeError as `trainJob` does; of kind `config` where the network makes no tokens.
+ * @throws SaccadeError as `trainJob` does; of kind `config` where the network makes no tokens, or has no layer of motions.
  */
-export async function pretrainJob(
+export function pretrainJob(
   job: PretrainJob,
   context: PretrainContext = {},
 ): Promise<PretrainOutcome> {
-  const { experiment, folder } = job;
+  const jobs = { hiddenEvents: hiddenEventsJob, motions: motionsJob };
+  return jobs[job.experiment.pretraining.task](job, context);
+}
+
+/** What either task is run with. */
+function loopOptions(
+  { experiment, folder }: PretrainJob,
+  description: RunDescription,
+  context: PretrainContext,
+) {
+  return {
+    config: experiment.pretraining,
+    seed: experiment.seed,
+    folder,
+    experiment: description,
+    signal: context.signal,
+    onStep: stepProgress('pretrain', context),
+    onEpoch: context.onEpoch,
+    onWarning: context.onMessage,
+  };
+}
+
+async function motionsJob(job: PretrainJob, context: PretrainContext): Promise<PretrainOutcome> {
+  const { experiment } = job;
+  // Any number of classes: the head has no part in this.
+  const model = createModel(experiment.model, inputShape(experiment), 1);
+  const textures = { classes: [], synthetic: true, notes: [], release: () => Promise.resolve() };
+  const prepare = (): Promise<typeof textures> => Promise.resolve(textures);
+  return inRunFolder(job, 'pretraining', context, prepare, async (_, description) => {
+    const { motions, polarities, size, maxDelay } = motionLayerOf(model);
+    const { best, ...result } = await pretrainMotions({
+      ...loopOptions(job, description, context),
+      model,
+    });
+    return {
+      ...result,
+      validationLoss: best?.loss ?? 0,
+      accuracy: best?.accuracy ?? 0,
+      parameters: motions * (1 + polarities * size ** 2 * (maxDelay + 1)),
+      clips: {
+        train: experiment.pretraining.texturesPerEpoch,
+        validation: validationTextures(motions),
+      },
+      notes: [],
+    };
+  });
+}
+
+async function hiddenEventsJob(
+  job: PretrainJob,
+  context: PretrainContext,
+): Promise<PretrainOutcome> {
+  const { experiment } = job;
   const { pretraining, seed } = experiment;
   // Any number of classes: the head has no part in this.
   requireEncoder(createModel(experiment.model, inputShape(experiment), 1));
-  return inRunFolder(job, 'pretraining', context, async (prepared, description) => {
+  return inRunFolder(job, 'pretraining', context, prepareData, async (prepared, description) => {
     const { classes, clips, notes } = prepared;
     const model = createModel(experiment.model, inputShape(experiment), classes.length);
     const { head, ...body } = model.initialise(new Initialiser(seed));
@@ -53,16 +116,9 @@ export async function pretrainJob(
       prepared,
     );
     const { best, ...result } = await pretrain({
+      ...loopOptions(job, description, context),
       model,
       data,
-      config: pretraining,
-      seed,
-      folder,
-      experiment: description,
-      signal: context.signal,
-      onStep: stepProgress('pretrain', context),
-      onEpoch: context.onEpoch,
-      onWarning: context.onMessage,
     }).finally(() => data.close());
     return {
       ...result,

@@ -9,7 +9,7 @@ import type { Transport } from '../engine/transport/transport.js';
 import { clearRun, type StepProgress } from '../models/training/loop.js';
 import type { Experiment } from './experiment.js';
 import type { JobContext } from './job.js';
-import { type PreparedData, prepareData } from './prepare.js';
+import type { PreparedData } from './prepare.js';
 import { openTransport, type ProcessPlace } from './processPlace.js';
 import { readDescription, writeDescription, type RunDescription } from './runs.js';
 
@@ -25,6 +25,9 @@ export interface RunJob {
   /** Where several processes do this job together: which one this is. */
   readonly process?: ProcessPlace;
 }
+
+/** What a run says of its data, of all that was prepared. */
+type DataDescription = Pick<PreparedData, 'classes' | 'synthetic' | 'notes' | 'release'>;
 
 type Task = 'training' | 'pretraining';
 
@@ -67,18 +70,16 @@ export function stepProgress(phase: string, { onProgress }: JobContext) {
  *
  * @param work gets what connects the processes, if there are several.
  * @param task what is learned; a checkpoint says so where it is not to classify.
+ * @param prepare gives the data, such as `prepareData`.
  * @throws SaccadeError of kind `config` where the folder holds a run of another experiment or task, of kind `environment`
  *   where another process trains into it; see also `prepareData`.
  */
-export async function inRunFolder<T>(
+export async function inRunFolder<T, P extends DataDescription>(
   { experiment, folder, cacheFolder, backend, fresh = false, process: place }: RunJob,
   task: Task,
   context: JobContext,
-  work: (
-    prepared: PreparedData,
-    description: RunDescription,
-    transport: Transport | undefined,
-  ) => Promise<T>,
+  prepare: (experiment: Experiment, cacheFolder: string, context: JobContext) => Promise<P>,
+  work: (prepared: P, description: RunDescription, transport: Transport | undefined) => Promise<T>,
 ): Promise<T> {
   const isFirst = place === undefined || place.rank === 0;
   const lock = isFirst ? await processLock(join(folder, '.lock'), 'this run folder') : undefined;
@@ -89,7 +90,7 @@ export async function inRunFolder<T>(
     transport = place && (await openTransport(place));
     // What the first process has prepared, the others find in the cache.
     if (!isFirst) transport?.any(false);
-    const prepared = await prepareData(experiment, cacheFolder, context);
+    const prepared = await prepare(experiment, cacheFolder, context);
     if (isFirst) transport?.any(false);
     try {
       const { classes, synthetic, notes } = prepared;

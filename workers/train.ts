@@ -16,7 +16,7 @@ import { checkpointNames, type TrainingData } from '../models/training/loop.js';
 import { train, type EpochMetrics, type TrainingResult } from '../models/training/train.js';
 import type { Experiment } from './experiment.js';
 import type { JobContext } from './job.js';
-import { type PreparedData, trainingData } from './prepare.js';
+import { prepareData, type PreparedData, trainingData } from './prepare.js';
 import { inRunFolder, type RunJob, stepProgress } from './runFolder.js';
 import { findCheckpoint, inputShape, loadLeaves, loadModel, type RunDescription } from './runs.js';
 
@@ -60,7 +60,7 @@ export async function trainJob(job: TrainJob, context: TrainContext = {}): Promi
   for (const from of [initialise, distil?.teacher]) {
     if (from !== undefined && !isResumed) await findCheckpoint(from);
   }
-  return inRunFolder(job, 'training', context, (prepared, description, transport) =>
+  return inRunFolder(job, 'training', context, prepareData, (prepared, description, transport) =>
     trainPrepared(job, prepared, description, transport, context),
   );
 }

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 
-import type { Context } from '../context.js';
+import type { Context, Forms } from '../context.js';
 import type { MixerShape, TokenMixer } from '../mixers/tokenMixer.js';
 import { type FrameCount, frameNumbers } from '../frames.js';
 import type { StateTree } from '../model.js';
@@ -30,7 +30,8 @@ export function extentShape(over: MixerExtent, shape: MixerShape): MixerShape {
  * @param state of the chunk before, the mixer's; undefined at the start of a clip.
  * @param frame number of frames of the clip, or of each clip, before this chunk. Clips that stand at different
  *   frames are run one by one: a mixer knows one position for all.
- * @param context whose forms are left out: they know a path once a chunk, and clips along the first axis.
+ * @param context whose forms a mixer over each frame gets, for its products and its attention. Others go without: forms know a
+ *   path once a chunk, and clips along the first axis.
  * @returns the same shape, and the state for the next chunk.
  */
 export function placedMixer(
@@ -41,7 +42,8 @@ export function placedMixer(
   placed: PlacedMixer,
   context: Context,
 ): { output: tf.Tensor; state: StateTree } {
-  const whole = { ...context, forms: undefined };
+  const forms = placed.over === 'frame' ? eachFrame(context.forms, x.shape) : undefined;
+  const whole = { ...context, forms };
   const run = (clips: tf.Tensor, before: StateTree | undefined, at: number) =>
     mixTogether(parameters, clips, at === 0 ? undefined : before, at, placed, whole);
   const frames = placed.over === 'frame' ? 0 : frameNumbers(frame);
@@ -57,6 +59,22 @@ export function placedMixer(
       parts.map((part) => part.state),
       (leaves) => tf.concat(leaves),
     ),
+  };
+}
+
+/** Forms for a mixer that has each frame as a sequence of its own, of those that have clips and time as axes. */
+function eachFrame(forms: Forms | undefined, [batch, time]: readonly number[]): Forms | undefined {
+  if (forms === undefined) return undefined;
+  const { product, attention } = forms;
+  const clips = (x: tf.Tensor): tf.Tensor => tf.reshape(x, [batch, time, ...x.shape.slice(1)]);
+  const frames = (x: tf.Tensor): tf.Tensor => tf.reshape(x, [batch * time, ...x.shape.slice(2)]);
+  return {
+    ...(product && {
+      product: (x, weight, context) => frames(product(clips(x), weight, context)),
+    }),
+    ...(attention && {
+      attention: (q, k, v, context) => frames(attention(clips(q), clips(k), clips(v), context)),
+    }),
   };
 }
 

@@ -20,6 +20,13 @@ export interface MotionDelayParameters {
   readonly bias: tf.Tensor;
 }
 
+/** The layer that a kernel is of, by its shape; undefined where it is none of a layer of motions. */
+export function motionConfigOf(kernel: tf.Tensor | undefined): MotionDelayConfig | undefined {
+  if (kernel?.rank !== 5) return undefined;
+  const [delays, size, , polarities, motions] = kernel.shape as [number, number, number, number, number]; // prettier-ignore
+  return { maxDelay: delays - 1, size, polarities, motions };
+}
+
 /** The last `maxDelay` frames, `[batch, maxDelay, height, width, polarities]`; none for a maximum of 0. */
 export interface MotionDelayState {
   readonly tail?: tf.Tensor;

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
+import { z } from 'zod';
 
 import { linear } from '../../engine/ops/linear.js';
 import { silu } from '../../engine/ops/silu.js';
@@ -45,3 +46,33 @@ export const outputGates = {
 export type OutputGateName = keyof typeof outputGates;
 
 export const outputGateNames = Object.keys(outputGates) as [OutputGateName, ...OutputGateName[]];
+
+/** A mixer's setting for it. */
+export const outputGateField = z.enum(outputGateNames).default('none');
+
+/** A mixer's last projection, and the gate before it. */
+export interface GatedProjection {
+  /** Trained values; as many multiply-accumulates for each token. */
+  readonly parameters: number;
+  initialise(initialiser: Initialiser): ParameterTree;
+  /** @param x the mixer's input, and `y` what it gathered, `[batch, tokens, width]` each. */
+  apply(parameters: ParameterTree, x: tf.Tensor, y: tf.Tensor): tf.Tensor;
+}
+
+/** (σ(W x) ⊙ y) W_o; y W_o where there is no gate. */
+export function gatedProjection(name: OutputGateName, shape: MixerShape): GatedProjection {
+  const { width } = shape;
+  const outputGate = outputGates[name]?.(shape);
+  return {
+    parameters: width * width + (outputGate?.parameters ?? 0),
+    initialise: (initialiser) => ({
+      output: initialiser.weight('output', width, width),
+      ...(outputGate && { outputGate: outputGate.initialise(initialiser.within('outputGate')) }),
+    }),
+    apply: (parameters, x, y) =>
+      linear(
+        outputGate?.apply(parameters.outputGate as ParameterTree, x, y) ?? y,
+        parameters.output as tf.Tensor,
+      ),
+  };
+}

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 
 import { SaccadeError } from '../../engine/support/errors.js';
+import { activator } from './activator.js';
 import { depthwiseMixer } from './depthwiseMixer.js';
 import { linearPresets } from './linear/presets.js';
 import { selectiveStateSpace } from './linear/selectiveStateSpace.js';
@@ -13,6 +14,7 @@ import type { MixerDefinition, MixerShape, TokenMixer } from './tokenMixer.js';
 export const mixers: readonly MixerDefinition[] = [
   softmaxAttention,
   depthwiseMixer,
+  activator,
   gatedAttention,
   ...linearPresets,
   selectiveStateSpace,

@@ -1,9 +1,10 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { z } from 'zod';
 
-import { linear } from '../../engine/ops/linear.js';
+import { inference, within, type Context } from '../context.js';
 import type { StateTree } from '../model.js';
 import type { ParameterTree } from '../parameters.js';
+import { project } from '../project.js';
 import { joinHeads, splitHeads } from './heads.js';
 import { inSegments, requireWhole, segmentLengths } from './segments.js';
 import { outputGateNames, outputGates, type OutputGateName } from './outputGates.js';
@@ -83,23 +84,38 @@ function createAttention(
     x: tf.Tensor,
     mask: tf.Tensor | undefined,
     before: State | undefined,
-  ): { output: tf.Tensor; shares: tf.Tensor; state: State } => {
+    layer: Context,
+  ): { output: tf.Tensor; shares(): tf.Tensor; state: State } => {
     const [batch, length] = x.shape as [number, number];
-    const project = (weight: keyof Weights): tf.Tensor =>
-      splitHeads(linear(x, weights[weight]), heads);
-    const q = project('query');
+    const projected = (weight: keyof Weights, y: tf.Tensor = x): tf.Tensor =>
+      project(y, weights[weight], within(layer, weight));
+    const [q, k, v] = (['query', 'key', 'value'] as const).map((weight) =>
+      splitHeads(projected(weight), heads),
+    );
     const present = mask ?? tf.ones([batch, length]);
     const extended = (past: tf.Tensor | undefined, now: tf.Tensor, axis: number): tf.Tensor =>
       tf.concat(past === undefined ? [now] : [past, now], axis);
     const empty = (features: number): tf.Tensor | undefined =>
       kept === 0 ? undefined : tf.zeros([batch, heads, kept, features]);
-    const keys = extended(before?.keys ?? empty(width / heads), project('key'), 2);
-    const values = extended(before?.values ?? empty(width / heads), project('value'), 2);
+    const keys = extended(before?.keys ?? empty(width / heads), k, 2);
+    const values = extended(before?.values ?? empty(width / heads), v, 2);
     const known = extended(
       before?.mask ?? (kept === 0 ? undefined : tf.zeros([batch, kept])),
       present,
       1,
     );
+    const shares = (): tf.Tensor => tf.softmax(scores(q, keys, known));
+    const form = mask === undefined ? layer.forms?.attention : undefined;
+    const read = joinHeads(form?.(q, k, v, layer) ?? tf.matMul(shares(), values));
+    return {
+      shares,
+      output: projected('output', gate?.apply(weights.outputGate, x, read) ?? read),
+      state: { keys: latest(keys, 2), values: latest(values, 2), mask: latest(known, 1) },
+    };
+  };
+  /** q kᵀ / √d of what is seen, the last of the keys being the queries' own. */
+  const scores = (q: tf.Tensor, keys: tf.Tensor, known: tf.Tensor): tf.Tensor => {
+    const [batch, , length] = q.shape as [number, number, number];
     const all = keys.shape[2]!;
     const frameOf = (from: number, count: number): tf.Tensor =>
       tf.floorDiv(tf.range(from, from + count, 1, 'int32'), tf.scalar(tokens, 'int32'));
@@ -113,17 +129,10 @@ function createAttention(
         : tf.logicalAnd(tf.greaterEqual(age, 0), tf.less(age, context));
     const visible = causal ? tf.cast(inContext, 'float32') : tf.ones([length, all]);
     const admitted = tf.mul(visible, tf.reshape(known, [batch, 1, 1, all]));
-    const scores = tf.add(
+    return tf.add(
       tf.mul(tf.matMul(q, keys, false, true), (width / heads) ** -0.5),
       tf.mul(tf.sub(1, admitted), excluded),
     );
-    const shares = tf.softmax(scores);
-    const read = joinHeads(tf.matMul(shares, values));
-    return {
-      shares,
-      output: linear(gate?.apply(weights.outputGate, x, read) ?? read, weights.output),
-      state: { keys: latest(keys, 2), values: latest(values, 2), mask: latest(known, 1) },
-    };
   };
   return {
     name,
@@ -143,7 +152,7 @@ function createAttention(
       ),
       ...(gate && { outputGate: gate.initialise(initialiser.within('outputGate')) }),
     }),
-    apply(parameters, x, state, _, options = {}) {
+    apply(parameters, x, state, layer, options = {}) {
       requireWhole(causal, state, options.form);
       return inSegments(x, state, shape, options, (segment, before) => {
         const { output, state: after } = attend(
@@ -151,12 +160,14 @@ function createAttention(
           segment.x,
           segment.mask,
           before as State | undefined,
+          layer,
         );
         return { output, state: causal ? (after as unknown as StateTree) : undefined };
       });
     },
     attentionWeights: (parameters, x) => {
-      const { shares } = attend(parameters as ParameterTree & Parameters, x, undefined, undefined);
+      const weights = parameters as ParameterTree & Parameters;
+      const shares = attend(weights, x, undefined, undefined, inference).shares();
       return kept === 0 ? shares : tf.slice(shares, [0, 0, 0, kept]);
     },
     cost(count, { form = 'parallel', chunk } = {}) {

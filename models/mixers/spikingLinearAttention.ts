@@ -88,6 +88,7 @@ export function initialiseSpikingLinearAttention(
  * @param frame number of frames of the clip, or of each clip, before this chunk: windows in time are aligned to
  *   the clip.
  * @param present 1 for tokens, 0 for padding, whose keys are left out, `[batch, time, rows · columns, 1]`.
+ * @param compute what attends inside windows, in place of the op.
  * @returns the same shape, and the state for the next chunk.
  */
 export function spikingLinearAttention(
@@ -98,6 +99,7 @@ export function spikingLinearAttention(
   config: SpikingLinearAttentionConfig,
   context: Context,
   present?: tf.Tensor,
+  compute: typeof linearAttention = linearAttention,
 ): { output: tf.Tensor; state: SpikingLinearAttentionState } {
   const [batch, time] = x.shape;
   const { width, rows, columns, neuron } = config;
@@ -127,7 +129,7 @@ export function spikingLinearAttention(
     within(context, 'keyNeurons'),
   );
   const keys = present === undefined ? key.spikes : tf.mul(key.spikes, present);
-  const attended = attend(query.spikes, keys, u, state?.memory, frame, config);
+  const attended = attend(query.spikes, keys, u, state?.memory, frame, config, compute);
   const out = spiking(
     parameters.outputNeurons,
     attended.out,
@@ -155,6 +157,7 @@ function attend(
   memory: LinearAttentionState | undefined,
   frame: FrameCount,
   { width, heads, rows, columns, window, causal, epsilon }: SpikingLinearAttentionConfig,
+  compute: typeof linearAttention,
 ): { out: tf.Tensor; memory?: LinearAttentionState } {
   const [batch, time] = q.shape;
   const layout = windowLayout(window, rows, columns);
@@ -170,7 +173,7 @@ function attend(
       memory: zeros([groups, heads, width / heads, width / heads]),
       keySum: zeros([groups, heads, width / heads]),
     };
-    const result = linearAttention(Q, K, V, state ?? empty, attention);
+    const result = compute(Q, K, V, state ?? empty, attention);
     return {
       out: fromWindows(result.out, batch, parts[0].shape[1]!, groupFrames, layout),
       state: result.state,

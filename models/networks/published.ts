@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 
-import { head, initialiseHead, type HeadParameters, type HeadState } from '../blocks/head.js';
+import { initialiseHead, type HeadParameters } from '../blocks/head.js';
 import { initialiseLayerNorm, layerNorm, type LayerNormParameters } from '../blocks/layerNorm.js';
 import {
   initialisePatchEmbedding,
@@ -19,10 +19,11 @@ import {
 } from '../blocks/publishedBlock.js';
 import { within, type Context } from '../context.js';
 import { rotaryTable } from '../mixers/rotary.js';
-import { framesAfter, type FrameCount } from '../frames.js';
-import type { InputShape, Model, StateTree } from '../model.js';
+import type { FrameCount } from '../frames.js';
+import type { InputShape, Model } from '../model.js';
 import type { NeuronConfig } from '../neurons/neuron.js';
 import type { ParameterTree } from '../parameters.js';
+import { type ByBlock, classifyTokens, initialiseBlocks, runBlocks } from './tokenNetwork.js';
 
 /** Settings of the published model; its preset is in `presets.ts`. */
 export interface PublishedConfig {
@@ -41,15 +42,14 @@ interface PublishedParameters {
   readonly embedding: PatchEmbeddingParameters;
   readonly spatialPosition: tf.Tensor;
   readonly temporalPosition: tf.Tensor;
-  readonly blocks: Readonly<Record<string, PublishedBlockParameters>>;
+  readonly blocks: ByBlock<PublishedBlockParameters>;
   readonly norm: LayerNormParameters;
   readonly head: HeadParameters;
 }
 
 interface PublishedState {
   readonly embedding: PatchEmbeddingState;
-  readonly blocks: Readonly<Record<string, PublishedBlockState>>;
-  readonly head: HeadState;
+  readonly blocks: ByBlock<PublishedBlockState>;
 }
 
 /**
@@ -85,7 +85,6 @@ export function createPublished(
     },
     hidden: config.feedForward,
   };
-  const blockNames = Array.from({ length: config.depth }, (_, i) => String(i));
 
   /** Tokens behind the last norm. */
   const encode = (
@@ -94,7 +93,7 @@ export function createPublished(
     before: PublishedState | undefined,
     frame: FrameCount,
     context: Context,
-  ): { output: tf.Tensor; state: Omit<PublishedState, 'head'> } => {
+  ): { output: tf.Tensor; state: PublishedState } => {
     const embedded = patchEmbedding(
       parameters.embedding,
       x,
@@ -102,24 +101,22 @@ export function createPublished(
       embeddingConfig,
       within(context, 'embedding'),
     );
-    let output = tf.add(
+    const placed = tf.add(
       tf.add(embedded.output, parameters.spatialPosition),
       framePositions(parameters.temporalPosition, frame, x.shape[1]!),
     );
-    const blocks: Record<string, PublishedBlockState> = {};
-    for (const name of blockNames) {
-      const result = publishedBlock(
-        parameters.blocks[name],
-        output,
-        before?.blocks[name],
-        blockConfig,
-        within(context, `blocks.${name}`),
-      );
-      output = result.output;
-      blocks[name] = result.state;
-    }
-    const state = { embedding: embedded.state, blocks };
-    return { output: layerNorm(parameters.norm, output), state };
+    const { output, states: blocks } = runBlocks(
+      parameters.blocks,
+      placed,
+      before?.blocks,
+      config.depth,
+      context,
+      (block, tokens, state, inside) => publishedBlock(block, tokens, state, blockConfig, inside),
+    );
+    return {
+      output: layerNorm(parameters.norm, output),
+      state: { embedding: embedded.state, blocks },
+    };
   };
 
   return {
@@ -140,31 +137,14 @@ export function createPublished(
         embedding: initialisePatchEmbedding(initialiser.within('embedding'), embeddingConfig),
         spatialPosition: position('spatialPosition', rows * columns),
         temporalPosition: position('temporalPosition', input.bins),
-        blocks: Object.fromEntries(
-          blockNames.map((name) => [
-            name,
-            initialisePublishedBlock(initialiser.within(`blocks.${name}`), blockConfig),
-          ]),
+        blocks: initialiseBlocks(initialiser, config.depth, (inside) =>
+          initialisePublishedBlock(inside, blockConfig),
         ),
         norm: initialiseLayerNorm(initialiser, width),
         head: initialiseHead(initialiser.within('head'), width, classes),
       };
       return parameters as unknown as ParameterTree;
     },
-    apply(tree, x, state, context) {
-      const parameters = tree as unknown as PublishedParameters;
-      const before = state?.layers as unknown as PublishedState | undefined;
-      const frame = state?.frame ?? 0;
-      const encoded = encode(parameters, x, before, frame, context);
-      const predicted = head(parameters.head, tf.mean(encoded.output, 2), before?.head, frame);
-      const layers: PublishedState = { ...encoded.state, head: predicted.state };
-      return {
-        logits: predicted.logits,
-        state: {
-          frame: framesAfter(state?.frame, x.shape[1]!),
-          layers: layers as unknown as StateTree,
-        },
-      };
-    },
+    apply: classifyTokens(encode),
   };
 }

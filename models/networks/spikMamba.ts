@@ -4,7 +4,7 @@ import { rmsNorm } from '../../engine/ops/normalise.js';
 import { zeros } from '../../engine/ops/zeros.js';
 import { SaccadeError } from '../../engine/support/errors.js';
 import type { DeltaActivationConfig } from '../blocks/deltaActivation.js';
-import { head, initialiseHead, type HeadParameters, type HeadState } from '../blocks/head.js';
+import { initialiseHead, type HeadParameters } from '../blocks/head.js';
 import { framePositions } from '../blocks/positions.js';
 import {
   type FeedForwardKind,
@@ -29,10 +29,11 @@ import { within, type Context } from '../context.js';
 import { hybridSchedule, type HybridPlan } from '../mixers/hybridSchedule.js';
 import { createMixer, inLayer, type MixerConfig } from '../mixers/registry.js';
 import type { WindowSize } from '../mixers/window.js';
-import { framesAfter, type FrameCount } from '../frames.js';
-import type { InputShape, Model, StateTree } from '../model.js';
+import type { FrameCount } from '../frames.js';
+import type { InputShape, Model } from '../model.js';
 import type { NeuronConfig } from '../neurons/neuron.js';
 import type { ParameterTree } from '../parameters.js';
+import { type ByBlock, classifyTokens, initialiseBlocks, runBlocks } from './tokenNetwork.js';
 
 /** Settings of SpikMamba; presets in `presets.ts`. */
 export interface SpikMambaConfig {
@@ -80,15 +81,14 @@ interface SpikMambaParameters {
   readonly spatialPosition: tf.Tensor;
   readonly temporalPosition?: tf.Tensor;
   readonly classToken?: tf.Tensor;
-  readonly blocks: Readonly<Record<string, SpikMambaBlockParameters>>;
+  readonly blocks: ByBlock<SpikMambaBlockParameters>;
   readonly norm: tf.Tensor;
   readonly head: HeadParameters;
 }
 
 interface SpikMambaState {
   readonly embedding: StemState;
-  readonly blocks: Readonly<Record<string, SpikMambaBlockState>>;
-  readonly head: HeadState;
+  readonly blocks: ByBlock<SpikMambaBlockState>;
 }
 
 /**
@@ -154,7 +154,13 @@ export function createSpikMamba(
     before: SpikMambaState | undefined,
     frame: FrameCount,
     context: Context,
-  ): { output: tf.Tensor; state: Omit<SpikMambaState, 'head'> } => {
+  ): { output: tf.Tensor; state: SpikMambaState } => {
+    if (!causal && before !== undefined) {
+      throw new SaccadeError(
+        'usage',
+        'a bidirectional model sees the whole clip at once: it takes no state',
+      );
+    }
     const [batch, time] = x.shape;
     const embedded = stem(
       parameters.embedding,
@@ -164,32 +170,29 @@ export function createSpikMamba(
       config.stem,
       within(context, 'embedding'),
     );
-    let output = tf.add(embedded.output, parameters.spatialPosition);
+    let placed = tf.add(embedded.output, parameters.spatialPosition);
     if (parameters.temporalPosition !== undefined) {
-      output = tf.add(output, framePositions(parameters.temporalPosition, frame, time));
+      placed = tf.add(placed, framePositions(parameters.temporalPosition, frame, time));
     }
     if (parameters.classToken !== undefined) {
       // A sum with zeros rather than `tf.tile`, whose gradient is a slice and a sum for each copy.
       const row = tf.reshape(parameters.classToken, [1, 1, 1, -1]);
       const token = tf.add(zeros([batch, time, 1, 1]), row);
-      output = tf.concat([output, token], 2);
+      placed = tf.concat([placed, token], 2);
     }
-    const blocks: Record<string, SpikMambaBlockState> = {};
-    for (const [i, blockConfig] of blockConfigs.entries()) {
-      const name = String(i);
-      const result = spikMambaBlock(
-        parameters.blocks[name],
-        output,
-        before?.blocks[name],
-        frame,
-        blockConfig,
-        within(context, `blocks.${name}`),
-      );
-      output = result.output;
-      blocks[name] = result.state;
-    }
-    const state = { embedding: embedded.state, blocks };
-    return { output: rmsNorm(output, parameters.norm), state };
+    const { output, states: blocks } = runBlocks(
+      parameters.blocks,
+      placed,
+      before?.blocks,
+      config.depth,
+      context,
+      (block, patches, state, inside, i) =>
+        spikMambaBlock(block, patches, state, frame, blockConfigs[i], inside),
+    );
+    return {
+      output: rmsNorm(output, parameters.norm),
+      state: { embedding: embedded.state, blocks },
+    };
   };
 
   return {
@@ -220,38 +223,15 @@ export function createSpikMamba(
           temporalPosition: position('temporalPosition', input.bins),
         }),
         ...(config.classToken && { classToken: position('classToken', 1) }),
-        blocks: Object.fromEntries(
-          blockConfigs.map((blockConfig, i) => [
-            String(i),
-            initialiseSpikMambaBlock(initialiser.within(`blocks.${i}`), blockConfig),
-          ]),
+        blocks: initialiseBlocks(initialiser, config.depth, (inside, i) =>
+          initialiseSpikMambaBlock(inside, blockConfigs[i]),
         ),
         norm: initialiser.constant([config.embedding], 1),
         head: initialiseHead(initialiser.within('head'), config.embedding, classes),
       };
       return parameters as unknown as ParameterTree;
     },
-    apply(tree, x, state, context) {
-      if (!causal && state !== undefined) {
-        throw new SaccadeError(
-          'usage',
-          'a bidirectional model sees the whole clip at once: it takes no state',
-        );
-      }
-      const parameters = tree as unknown as SpikMambaParameters;
-      const before = state?.layers as unknown as SpikMambaState | undefined;
-      const frame = state?.frame ?? 0;
-      const encoded = encode(parameters, x, before, frame, context);
-      const predicted = head(parameters.head, tf.mean(encoded.output, 2), before?.head, frame);
-      const layers: SpikMambaState = { ...encoded.state, head: predicted.state };
-      return {
-        logits: predicted.logits,
-        state: {
-          frame: framesAfter(state?.frame, x.shape[1]!),
-          layers: layers as unknown as StateTree,
-        },
-      };
-    },
+    apply: classifyTokens(encode),
   };
 }
 

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 
 import { depthwise, initialiseDepthwise, type DepthwiseParameters } from '../blocks/depthwise.js';
-import { head, initialiseHead, type HeadParameters, type HeadState } from '../blocks/head.js';
+import { initialiseHead, type HeadParameters } from '../blocks/head.js';
 import {
   initialiseSpikformerBlock,
   spikformerBlock,
@@ -20,11 +20,11 @@ import {
   type StemState,
 } from '../blocks/stem.js';
 import { within, type Context } from '../context.js';
-import { framesAfter } from '../frames.js';
-import type { InputShape, Model, StateTree } from '../model.js';
+import type { InputShape, Model } from '../model.js';
 import type { NeuronConfig } from '../neurons/neuron.js';
 import { initialiseSpiking, spiking, type SpikingParameters } from '../neurons/spiking.js';
 import type { Initialiser, ParameterTree } from '../parameters.js';
+import { type ByBlock, classifyTokens, initialiseBlocks, runBlocks } from './tokenNetwork.js';
 
 export interface SpikformerConfig {
   /** What makes tokens of pixels; those that convolve need a `patch` that is a power of two, at least 2. */
@@ -48,18 +48,17 @@ export interface SpikformerEncoderParameters {
   readonly embedding: StemParameters;
   readonly position: DepthwiseParameters;
   readonly positionNeurons: SpikingParameters;
-  readonly blocks: Readonly<Record<string, SpikformerBlockParameters>>;
+  readonly blocks: ByBlock<SpikformerBlockParameters>;
 }
 
 export interface SpikformerEncoderState {
   readonly embedding: StemState;
   /** `[batch, tokens, embedding]`. */
   readonly positionMembrane: tf.Tensor;
-  readonly blocks: Readonly<Record<string, SpikformerBlockState>>;
+  readonly blocks: ByBlock<SpikformerBlockState>;
 }
 
 type SpikformerParameters = SpikformerEncoderParameters & { readonly head: HeadParameters };
-type SpikformerState = SpikformerEncoderState & { readonly head: HeadState };
 
 /** Frames to tokens: the network up to its head, which pretraining shares with it. */
 export interface SpikformerEncoder {
@@ -94,17 +93,13 @@ export function createSpikformerEncoder(
     attention: { width, heads: config.heads, scale: config.attentionScale, neuron },
     hidden: config.feedForward,
   };
-  const blockNames = Array.from({ length: config.depth }, (_, i) => String(i));
   return {
     initialise: (initialiser) => ({
       embedding: initialiseStem(initialiser.within('embedding'), embeddingConfig, config.stem),
       position: initialiseDepthwise(initialiser.within('position'), width, { bias: false }),
       positionNeurons: initialiseSpiking(initialiser, width, neuron),
-      blocks: Object.fromEntries(
-        blockNames.map((name) => [
-          name,
-          initialiseSpikformerBlock(initialiser.within(`blocks.${name}`), blockConfig),
-        ]),
+      blocks: initialiseBlocks(initialiser, config.depth, (inside) =>
+        initialiseSpikformerBlock(inside, blockConfig),
       ),
     }),
     apply(parameters, x, before, context) {
@@ -123,19 +118,15 @@ export function createSpikformerEncoder(
         neuron,
         within(context, 'positionNeurons'),
       );
-      let output = tf.add(embedded.output, placed.spikes);
-      const blocks: Record<string, SpikformerBlockState> = {};
-      for (const name of blockNames) {
-        const result = spikformerBlock(
-          parameters.blocks[name],
-          output,
-          before?.blocks[name],
-          blockConfig,
-          within(context, `blocks.${name}`),
-        );
-        output = result.output;
-        blocks[name] = result.state;
-      }
+      const { output, states: blocks } = runBlocks(
+        parameters.blocks,
+        tf.add(embedded.output, placed.spikes),
+        before?.blocks,
+        config.depth,
+        context,
+        (block, tokens, state, inside) =>
+          spikformerBlock(block, tokens, state, blockConfig, inside),
+      );
       return {
         output,
         state: { embedding: embedded.state, positionMembrane: placed.membrane, blocks },
@@ -175,20 +166,14 @@ export function createSpikformer(
       };
       return parameters as unknown as ParameterTree;
     },
-    apply(tree, x, state, context) {
-      const parameters = tree as unknown as SpikformerParameters;
-      const before = state?.layers as unknown as SpikformerState | undefined;
-      const frame = state?.frame ?? 0;
-      const encoded = encoder.apply(parameters, x, before, context);
-      const predicted = head(parameters.head, tf.mean(encoded.output, 2), before?.head, frame);
-      const layers: SpikformerState = { ...encoded.state, head: predicted.state };
-      return {
-        logits: predicted.logits,
-        state: {
-          frame: framesAfter(state?.frame, x.shape[1]!),
-          layers: layers as unknown as StateTree,
-        },
-      };
-    },
+    apply: classifyTokens(
+      (
+        parameters: SpikformerParameters,
+        x,
+        before: SpikformerEncoderState | undefined,
+        _,
+        context,
+      ) => encoder.apply(parameters, x, before, context),
+    ),
   };
 }

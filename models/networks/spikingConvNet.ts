@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 
 import { depthwise, initialiseDepthwise, type DepthwiseParameters } from '../blocks/depthwise.js';
-import { head, initialiseHead, type HeadParameters, type HeadState } from '../blocks/head.js';
+import { initialiseHead, type HeadParameters } from '../blocks/head.js';
 import {
   initialisePatchEmbedding,
   patchEmbedding,
@@ -10,12 +10,13 @@ import {
   type PatchEmbeddingState,
 } from '../blocks/patchEmbedding.js';
 import { within, type Context } from '../context.js';
-import { framesAfter } from '../frames.js';
-import type { InputShape, Model, StateTree } from '../model.js';
+import type { FrameCount } from '../frames.js';
+import type { InputShape, Model } from '../model.js';
 import type { NeuronConfig } from '../neurons/neuron.js';
 import { initialiseSpiking, spiking, type SpikingParameters } from '../neurons/spiking.js';
 import type { ParameterTree } from '../parameters.js';
 import { project } from '../project.js';
+import { classifyTokens } from './tokenNetwork.js';
 
 export interface SpikingConvNetConfig {
   /** Side of the stem's patches. */
@@ -45,7 +46,6 @@ interface SpikingConvNetParameters {
 interface SpikingConvNetState {
   readonly stem: PatchEmbeddingState;
   readonly stages: Readonly<Record<string, StageState>>;
-  readonly head: HeadState;
 }
 
 /**
@@ -76,8 +76,9 @@ export function createSpikingConvNet(
     parameters: SpikingConvNetParameters,
     x: tf.Tensor,
     before: SpikingConvNetState | undefined,
+    _: FrameCount,
     context: Context,
-  ): { output: tf.Tensor; state: Omit<SpikingConvNetState, 'head'> } => {
+  ): { output: tf.Tensor; state: SpikingConvNetState } => {
     const stem = patchEmbedding(
       parameters.stem,
       x,
@@ -113,7 +114,7 @@ export function createSpikingConvNet(
       patch: patch * 2 ** Math.max(0, stageChannels.length - 1),
       width: channels[channels.length - 1],
       encode: (tree, x, context) =>
-        encode(tree as unknown as SpikingConvNetParameters, x, undefined, context).output,
+        encode(tree as unknown as SpikingConvNetParameters, x, undefined, 0, context).output,
     },
     initialise(initialiser) {
       const parameters: SpikingConvNetParameters = {
@@ -136,21 +137,7 @@ export function createSpikingConvNet(
       };
       return parameters as unknown as ParameterTree;
     },
-    apply(tree, x, state, context) {
-      const parameters = tree as unknown as SpikingConvNetParameters;
-      const before = state?.layers as unknown as SpikingConvNetState | undefined;
-      const frame = state?.frame ?? 0;
-      const encoded = encode(parameters, x, before, context);
-      const predicted = head(parameters.head, tf.mean(encoded.output, 2), before?.head, frame);
-      const layers: SpikingConvNetState = { ...encoded.state, head: predicted.state };
-      return {
-        logits: predicted.logits,
-        state: {
-          frame: framesAfter(state?.frame, x.shape[1]!),
-          layers: layers as unknown as StateTree,
-        },
-      };
-    },
+    apply: classifyTokens(encode),
   };
 }
 

@@ -10,12 +10,16 @@ export interface DeltaAttentionConfig {
   readonly threshold: number;
 }
 
-/** What was last counted: projections `[patches, width]` and scores `[patches, patches]`. */
+/**
+ * What was last counted: projections `[patches, width]`, scores `[patches, patches]` and what they gave, `[patches, width]`. All
+ * zeros is a clip's start as well: what attention gives of zeros.
+ */
 export interface DeltaAttentionState {
   readonly q: Float32Array;
   readonly k: Float32Array;
   readonly v: Float32Array;
   readonly scores: Float32Array;
+  readonly output: Float32Array;
 }
 
 /** One patch's query, key and value, `[patches, width]` each. */
@@ -27,15 +31,23 @@ export interface Projections {
 
 /**
  * softmax(q kᵀ / √d) v of one frame, without the scores of pairs in which nothing changed (after DeltaLLM, which skips keys near
- * to a reference; here, for event frames: patches without events keep their projections, and it is exact).
+ * to a reference; here, for event frames: patches without events keep their projections, and it is exact). One patch that
+ * changed changes what every query reads, so that values are summed up whole, or not at all.
  *
- * @returns outputs `[patches, width]`, the next state, the patches that changed, and the multiply-accumulates of the scores.
+ * @returns outputs `[patches, width]`, the next state, the patches that changed, and the multiply-accumulates of the scores and
+ *   of the values.
  */
 export function deltaAttention(
   { patches, width, threshold }: DeltaAttentionConfig,
   now: Projections,
   state: DeltaAttentionState | undefined,
-): { output: Float32Array; state: DeltaAttentionState; changed: number; scoreMacs: number } {
+): {
+  output: Float32Array;
+  state: DeltaAttentionState;
+  changed: number;
+  scoreMacs: number;
+  valueMacs: number;
+} {
   const q = state?.q.slice() ?? now.q.slice();
   const k = state?.k.slice() ?? now.k.slice();
   const v = state?.v.slice() ?? now.v.slice();
@@ -48,7 +60,8 @@ export function deltaAttention(
         Math.abs(now.k[i] - k[i]),
         Math.abs(now.v[i] - v[i]),
       );
-      if (moved > threshold) return true;
+      // What is no number has changed.
+      if (!(moved <= threshold)) return true;
     }
     return false;
   };
@@ -65,6 +78,11 @@ export function deltaAttention(
     }
   });
 
+  const count = changed.filter(Boolean).length;
+  if (count === 0) {
+    const { output } = state!;
+    return { output, state: state!, changed: 0, scoreMacs: 0, valueMacs: 0 };
+  }
   let scoreMacs = 0;
   for (let query = 0; query < patches; query++) {
     for (let key = 0; key < patches; key++) {
@@ -89,8 +107,9 @@ export function deltaAttention(
   }
   return {
     output,
-    state: { q, k, v, scores },
-    changed: changed.filter(Boolean).length,
+    state: { q, k, v, scores, output },
+    changed: count,
     scoreMacs,
+    valueMacs: patches * patches * width,
   };
 }

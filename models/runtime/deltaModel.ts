@@ -3,6 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { linear } from '../../engine/ops/linear.js';
 import type { Model } from '../model.js';
 import { deltaLinear } from './deltaActivation.js';
+import { deltaAttention, type DeltaAttentionState } from './deltaAttention.js';
 import { withForms, type FormState } from './forms.js';
 
 /** What is computed anew: `token`, the products of tokens in which a value changed; `value`, what changed values add. */
@@ -19,10 +20,12 @@ export interface DeltaConfig {
 /**
  * A trained model that streams, and computes the products of its linear layers only where their input changed from frame
  * to frame: patches without new events, tokens that stay as they were (after DeltaLLM; and, by values, delta inference of
- * the delta activation layer, Σ_t W Δx[t] = W x[t]). Membranes, scans and attention go on for every token, as their states
- * do; products with spikes cost their spikes already, and those inside a mixer of the registry stay whole.
+ * the delta activation layer, Σ_t W Δx[t] = W x[t]). Softmax attention among the patches of each frame (`mixerOver: frame`) makes the
+ * scores of changed patches alone. Membranes, scans and other attention go on for every token, as their states
+ * do; products with spikes cost their spikes already, and those inside any other mixer of the registry stay whole.
  *
- * With threshold 0 the logits are those of the model. A recorder gets the multiply-accumulates under `work`, by weight.
+ * With threshold 0 the logits are those of the model. A recorder gets the multiply-accumulates under `work`, by weight, and those of
+ * scores and values by mixer.
  *
  * @param model any network. Its inputs stay in the state: `[clips, tokens, inputs + outputs]` values for each product.
  */
@@ -38,7 +41,58 @@ export function deltaModel(
       context.recorder?.work.set(context.path, { macs, denseMacs });
       return { output, state: result.state };
     },
+    attention: (state, q, k, v, context) => {
+      const { output, macs, ...result } = frameAttention([q, k, v], state, threshold);
+      const denseMacs = 2 * q.size * q.shape[3]!;
+      context.recorder?.work.set(context.path, { macs, denseMacs });
+      return { output, state: result.state };
+    },
   });
+}
+
+/** What `deltaAttention` keeps, by name, and whether it has a row or a feature for each patch. */
+const attentionParts = { q: 'width', k: 'width', v: 'width', scores: 'patches', output: 'width' } as const; // prettier-ignore
+
+/** Frame by frame, in each clip and head. */
+function frameAttention(
+  qkv: readonly tf.Tensor[],
+  state: FormState | undefined,
+  threshold: number,
+): Product {
+  const [batch, time, heads, patches, width] = qkv[0].shape as [number, number, number, number, number]; // prettier-ignore
+  const sizes = { patches, width };
+  const [q, k, v] = qkv.map((x) => x.dataSync() as Float32Array);
+  const names = Object.keys(attentionParts) as (keyof DeltaAttentionState)[];
+  const sizeOf = (name: keyof DeltaAttentionState): number => patches * sizes[attentionParts[name]];
+  const kept = new Map(names.map((name) => [name, valuesOf(state?.[name], batch * heads * sizeOf(name))])); // prettier-ignore
+  const output = new Float32Array(q.length);
+  let macs = 0;
+  for (let stream = 0; stream < batch * heads; stream++) {
+    const part = (name: keyof DeltaAttentionState): Float32Array =>
+      kept.get(name)!.subarray(stream * sizeOf(name), (stream + 1) * sizeOf(name));
+    let before = Object.fromEntries(names.map((name) => [name, part(name)])) as unknown as DeltaAttentionState; // prettier-ignore
+    const [clip, head] = [Math.floor(stream / heads), stream % heads];
+    for (let t = 0; t < time; t++) {
+      const from = ((clip * time + t) * heads + head) * patches * width;
+      const at = (x: Float32Array): Float32Array => x.subarray(from, from + patches * width);
+      const now = { q: at(q), k: at(k), v: at(v) };
+      const result = deltaAttention({ patches, width, threshold }, now, before);
+      before = result.state;
+      macs += result.scoreMacs + result.valueMacs;
+      output.set(result.output, from);
+    }
+    for (const name of names) part(name).set(before[name]);
+  }
+  return {
+    output: tf.tensor(output, qkv[0].shape),
+    state: Object.fromEntries(
+      names.map((name) => [
+        name,
+        tf.tensor(kept.get(name)!, [batch, heads, patches, sizes[attentionParts[name]]]),
+      ]),
+    ),
+    macs,
+  };
 }
 
 /** A product's output, next state and multiply-accumulates. */

@@ -63,12 +63,21 @@ export const trainingSchema = z
   })
   .prefault({});
 
-/** Settings of pretraining by masked events; every field has a default. */
+/**
+ * What pretraining learns: how many events are hidden, of the network up to its head; or which way textures move, of its layer of
+ * motions alone.
+ */
+export const pretrainingTasks = ['hiddenEvents', 'motions'] as const;
+
+/** Settings of pretraining; every field has a default. */
 export const pretrainingSchema = z
   .strictObject({
     ...loopFields,
+    task: z.enum(pretrainingTasks).default('hiddenEvents'),
     /** Share of the tokens whose events are hidden; 0.5 … 0.75 is usual. */
     hiddenShare: z.number().gt(0).lt(1).default(0.6),
+    /** Of `motions`: synthetic textures of an epoch, none of which comes twice. */
+    texturesPerEpoch: z.number().int().positive().default(256),
   })
   .prefault({});
 

@@ -1,4 +1,5 @@
 import type { PretrainingMetrics } from '../../models/training/pretrain.js';
+import type { MotionMetrics } from '../../models/training/pretrainMotions.js';
 import type { Experiment } from '../../workers/experiment.js';
 import type { PretrainOutcome } from '../../workers/pretrain.js';
 import { cacheFolder } from '../cacheFolder.js';
@@ -31,8 +32,9 @@ export const registerPretrain: RegisterCommand = (program, io) => {
       'Hides the events of some tokens of each training clip (pretraining.hiddenShare) and trains the network, up to ' +
         'its head, to tell how many were there. `train --init` starts from the weights. The run folder is like that ' +
         'of `train`, and a run that was interrupted is resumed by the same command. The epoch is selected on the ' +
-        'validation part; the test part is left alone. With --json: {folder, parameters, clips, steps, bestEpoch, ' +
-        'validationLoss, explained, bestPath, lastPath, notes}.',
+        'validation part; the test part is left alone. With pretraining.task: motions, the layer of a model with stem: motion ' +
+        'learns alone, without recordings, which way synthetic textures move. With --json: {folder, parameters, clips, ' +
+        'steps, bestEpoch, validationLoss, explained (of motions: accuracy), bestPath, lastPath, notes}.',
     )
     .argument('<config>', 'experiment, a YAML file')
     .option(
@@ -85,21 +87,34 @@ export function pretrainingFor(experiment: Experiment, epochs?: number): Experim
   return { ...experiment, pretraining: { ...pretraining, epochs: epochs ?? pretraining.epochs } };
 }
 
-function epochLine(metrics: PretrainingMetrics): string {
-  const { epoch, trainingLoss, validationLoss, validationExplained } = metrics;
+function epochLine(metrics: PretrainingMetrics | MotionMetrics): string {
+  const { epoch, trainingLoss, validationLoss } = metrics;
+  const found =
+    'validationAccuracy' in metrics
+      ? `${percent(metrics.validationAccuracy)} of the events told their motion`
+      : `${percent(metrics.validationExplained)} of the variance explained`;
   return (
     `epoch ${epoch}: training loss ${trainingLoss.toFixed(3)}, validation loss ` +
-    `${validationLoss.toFixed(3)}, ${(100 * validationExplained).toFixed(1)} % of the variance explained`
+    `${validationLoss.toFixed(3)}, ${found}`
   );
 }
 
+const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
+
 function describePretraining(folder: string, outcome: PretrainOutcome): string[] {
-  const { parameters, clips, steps, bestEpoch, explained } = outcome;
+  const { parameters, clips, steps, bestEpoch, explained = 0, accuracy } = outcome;
+  if (accuracy !== undefined) {
+    return [
+      `${folder}: ${grouped(parameters)} parameters, ${grouped(steps)} steps on textures`,
+      `selected epoch ${bestEpoch}, which tells the motion of ${percent(accuracy)} of the events of ` +
+        `${grouped(clips.validation)} other textures`,
+    ];
+  }
   return [
     `${folder}: ${grouped(parameters)} parameters, ${grouped(steps)} steps on ${grouped(clips.train)} clips`,
     clips.validation === 0
       ? 'no validation clips: the last epoch is the selected one'
-      : `selected epoch ${bestEpoch}, which explains ${(100 * explained).toFixed(1)} % of the variance of ` +
+      : `selected epoch ${bestEpoch}, which explains ${percent(explained)} of the variance of ` +
         `hidden events on ${grouped(clips.validation)} validation clips`,
   ];
 }

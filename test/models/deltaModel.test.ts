@@ -33,6 +33,26 @@ const networks = {
     mixer: { name: 'gatedDeltaNet' },
     feedForwardKind: 'gated',
   },
+  'spikmamba with attention inside frames': {
+    ...spikMamba,
+    mixer: { name: 'softmaxAttention' },
+    mixerOver: 'frame',
+  },
+  'spikmamba with a gate, over frames, looking back': {
+    ...spikMamba,
+    mixer: { name: 'gatedAttention', context: 2 },
+    mixerOver: 'frame',
+  },
+  'spikmamba with its own attention as a mixer over frames': {
+    ...spikMamba,
+    mixer: { name: 'spikMambaAttention' },
+    mixerOver: 'frame',
+  },
+  'spikmamba with attention over the clip': {
+    ...spikMamba,
+    mixer: { name: 'softmaxAttention' },
+    mixerOver: 'clip',
+  },
   'spikmamba with a receptance': { ...spikMamba, feedForwardKind: 'receptance', delta: {} },
   published: { kind: 'published', patch: 2, embedding: 8, depth: 1, heads: 2, feedForward: 16, neuron: { decayInput: false } }, // prettier-ignore
   spikformer: { kind: 'spikformer', patch: 4, embedding: 8, feedForward: 12, stem: 'max' },
@@ -141,6 +161,49 @@ describe('a network that computes changes alone', () => {
         expect(values.denseMacs).toBe(denseMacs);
       }
       disposeTree(subject.parameters);
+    });
+  });
+
+  it('attends inside frames at a cost that falls with the patches that change', () => {
+    tf.tidy(() => {
+      // Tokens that change where events do, and nowhere else: no position in time, neurons that remember next to nothing.
+      const config = {
+        ...spikMamba,
+        depth: 1,
+        temporalPosition: false,
+        neuron: { tau: 1 + 1e-6 },
+        mixer: { name: 'softmaxAttention' },
+        mixerOver: 'frame',
+      };
+      const { model, parameters } = createSubject(config, 7);
+      const [time, patches, width] = [6, 16, 8];
+      const work = [0, 1, 2, 4].map((moving) => {
+        const input = stillClips(time, moving, 20);
+        const recorder = new Recorder();
+        const delta = deltaModel(model);
+        const { logits } = delta.apply(parameters, input, undefined, { ...inference, recorder });
+        const expected = model.apply(parameters, input, undefined, inference).logits;
+        expect(relativeDifference(logits, expected)).toBeLessThan(1e-5);
+        const found = new Map(recorder.work);
+        recorder.dispose();
+        return found;
+      });
+      const name = 'blocks.0.attention';
+      const scores = 2 * time * 2 * patches * patches * width;
+      const products = 2 * time * patches * width * width;
+      for (const [i, found] of work.entries()) {
+        expect(found.get(name)!.denseMacs).toBe(scores);
+        for (const weight of ['query', 'key', 'value', 'output']) {
+          expect(found.get(`${name}.${weight}`)!.denseMacs).toBe(products);
+        }
+        // After the first frame nothing is left to do where nothing moves.
+        if (i === 0) expect(found.get(name)!.macs).toBe(scores / time);
+        else expect(found.get(name)!.macs).toBeGreaterThan(work[i - 1].get(name)!.macs);
+        const query = found.get(`${name}.query`)!.macs;
+        expect(query).toBeLessThanOrEqual(products);
+        if (i > 0) expect(query).toBeGreaterThan(work[i - 1].get(`${name}.query`)!.macs);
+      }
+      disposeTree(parameters);
     });
   });
 

@@ -9,6 +9,7 @@ import { decays } from '../../models/mixers/linear/decays/index.js';
 import { featureMaps } from '../../models/mixers/linear/featureMaps/index.js';
 import { locals } from '../../models/mixers/linear/locals/index.js';
 import { memories } from '../../models/mixers/linear/memories/index.js';
+import { retentions } from '../../models/mixers/linear/memories/miras.js';
 import { normalisers } from '../../models/mixers/linear/normalisers/index.js';
 import { positions } from '../../models/mixers/linear/positions/index.js';
 import { outputGateNames } from '../../models/mixers/outputGates.js';
@@ -42,6 +43,9 @@ const cells = fc.record({
   gateRank: fc.constant(2),
   window: fc.constant(3),
   chunkTokens: fc.constantFrom(1, 3),
+  // Not `power`, whose errors grow without bound where keys are no unit vectors.
+  attentionalBias: fc.constantFrom('squared', 'huber'),
+  retention: fc.constantFrom(...retentions),
 });
 
 const shapes = fc.constantFrom(defaultShape, { ...defaultShape, rows: 2, columns: 2 });

@@ -5,10 +5,12 @@ import { selectBackend } from '../../engine/backend.js';
 import { selectiveScan } from '../../engine/ops/selectiveScan.js';
 import { inference } from '../../models/context.js';
 import { joinHeads, splitHeads } from '../../models/mixers/heads.js';
+import { plainCell } from '../../models/mixers/linear/cell.js';
 import { decays } from '../../models/mixers/linear/decays/index.js';
 import { featureMaps } from '../../models/mixers/linear/featureMaps/index.js';
 import { locals } from '../../models/mixers/linear/locals/index.js';
 import { memories } from '../../models/mixers/linear/memories/index.js';
+import { retained } from '../../models/mixers/linear/memories/miras.js';
 import { inverseOfUnitLower } from '../../models/mixers/linear/memories/triangular.js';
 import { conservedFlows } from '../../models/mixers/linear/normalisers/flow.js';
 import { normalisers } from '../../models/mixers/linear/normalisers/index.js';
@@ -23,7 +25,7 @@ import { headSizes, relativeDifference } from './mixerConformance.js';
 
 const [heads, width, tokens] = [2, 4, 13];
 const sizes: Sizes = headSizes(heads, width);
-const settings = { layer: 0, layers: 1, rank: 3, chunkTokens: 4, ridge: 1e-2 };
+const settings = { ...plainCell, rank: 3, chunkTokens: 4 };
 
 const normal = (shape: number[], seed: number, deviation = 1): tf.Tensor =>
   tf.randomNormal(shape, 0, deviation, 'float32', seed);
@@ -454,6 +456,47 @@ describe('linear mixers: what their papers state', () => {
     expect(relativeDifference(actual, tf.tensor4d([expected]))).toBeLessThan(1e-5);
   });
 
+  identity('Flowformer: causal, every sum and the competition run over the tokens so far', () => {
+    const [q, k, v] = [1, 2, 3].map((seed) => some(seed));
+    const [a, b] = [tf.sigmoid(q), tf.sigmoid(k)];
+    const expected = [0, 1].map((head) => {
+      const [A, B, V] = [a, b, v].map((x) => ofHead(x, head));
+      /** Σ weight(s) x[s] over s ≤ t. */
+      const upTo = (x: Rows, t: number, weight: (s: number) => number = () => 1): number[] =>
+        x[0].map((_, i) => x.slice(0, t + 1).reduce((sum, row, s) => sum + weight(s) * row[i], 0));
+      const incoming = A.map((row, t) => dot(row, upTo(B, t)));
+      const outgoing = B.map((row, t) => dot(row, upTo(A, t)));
+      // The number of tokens so far stands for that of all.
+      const sink = A.map(
+        (row, t) =>
+          dot(
+            row,
+            upTo(B, t, (s) => (s + 1) / outgoing[s]),
+          ) /
+          (t + 1),
+      );
+      const source = B.map(
+        (row, t) =>
+          dot(
+            row,
+            upTo(A, t, (s) => (s + 1) / incoming[s]),
+          ) /
+          (t + 1),
+      );
+      const force = source.map((x) => Math.exp(Math.max(-1, Math.min(1, x))));
+      const shares = force.map(
+        (x, t) => (x * (t + 1)) / force.slice(0, t + 1).reduce((sum, other) => sum + other),
+      );
+      return A.map((row, t) =>
+        upTo(V, t, (s) => (dot(row, B[s]) / incoming[t]) * shares[s]).map(
+          (value) => value / (1 + Math.exp(-sink[t])),
+        ),
+      );
+    });
+    const actual = normalised('flow', true, [a, b, v]);
+    expect(relativeDifference(actual, tf.tensor4d([expected]))).toBeLessThan(1e-5);
+  });
+
   identity('LightNet: the memory is a softmax over time of the values, in any order', () => {
     const [q, k, v] = [1, 2, 3].map((seed) => some(seed, width, tokens, 3));
     const gate = decays.additive(sizes);
@@ -579,6 +622,138 @@ describe('linear mixers: what their papers state', () => {
       }
     },
   );
+
+  describe('Miras', () => {
+    const inputs = (): { q: tf.Tensor; k: tf.Tensor; v: tf.Tensor; beta: tf.Tensor } => {
+      const [q, k, v] = [1, 2, 3].map((seed) => some(seed));
+      const keys = tf.div(k, tf.norm(k, 2, 3, true));
+      return { q, k: keys, v, beta: tf.sigmoid(some(4, 1)) };
+    };
+    const logDecay = (): tf.Tensor => tf.neg(tf.softplus(some(5, 1)));
+    const threshold = (): tf.Tensor => tf.mul(0.3, tf.softplus(some(6, 1)));
+    const moneta = { attentionalBias: 'power', retention: 'norm' } as const;
+
+    identity('the squared error, or p = q = 2, is the delta rule', () => {
+      const input = inputs();
+      for (const form of forms) {
+        const expected = read('delta', input, form);
+        for (const changes of [
+          { attentionalBias: 'squared', retention: 'decay' },
+          { ...moneta, biasPower: 2, retentionPower: 2 },
+        ] as const) {
+          const out = read('miras', input, form, {}, { ...changes, chunkTokens: 1 });
+          expect(relativeDifference(out, expected)).toBeLessThan(1e-6);
+        }
+      }
+    });
+
+    identity('every bias descends its gradient, with every retention, chunk by chunk', () => {
+      const input = { ...inputs(), logDecay: logDecay(), threshold: threshold() };
+      const losses = {
+        squared: (e: tf.Tensor) => tf.mul(0.5, tf.square(e)),
+        power: (e: tf.Tensor) => tf.div(tf.pow(tf.abs(e), 3), 3),
+        huber(e: tf.Tensor, at: tf.Tensor) {
+          const inside = tf.minimum(tf.abs(e), at);
+          return tf.sub(tf.mul(inside, tf.abs(e)), tf.mul(0.5, tf.square(inside)));
+        },
+      };
+      const memoryOf = {
+        decay: (A: tf.Tensor) => A,
+        norm: (A: tf.Tensor) => tf.div(A, tf.sqrt(tf.add(1, tf.sum(tf.pow(A, 4), [2, 3], true)))),
+        simplex: (A: tf.Tensor) => {
+          const powers = tf.exp(A);
+          return tf.div(tf.mul(2, powers), tf.sum(powers, 2, true));
+        },
+      };
+      for (const attentionalBias of ['squared', 'power', 'huber'] as const) {
+        for (const retention of ['decay', 'norm', 'simplex'] as const) {
+          for (const chunkTokens of [1, 4]) {
+            let A: tf.Tensor = tf.zeros([1, heads, width, width]);
+            let start = A;
+            const outputs = Array.from({ length: tokens }, (_, t) => {
+              const at = (x: tf.Tensor): tf.Tensor => tf.slice(x, [0, 0, t, 0], [1, heads, 1, -1]);
+              if (t % chunkTokens === 0) start = A;
+              const loss = (W: tf.Tensor): tf.Scalar => {
+                const error = tf.sub(tf.matMul(at(input.k), W), at(input.v));
+                const full = tf.add(at(input.threshold), tf.zerosLike(error));
+                return tf.sum(tf.mul(at(input.beta), losses[attentionalBias](error, full)));
+              };
+              const gradient = tf.grad(loss)(memoryOf[retention](start));
+              A = tf.sub(tf.mul(tf.exp(at(input.logDecay)), A), gradient);
+              return tf.matMul(at(input.q), memoryOf[retention](A));
+            });
+            const changes = { attentionalBias, retention, chunkTokens, simplexSum: 2 };
+            for (const form of forms) {
+              const out = read('miras', input, form, {}, changes);
+              const difference = relativeDifference(out, tf.concat(outputs, 2));
+              expect(difference, JSON.stringify({ ...changes, form })).toBeLessThan(1e-5);
+            }
+          }
+        }
+      }
+    });
+
+    identity('Yaad: a corrupted value writes no more than its threshold', () => {
+      const [key, value] = [tf.oneHot([1], width), some(2, width, 1)];
+      const k = tf.tile(tf.reshape(tf.cast(key, 'float32'), [1, 1, 1, width]), [1, heads, 5, 1]);
+      const noise = tf.reshape(tf.tensor1d([0, 0, 0, 0, 100]), [1, 1, 5, 1]);
+      const v = tf.add(tf.tile(value, [1, 1, 5, 1]), noise);
+      // Written whole four times, then half: 50 of 100 by the delta rule.
+      const beta = tf.tile(tf.reshape(tf.tensor1d([1, 1, 1, 1, 0.5]), [1, 1, 5, 1]), [
+        1,
+        heads,
+        1,
+        1,
+      ]);
+      const threshold = tf.tile(tf.reshape(tf.tensor1d([9, 9, 9, 9, 0.58]), [1, 1, 5, 1]), [1, heads, 1, 1]); // prettier-ignore
+      const input = { q: k, k, v, beta, threshold };
+      const error = (out: tf.Tensor): number => {
+        const recalled = tf.slice(out, [0, 0, 4, 0], [1, heads, 1, width]);
+        return tf.max(tf.abs(tf.sub(recalled, value))).dataSync()[0];
+      };
+      for (const form of forms) {
+        expect(error(read('delta', input, form))).toBeCloseTo(50, 3);
+        const yaad = { attentionalBias: 'huber', retention: 'decay', chunkTokens: 1 } as const;
+        expect(error(read('miras', input, form, {}, yaad))).toBeCloseTo(0.29, 5);
+      }
+    });
+
+    identity('Memora: W = c softmax((1 - λ) log W - β ∇), whose rows sum to c', () => {
+      const input = { ...inputs(), logDecay: logDecay() };
+      const c = 3;
+      const changes = {
+        ...settings,
+        attentionalBias: 'squared',
+        retention: 'simplex',
+        simplexSum: c,
+        chunkTokens: 1,
+      } as const;
+      const { state, out } = memories
+        .miras(sizes, changes)
+        .apply({}, { ...input, position: 0 }, undefined, 'parallel');
+      const kept = retained(changes, state.memory as tf.Tensor);
+      expect(relativeDifference(tf.sum(kept, 2), tf.fill([1, heads, width], c))).toBeLessThan(1e-6);
+      expect(tf.min(kept).dataSync()[0]).toBeGreaterThanOrEqual(0);
+      const expected = [0, 1].map((head) => {
+        const [Q, K, V] = [input.q, input.k, input.v].map((x) => ofHead(x, head));
+        const [strengths, decay] = [input.beta, tf.exp(input.logDecay)].map((x) => ofHead(x, head));
+        let W = V[0].map(() => K[0].map(() => c / width));
+        return Q.map((query, t) => {
+          W = W.map((row, j) => {
+            const error = dot(row, K[t]) - V[t][j];
+            const logits = row.map(
+              (w, i) => decay[t][0] * Math.log(w) - strengths[t][0] * error * K[t][i],
+            );
+            const powers = logits.map((x) => Math.exp(x));
+            const total = powers.reduce((a, b) => a + b);
+            return powers.map((x) => (c * x) / total);
+          });
+          return W.map((row) => dot(row, query));
+        });
+      });
+      expect(relativeDifference(out, tf.tensor4d([expected]))).toBeLessThan(1e-5);
+    });
+  });
 
   identity(
     'local linear attention recovers affine values, and is softmax for a large ridge',
@@ -722,12 +897,16 @@ describe('linear mixers: what their papers state', () => {
   );
 
   identity('a gated output is half of it at W = 0, all where gates open, 0 where they shut', () => {
-    for (const outputGate of ['head', 'element'] as const) {
+    const names = ['hedgehog', 'softmaxAttention', 'neighbourhood', 'hyperAttention', 'positionalAttention', 'varyingWindows']; // prettier-ignore
+    for (const [name, outputGate] of names.flatMap((each) => [
+      [each, 'head'],
+      [each, 'element'],
+    ])) {
       const shape = { width: 8, heads, rows: 1, columns: 1 };
       // The first feature is 1 for every token: a bias.
       const x = tf.concat([tf.ones([1, tokens, 1]), normal([1, tokens, 7], 1)], 2);
       const [plain, gated] = ['none', outputGate].map((gate) =>
-        createMixer({ name: 'hedgehog', outputGate: gate }, shape),
+        createMixer({ name, outputGate: gate }, shape),
       );
       const parameters = flatten(gated.initialise(new Initialiser(1)));
       const expected = plain.apply(unflatten(parameters), x, undefined, inference).output;

@@ -43,6 +43,14 @@ describeMixer('gatedLinearAttention with linearised positions and Toeplitz sums'
   config: { name: 'gatedLinearAttention', gateRank: 3, position: 'linearised', local: 'toeplitz' },
 });
 
+for (const name of ['moneta', 'yaad', 'memora']) {
+  describeMixer(`${name} in chunks of 4 tokens`, { config: { name, chunkTokens: 4 } });
+}
+describeMixer('moneta over patches, with a simplex', {
+  config: { name: 'moneta', retention: 'simplex', simplexSum: 4, chunkTokens: 5 },
+  shape: frames,
+});
+
 describeMixer('inLine with dynamic convolutions', {
   config: { name: 'inLine', local: 'dynamic' },
   shape: frames,

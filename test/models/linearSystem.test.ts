@@ -8,10 +8,12 @@ import { linearPresets } from '../../models/mixers/linear/presets.js';
 import { bestBackend } from '../engine/backends.js';
 import { createMixerSubject, randomTokens, relativeDifference, run } from './mixerConformance.js';
 
+const withoutSystem = ['rat', 'localLinearAttention', 'moneta', 'yaad', 'memora'];
+
 /** Linear in their values, by the systems that they give. */
 const linear = [...linearPresets.map(({ name }) => name), 'selectiveStateSpace'].filter(
-  // Both ways; and those whose weights are a softmax or a solution of the keys so far.
-  (name) => !['nalaFormer', 'rat', 'localLinearAttention'].includes(name),
+  // Both ways; and those whose weights are a softmax or a solution of the keys so far, or no weights of values.
+  (name) => ![...withoutSystem, 'nalaFormer'].includes(name),
 );
 
 describe('mixers as linear systems', () => {
@@ -33,6 +35,26 @@ describe('mixers as linear systems', () => {
     });
   });
 
+  it.each([0, 1, 2])(
+    'spikMambaAttention, the whole mixer, in windows of %i frames',
+    (windowFrames) => {
+      for (const space of [{}, { windowRows: 2, windowColumns: 1 }]) {
+        tf.tidy(() => {
+          const config = { name: 'spikMambaAttention', windowFrames, ...space };
+          // Smooth, so that neurons after the attention hide no difference.
+          const subject = createMixerSubject({ ...config, smooth: true }, { rows: 2, columns: 3 });
+          const x = randomTokens(2, 7, subject.mixer.shape, 3);
+          const exported = bySystems(subject.mixer as LinearMixer, subject.parameters, x)!;
+          expect(exported.systems.length).toBeGreaterThan(0);
+          for (const form of subject.mixer.forms) {
+            const { output } = run(subject, x, { form });
+            expect(relativeDifference(exported.output, output)).toBeLessThan(1e-5);
+          }
+        });
+      }
+    },
+  );
+
   it('spikeGpt without neurons that could hide a difference', () => {
     tf.tidy(() => {
       const subject = createMixerSubject({ name: 'spikeGpt', outputSpikes: 'none' });
@@ -43,7 +65,7 @@ describe('mixers as linear systems', () => {
   });
 
   it('has none where weights are no system of the values', () => {
-    for (const name of ['rat', 'localLinearAttention']) {
+    for (const name of withoutSystem) {
       const subject = createMixerSubject({ name });
       tf.tidy(() => {
         const x = randomTokens(1, 3, subject.mixer.shape, 1);

@@ -270,6 +270,7 @@ describe('attention by changes', () => {
       });
       // Rows and columns of changed patches, each pair once.
       expect(result.scoreMacs).toBe(width * (patches ** 2 - (patches - changed) ** 2));
+      expect(result.valueMacs).toBe(changed === 0 ? 0 : width * patches ** 2);
       if (first) expect(changed).toBe(patches);
       else expect(changed).toBeLessThan(patches);
     }

@@ -131,3 +131,12 @@ describeMixer('depthwise mixer', {
   smooth: { name: 'depthwise', size: 3, smooth: true },
   shape: grid,
 });
+
+// Gates as those of Gated Attention stand before the last projection of each.
+for (const config of [
+  { name: 'neighbourhood', outputGate: 'element' },
+  { name: 'positionalAttention', frames: 3, outputGate: 'head' },
+  { name: 'varyingWindows', columns: 3, outputGate: 'swish' },
+]) {
+  describeMixer(`${config.name} with a gate`, { config, shape: grid });
+}

@@ -20,3 +20,7 @@ describeMixer('softmax attention to the last 4 frames', {
   config: { name: 'softmaxAttention', context: 4 },
   shape: { rows: 2, columns: 1 },
 });
+describeMixer('no mixing of tokens', {
+  config: { name: 'activator' },
+  shape: { rows: 2, columns: 2 },
+});

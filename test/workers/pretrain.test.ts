@@ -117,6 +117,32 @@ describe('pretrainJob', () => {
     ).rejects.toMatchObject({ kind: 'config', place: { field: 'training.initialise' } });
   });
 
+  it('gives a layer of motions its kernel, from textures alone', async () => {
+    const delays = { maxDelay: 2, motions: 4, size: 5 };
+    const model = { kind: 'spikformer', patch: 4, embedding: 8, feedForward: 8, stem: 'motion', delays }; // prettier-ignore
+    const pretraining = { task: 'motions', epochs: 1, batchSize: 8, texturesPerEpoch: 16, learningRate: 0.05 }; // prettier-ignore
+    const training = { epochs: 1, batchSize: 8, learningRate: 1e-12, weightDecay: 0 };
+    const motions = join(folder, 'motions');
+    // No recordings are asked for.
+    const job = experiment({ model, pretraining, dataset: { path: join(folder, 'nowhere') } });
+    const outcome = await pretrainJob({ experiment: job, folder: motions, cacheFolder });
+    expect(outcome).toMatchObject({ steps: 2, parameters: 4 * (1 + 2 * 25 * 3), notes: [] });
+    expect(outcome.accuracy).toBeGreaterThan(0.25);
+    const tuned = experiment({ model, training: { ...training, initialise: motions } });
+    const run = join(folder, 'moving');
+    const { initialised } = await trainJob({ experiment: tuned, folder: run, cacheFolder });
+    expect(initialised).toMatchObject({ taken: ['embedding.kernel'], unused: ['motion.bias'] });
+    const [before, after] = await Promise.all(
+      [motions, run].map((path) => weights(join(path, 'best.safetensors'))),
+    );
+    expect(after.get('embedding.kernel')!.slice(0, 5)).toBe(before.get('embedding.kernel')!.slice(0, 5)); // prettier-ignore
+    await expect(loadModel(motions)).rejects.toThrow(/pretrained.*--init/);
+    const patches = experiment({ pretraining });
+    await expect(
+      pretrainJob({ experiment: patches, folder: join(folder, 'still'), cacheFolder }),
+    ).rejects.toMatchObject({ kind: 'config', place: { field: 'model.stem' } });
+  });
+
   it('refuses what cannot be pretrained, started from or classified with', async () => {
     const run = join(folder, 'refused');
     const linear = experiment({ model: { kind: 'linear' } });

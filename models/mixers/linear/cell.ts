@@ -25,6 +25,7 @@ import { mixerNeurons } from './featureMaps/spikes.js';
 import { locals } from './locals/index.js';
 import { memories } from './memories/index.js';
 import { hebbBothWays } from './memories/hebb.js';
+import { attentionalBiases, retentions } from './memories/miras.js';
 import { normalisers } from './normalisers/index.js';
 import { positions } from './positions/index.js';
 import {
@@ -70,8 +71,14 @@ export const cellFields = {
   taps: z.number().int().min(2),
   /** Tokens of the local window. */
   window: count,
-  /** Tokens of RAT's chunks. */
+  /** Tokens of RAT's chunks, and of those that Miras' memories take gradients of together. */
   chunkTokens: count,
+  /** Of Miras' memories. */
+  attentionalBias: z.enum(attentionalBiases),
+  biasPower: z.number().int().min(2),
+  retention: z.enum(retentions),
+  retentionPower: z.number().int().min(2).multipleOf(2),
+  simplexSum: z.number().positive(),
   /** λ of local linear attention. */
   ridge: z.number().positive(),
   /** Added to the sum of weights. */
@@ -103,6 +110,11 @@ export const plainCell: CellSettings = {
   taps: 4,
   window: 8,
   chunkTokens: 8,
+  attentionalBias: 'squared',
+  biasPower: 3,
+  retention: 'decay',
+  retentionPower: 4,
+  simplexSum: 1,
   ridge: 1e-2,
   epsilon: 1e-6,
   negativeEigenvalues: false,
@@ -177,6 +189,7 @@ export function createCell(name: string, settings: CellSettings, shape: MixerSha
     ['key', heads * keyWidth] as const,
     ['value', width] as const,
     ...(update.needsBeta === true ? [['beta', heads] as const] : []),
+    ...(update.needsThreshold === true ? [['threshold', heads] as const] : []),
   ];
   const neuron = mixerNeurons(settings.outputSpikes === 'smoothSpikes');
   const fires = settings.outputSpikes !== 'none';
@@ -279,6 +292,7 @@ export function createCell(name: string, settings: CellSettings, shape: MixerSha
     const plain = { q: mapped.q, k: present(gated.k) };
     const placed = position?.apply(of('position'), plain, at('position')) ?? plain;
     const beta = projected.beta && splitHeads(tf.sigmoid(projected.beta), heads);
+    const threshold = projected.threshold && splitHeads(tf.softplus(projected.threshold), heads);
 
     // Positions that have several features for each of a key's give them all its decay.
     const decayOf = (keys: tf.Tensor, log: tf.Tensor): tf.Tensor =>
@@ -294,6 +308,7 @@ export function createCell(name: string, settings: CellSettings, shape: MixerSha
         ...(beta !== undefined && {
           beta: present(settings.negativeEigenvalues ? tf.mul(beta, 2) : beta),
         }),
+        ...(threshold !== undefined && { threshold }),
         mask,
         position: segment.frame * tokens,
       };
@@ -380,7 +395,9 @@ export function createCell(name: string, settings: CellSettings, shape: MixerSha
   const isLinearSystem = causal && update.system !== undefined;
   // Convolutions beside the memory and averages per channel are no weights of whole values.
   const hasWeights =
-    update.requires?.square !== true && !['positional', 'dynamic'].includes(settings.local);
+    update.requires?.square !== true &&
+    update.nonlinear !== true &&
+    !['positional', 'dynamic'].includes(settings.local);
   const wholeSegment = (x: tf.Tensor): Segment =>
     segmentOf({ x, mask: undefined, frame: 0 }, 'parallel', { training: false, path: '' });
 

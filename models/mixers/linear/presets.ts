@@ -31,6 +31,17 @@ const transNormer: Partial<CellSettings> = {
   outputNorm: 'simpleRms',
 };
 
+const miras: Partial<CellSettings> = {
+  featureMap: 'unit',
+  update: 'miras',
+  chunkTokens: 1,
+  decay: 'scalar',
+  normaliser: 'none',
+  local: 'convolution',
+  outputNorm: 'rms',
+  outputGate: 'swish',
+};
+
 /** The linear mixers of the related work: one line each. */
 export const linearPresets: readonly MixerDefinition[] = [
   preset('linearAttention', 'Katharopoulos et al., Transformers are RNNs, 2020', {}),
@@ -89,6 +100,13 @@ export const linearPresets: readonly MixerDefinition[] = [
     outputNorm: 'rms',
     outputGate: 'swish',
   }),
+  preset('moneta', 'Behrouz et al., Miras, 2025', {
+    ...miras,
+    attentionalBias: 'power',
+    retention: 'norm',
+  }),
+  preset('yaad', 'Behrouz et al., Miras, 2025', { ...miras, attentionalBias: 'huber' }),
+  preset('memora', 'Behrouz et al., Miras, 2025', { ...miras, retention: 'simplex' }),
   preset('lightNet', 'Qin et al., You Only Scan Once (LightNet), 2024', {
     featureMap: 'siluQuery',
     decay: 'additive',

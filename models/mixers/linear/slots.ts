@@ -96,6 +96,8 @@ export interface MemoryInput extends QueryKey {
   readonly logDecay?: tf.Tensor;
   /** Strength of each write, `[…, 1]`. */
   readonly beta?: tf.Tensor;
+  /** What each write takes for an outlier, > 0, `[…, 1]`. */
+  readonly threshold?: tf.Tensor;
   readonly mask?: tf.Tensor;
   /** Tokens before these. */
   readonly position: number;
@@ -114,6 +116,10 @@ export interface MemorySizes {
 export interface MemoryUpdate extends Slot {
   /** Whether writes have a strength of their own. */
   readonly needsBeta?: boolean;
+  /** Whether they have a threshold of their own. */
+  readonly needsThreshold?: boolean;
+  /** Whether what is read is no sum of values by weights. */
+  readonly nonlinear?: boolean;
   /** Whether queries take no part. */
   readonly withoutQueries?: boolean;
   /** What stands in these slots of the cell, where it doesn't go with all. */

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 
+import { outputGateField } from '../outputGates.js';
 import { defineMixer } from '../tokenMixer.js';
 import type { BlockList, BlockMask, BlockSizes } from './blockMask.js';
 import { dot, greatest, groupContent, pool, visibleFrames, type Content } from './content.js';
@@ -104,14 +105,15 @@ export const hipAttention = defineMixer({
     leaf: z.number().int().positive().default(8),
     reach: reachField,
     causal: z.boolean().default(true),
+    outputGate: outputGateField,
   },
-  create({ causal, ...settings }, shape) {
+  create({ causal, outputGate, ...settings }, shape) {
     const config = { ...settings, reach: causal ? settings.reach : undefined };
     const mask = choosing({
       reach: config.reach,
       sizes: (piece) => hipSizes(config, piece),
       blocks: (piece, content) => hipMask(config, piece, content),
     });
-    return sparseMixer('hipAttention', mask, shape);
+    return sparseMixer('hipAttention', mask, shape, outputGate);
   },
 });

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 
 import { createRandom, permutation } from '../../../engine/support/random.js';
+import { outputGateField } from '../outputGates.js';
 import { defineMixer } from '../tokenMixer.js';
 import { firstAtLeast, type BlockList, type BlockMask, type BlockSizes } from './blockMask.js';
 import { dot, groupContent, type Content } from './content.js';
@@ -233,8 +234,9 @@ export const hyperAttention = defineMixer({
     causal: z.boolean().default(false),
     leaf: positive.default(16),
     reach: reachField,
+    outputGate: outputGateField,
   },
-  create({ causal, ...config }, shape) {
+  create({ causal, outputGate, ...config }, shape) {
     const mask = causal
       ? choosing({
           reach: config.reach,
@@ -245,6 +247,6 @@ export const hyperAttention = defineMixer({
           sizes: (piece) => hyperSizes(config, piece),
           blocks: (piece, content) => hyperMask(config, piece, content),
         });
-    return sparseMixer('hyperAttention', mask, shape);
+    return sparseMixer('hyperAttention', mask, shape, outputGate);
   },
 });

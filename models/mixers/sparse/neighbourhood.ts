@@ -1,5 +1,6 @@
 import { z } from 'zod';
 
+import { outputGateField } from '../outputGates.js';
 import { defineMixer } from '../tokenMixer.js';
 import type { StaticMask } from './blockMask.js';
 import { placeOf, type Grid } from './grid.js';
@@ -104,11 +105,18 @@ const axis = (window: number, causal: boolean): z.ZodType<NeighbourhoodAxis> =>
 export const neighbourhood = defineMixer({
   name: 'neighbourhood',
   paper: 'Hassani et al., Generalized Neighborhood Attention, 2025',
-  fields: { frames: axis(4, true), rows: axis(0, false), columns: axis(0, false), ...tileFields },
-  create: ({ queryTile, keyTile, ...axes }, shape) =>
+  fields: {
+    frames: axis(4, true),
+    rows: axis(0, false),
+    columns: axis(0, false),
+    outputGate: outputGateField,
+    ...tileFields,
+  },
+  create: ({ queryTile, keyTile, outputGate, ...axes }, shape) =>
     sparseMixer(
       'neighbourhood',
       tiled(neighbourhoodMask(axes), shape.heads, { query: queryTile, key: keyTile }),
       shape,
+      outputGate,
     ),
 });

@@ -6,6 +6,7 @@ import { linear } from '../../../engine/ops/linear.js';
 import type { StateTree } from '../../model.js';
 import type { ParameterTree } from '../../parameters.js';
 import { joinHeads, splitHeads } from '../heads.js';
+import { gatedProjection, outputGateField } from '../outputGates.js';
 import { inSegments, segmentLengths } from '../segments.js';
 import { defineMixer, trafficBytes, type MixerShape } from '../tokenMixer.js';
 import { leftOut } from './blockMask.js';
@@ -19,9 +20,8 @@ interface Parameters extends ParameterTree {
   /** `[positions, width]`. */
   readonly query: tf.Tensor;
   readonly key: tf.Tensor;
-  /** `[width, width]`. */
+  /** `[width, width]`; and those of the last projection. */
   readonly value: tf.Tensor;
-  readonly output: tf.Tensor;
 }
 
 /** Values of the latest frames `[batch, heads, tokens, width / heads]`, and their mask `[batch, tokens]`. */
@@ -72,8 +72,10 @@ export const positionalAttention = defineMixer({
     frames: z.number().int().positive().default(8),
     /** Features of a position. */
     positions: z.number().int().positive().default(16),
+    outputGate: outputGateField,
   },
-  create({ frames, positions }, shape) {
+  create({ frames, positions, outputGate }, shape) {
+    const projection = gatedProjection(outputGate, shape);
     const { width, heads, rows, columns } = shape;
     const patches = rows * columns;
     return {
@@ -90,7 +92,7 @@ export const positionalAttention = defineMixer({
         query: initialiser.weight('query', positions, width),
         key: initialiser.weight('key', positions, width),
         value: initialiser.weight('value', width, width),
-        output: initialiser.weight('output', width, width),
+        ...projection.initialise(initialiser),
       }),
       apply: (tree, x, state, _, options = {}) => {
         const parameters = tree as Parameters;
@@ -117,7 +119,7 @@ export const positionalAttention = defineMixer({
             tf.reshape(padding, [batch, 1, 1, keys]),
           );
           const mixed = joinHeads(tf.matMul(tf.softmax(masked), values));
-          const output = linear(mixed, parameters.output);
+          const output = projection.apply(parameters, segment.x, mixed);
           const kept = (frames - 1) * patches;
           if (kept === 0) return { output, state: undefined };
           const after: State = {
@@ -135,14 +137,15 @@ export const positionalAttention = defineMixer({
           seen += length;
         }
         const places = patches * (frames + 1) * positions;
-        const parameters = places + 2 * positions * width + 2 * width * width;
+        const own = places + 2 * positions * width + width * width;
+        const parameters = own + projection.parameters;
         const stateBytes = 4 * (frames - 1) * patches * (width + 1);
         return {
           parameters,
           macs:
             places * width +
             patches * patches * frames * width +
-            2 * count * width ** 2 +
+            count * (width ** 2 + projection.parameters) +
             pairs * width,
           synapses: 0,
           stateBytes,

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 
+import { outputGateField } from '../outputGates.js';
 import { defineMixer } from '../tokenMixer.js';
 import type { StaticMask } from './blockMask.js';
 import { patchesOf, type Grid } from './grid.js';
@@ -49,12 +50,14 @@ export const powerAttention = defineMixer({
   fields: {
     window: z.number().int().positive().default(2),
     furthest: z.number().int().min(0).default(64),
+    outputGate: outputGateField,
     ...tileFields,
   },
-  create: ({ queryTile, keyTile, ...config }, shape) =>
+  create: ({ queryTile, keyTile, outputGate, ...config }, shape) =>
     sparseMixer(
       'powerAttention',
       tiled(powerMask(config), shape.heads, { query: queryTile, key: keyTile }),
       shape,
+      outputGate,
     ),
 });

@@ -3,6 +3,7 @@ import { z } from 'zod';
 
 import { within, type Context } from '../../context.js';
 import type { ParameterTree } from '../../parameters.js';
+import { outputGateField } from '../outputGates.js';
 import { defineMixer } from '../tokenMixer.js';
 import type { BlockList, BlockMask, BlockSizes } from './blockMask.js';
 import { dot, greatest, groupContent, type Content, type GroupContent } from './content.js';
@@ -206,8 +207,9 @@ export const routingAttention = defineMixer({
     members: z.number().int().positive().default(64),
     reach: reachField,
     causal: z.boolean().default(true),
+    outputGate: outputGateField,
   },
-  create({ causal, ...settings }, shape) {
+  create({ causal, outputGate, ...settings }, shape) {
     const config = { ...settings, reach: causal ? settings.reach : undefined };
     const mask = choosing({
       reach: config.reach,
@@ -229,6 +231,6 @@ export const routingAttention = defineMixer({
         return routingMask(config, piece, content, runningMean.dataSync() as Float32Array);
       },
     });
-    return sparseMixer('routingAttention', mask, shape);
+    return sparseMixer('routingAttention', mask, shape, outputGate);
   },
 });

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 
 import { SaccadeError } from '../../../engine/support/errors.js';
+import { outputGateField } from '../outputGates.js';
 import { defineMixer } from '../tokenMixer.js';
 import type { StaticMask } from './blockMask.js';
 import { patchesOf, type Grid } from './grid.js';
@@ -64,13 +65,14 @@ export const s2Attention = defineMixer({
     stride: positive.default(2),
     step: positive.default(1),
     furthest: z.number().int().min(0).default(63),
+    outputGate: outputGateField,
     queryTile: tileField(4, 4, 4),
   },
-  create({ queryTile, ...config }, shape) {
+  create({ queryTile, outputGate, ...config }, shape) {
     requireCovered(config, shape.heads);
     // Keys in the blocks that heads choose between.
     const key = { frames: config.blockFrames, rows: shape.rows, columns: shape.columns };
     const mask = tiled(s2Mask(config), shape.heads, { query: queryTile, key });
-    return sparseMixer('s2Attention', mask, shape);
+    return sparseMixer('s2Attention', mask, shape, outputGate);
   },
 });

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { z } from 'zod';
 
 import type { ParameterTree } from '../../parameters.js';
+import { outputGateField } from '../outputGates.js';
 import { defineMixer } from '../tokenMixer.js';
 import { leftOut, type BlockList, type BlockMask, type BlockSizes } from './blockMask.js';
 import { greatest, groupContent, pool, visibleFrames, type Content } from './content.js';
@@ -272,8 +273,9 @@ export const seerAttention = defineMixer({
     gateWidth: z.number().int().positive().default(16),
     reach: reachField,
     causal: z.boolean().default(true),
+    outputGate: outputGateField,
   },
-  create({ causal, gateWidth, ...settings }, shape) {
+  create({ causal, gateWidth, outputGate, ...settings }, shape) {
     const config = { ...settings, reach: causal ? settings.reach : undefined };
     const mask = choosing({
       reach: config.reach,
@@ -300,6 +302,6 @@ export const seerAttention = defineMixer({
       blocks: (piece, content, parameters) =>
         seerMask(config, piece, content, (parameters as Parameters).selector),
     });
-    return sparseMixer('seerAttention', mask, shape);
+    return sparseMixer('seerAttention', mask, shape, outputGate);
   },
 });

@@ -5,6 +5,7 @@ import type { Context } from '../../context.js';
 import type { StateTree } from '../../model.js';
 import type { Initialiser, ParameterTree } from '../../parameters.js';
 import { joinHeads, splitHeads } from '../heads.js';
+import { gatedProjection, type OutputGateName } from '../outputGates.js';
 import { inSegments, requireWhole, segmentLengths } from '../segments.js';
 import { trafficBytes, type MixerShape, type TokenMixer } from '../tokenMixer.js';
 import { blockAttention } from './blockAttention.js';
@@ -75,12 +76,11 @@ function clipEnds({ present, groups, heads }: Content, piece: Piece): number[] {
   });
 }
 
-/** Weights `[width, width]` each, and what the mask learns. */
+/** Weights `[width, width]` each, beside those of the last projection, and what the mask learns. */
 interface Parameters extends ParameterTree {
   readonly query: tf.Tensor;
   readonly key: tf.Tensor;
   readonly value: tf.Tensor;
-  readonly output: tf.Tensor;
 }
 
 /**
@@ -94,11 +94,17 @@ type State = Readonly<Record<'keys' | 'values' | 'mask', tf.Tensor>>;
  * block by block. Its state holds the keys and values of the mask's reach, so it is bounded however long a stream
  * runs.
  */
-export function sparseMixer(name: string, mask: SparseMask, shape: MixerShape): TokenMixer {
+export function sparseMixer(
+  name: string,
+  mask: SparseMask,
+  shape: MixerShape,
+  outputGate: OutputGateName,
+): TokenMixer {
   const { width, heads, rows, columns } = shape;
   const patches = rows * columns;
   const headWidth = width / heads;
   const { reach } = mask;
+  const projection = gatedProjection(outputGate, shape);
   const streaming = reach !== undefined;
   /** The piece of `length` frames after `frame` others. */
   const pieceOf = (frame: number, length: number): Piece => ({
@@ -138,7 +144,7 @@ export function sparseMixer(name: string, mask: SparseMask, shape: MixerShape): 
       tf.reshape(tf.tile(tf.expandDims(present, 1), [1, heads, 1]), [batch * heads, known]),
     );
     const joined = joinHeads(tf.reshape(output, [batch, heads, tokens, headWidth]));
-    const mixed = linear(joined, parameters.output);
+    const mixed = projection.apply(parameters, x, joined);
     if (reach === undefined || reach === 0) return { output: mixed };
     const kept = reach * patches;
     return {
@@ -161,11 +167,9 @@ export function sparseMixer(name: string, mask: SparseMask, shape: MixerShape): 
     forms: streaming ? ['parallel', 'chunked', 'step'] : ['parallel'],
     initialise: (initialiser) => ({
       ...Object.fromEntries(
-        ['query', 'key', 'value', 'output'].map((part) => [
-          part,
-          initialiser.weight(part, width, width),
-        ]),
+        ['query', 'key', 'value'].map((part) => [part, initialiser.weight(part, width, width)]),
       ),
+      ...projection.initialise(initialiser),
       ...mask.initialise?.(initialiser, headWidth),
     }),
     apply(parameters, x, state, context, options = {}) {
@@ -194,7 +198,7 @@ export function sparseMixer(name: string, mask: SparseMask, shape: MixerShape): 
         pairs += blocks * blockQueries * blockKeys;
         frame += length;
       }
-      const parameters = 4 * width * width;
+      const parameters = 3 * width * width + projection.parameters;
       const kept = (reach ?? 0) * patches;
       const stateBytes = 4 * kept * (2 * width + 1);
       return {

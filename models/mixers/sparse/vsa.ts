@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { linear } from '../../../engine/ops/linear.js';
 import { SaccadeError } from '../../../engine/support/errors.js';
 import type { ParameterTree } from '../../parameters.js';
+import { gatedProjection, outputGateField } from '../outputGates.js';
 import { inSegments } from '../segments.js';
 import { defineMixer, trafficBytes, type MixerShape } from '../tokenMixer.js';
 import { fromWindows, toWindows, windowLayout, type WindowLayout } from '../window.js';
@@ -13,7 +14,6 @@ interface Parameters extends ParameterTree {
   readonly query: tf.Tensor;
   readonly key: tf.Tensor;
   readonly value: tf.Tensor;
-  readonly output: tf.Tensor;
   /** A window's mean token to its scale and offset in each head, `[width, heads · 4]`; zero at first. */
   readonly windows: tf.Tensor;
   /** Added to the scores in each head, `[heads, patches of a window, patches of a window]`; zero at first. */
@@ -41,8 +41,10 @@ export const varyingWindows = defineMixer({
     /** Patches of a window; 0 = the whole frame. */
     rows: z.number().int().min(0).default(0),
     columns: z.number().int().min(0).default(0),
+    outputGate: outputGateField,
   },
-  create(size, shape) {
+  create({ outputGate, ...size }, shape) {
+    const projection = gatedProjection(outputGate, shape);
     const { width, heads, rows, columns } = shape;
     const layout = layoutOf(size, shape);
     const { windows, patches: area } = layout;
@@ -61,7 +63,7 @@ export const varyingWindows = defineMixer({
         query: initialiser.weight('query', width, width),
         key: initialiser.weight('key', width, width),
         value: initialiser.weight('value', width, width),
-        output: initialiser.weight('output', width, width),
+        ...projection.initialise(initialiser),
         windows: initialiser.constant([width, heads * 4], 0),
         bias: initialiser.constant([heads, area, area], 0),
       }),
@@ -115,18 +117,20 @@ export const varyingWindows = defineMixer({
             1,
             layout,
           );
-          const output = linear(tf.reshape(joined, segment.x.shape), parameters.output);
+          const gathered = tf.reshape(joined, segment.x.shape);
+          const output = projection.apply(parameters, segment.x, gathered);
           return { output, state: undefined };
         }),
       cost(count) {
-        const parameters = 4 * width ** 2 + width * heads * 4 + heads * area ** 2;
+        const own = 3 * width ** 2 + width * heads * 4 + heads * area ** 2;
+        const parameters = own + projection.parameters;
         const perFrame =
           windows * width * heads * 4 +
           windows * area * tokens * (2 * width + heads) +
           2 * windows * area ** 2 * width;
         return {
           parameters,
-          macs: 4 * count * width ** 2 + (count / tokens) * perFrame,
+          macs: count * (3 * width ** 2 + projection.parameters) + (count / tokens) * perFrame,
           synapses: 0,
           stateBytes: 0,
           trafficBytes: trafficBytes(parameters, count, shape, 0),

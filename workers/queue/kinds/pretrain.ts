@@ -13,9 +13,14 @@ export const pretrainKind = defineKind({
     ...runResultShape,
     /** Of the selected epoch. */
     validationLoss: z.number(),
-    explained: z.number(),
+    /** Where hidden events were learned. */
+    explained: z.number().optional(),
+    /** Where motions were. */
+    accuracy: z.number().optional(),
   }),
-  inputs: learningInputs,
+  // Textures are made, not read.
+  inputs: (data) =>
+    data.experiment.pretraining.task === 'motions' ? Promise.resolve([]) : learningInputs(data),
   resource: ({ folder }) => folder,
   run: async (data, context) => {
     const { pretrainJob } = await import('../../pretrain.js');
