@@ -41,7 +41,7 @@ export async function pretrainJob(
   const { pretraining, seed } = experiment;
   // Any number of classes: the head has no part in this.
   requireEncoder(createModel(experiment.model, inputShape(experiment), 1));
-  return inRunFolder(job, 'pretraining', context, async (prepared, description) => {
+  return inRunFolder(job, 'pretraining', context, async (prepared, description, transport) => {
     const { classes, clips, notes } = prepared;
     const model = createModel(experiment.model, inputShape(experiment), classes.length);
     const { head, ...body } = model.initialise(new Initialiser(seed));
@@ -51,6 +51,7 @@ export async function pretrainJob(
     const data = trainingData(
       { ...experiment, training: { ...experiment.training, batchSize } },
       prepared,
+      job.process,
     );
     const { best, ...result } = await pretrain({
       model,
@@ -59,6 +60,7 @@ export async function pretrainJob(
       seed,
       folder,
       experiment: description,
+      transport,
       signal: context.signal,
       onStep: stepProgress('pretrain', context),
       onEpoch: context.onEpoch,

@@ -90,7 +90,7 @@ function runStep(
   );
   const input = tf.tensor(inputs, [...batch.shape]);
   // The loss is linear in the targets: so a larger part of the batch counts for more.
-  const { weight = 1 } = batch;
+  const { weight } = batch.part ?? { weight: 1 };
   if (weight !== 1) for (let i = 0; i < targets.length; i++) targets[i] *= weight;
   const target = tf.tensor(targets, [batch.shape[0], model.classes]);
   try {
