@@ -137,6 +137,10 @@ describe('pretrainJob', () => {
     );
     expect(after.get('embedding.kernel')!.slice(0, 5)).toBe(before.get('embedding.kernel')!.slice(0, 5)); // prettier-ignore
     await expect(loadModel(motions)).rejects.toThrow(/pretrained.*--init/);
+    const process = { rank: 1, world: 2, host: '127.0.0.1', port: 1 };
+    await expect(
+      pretrainJob({ experiment: job, folder: motions, cacheFolder, process }),
+    ).rejects.toMatchObject({ kind: 'config', place: { field: 'pretraining.task' } });
     const patches = experiment({ pretraining });
     await expect(
       pretrainJob({ experiment: patches, folder: join(folder, 'still'), cacheFolder }),
