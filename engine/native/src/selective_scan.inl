@@ -124,8 +124,8 @@ static inline void scanPack(const ScanCall& call, const ScanTask& task, int64_t 
   }
 }
 
-/// While state `s` of a chunk is computed, its share of the next chunk's rows is fetched: they lie too far apart for
-/// processors to foresee. The next chunk begins at step `start`, which may lie outside.
+/// While state `s` of a chunk is computed, its share of the next chunk's rows is fetched: they lie too far apart
+/// for processors to foresee. The next chunk begins at step `start`, which may lie outside.
 static SACCADE_INLINE void scanFetch(const ScanCall& call, const ScanTask& task, int64_t start, int64_t s,
                                      std::initializer_list<const float*> arrays) {
   for (int64_t k = s * scanChunk / call.states; k < (s + 1) * scanChunk / call.states; k++) {

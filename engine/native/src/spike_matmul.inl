@@ -89,8 +89,8 @@ struct SpikeLists {
   /// Weight rows in their block; the values beside them.
   int32_t* places;
   float* values;
-  /// `[blocks, rows]`, by count in each block: loops of equal length follow each other, whose ends a processor
-  /// foresees.
+  /// `[blocks, rows]`, by count in each block: loops of equal length follow each other, whose ends a
+  /// processor foresees.
   SpikeSegment* segments;
   /// How many fired in each block.
   int32_t* fired;
@@ -215,8 +215,8 @@ static SACCADE_INLINE void addSegments(const SpikeBlock& block, const SpikeLists
 }
 
 template <bool binary>
-static inline void addBlock(const SpikeBlock& block, const SpikeLists& lists, const SpikeSegment* segments,
-                            int64_t rows) {
+static inline void addBlock(const SpikeBlock& block, const SpikeLists& lists,
+                            const SpikeSegment* segments, int64_t rows) {
   int64_t r = 0;
   for (; r + 2 <= rows; r += 2) {
     // A cache line holds 16 values, a block 128 · spikeOutputs: a few lines beside each pair of rows.
