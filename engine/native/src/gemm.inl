@@ -4,10 +4,16 @@ constexpr int64_t blockTiles = 16;
 constexpr int64_t blockPanels = 4096 / tileColumns;
 constexpr int64_t directTiles = 72 / tileRows;
 
+/// What is fetched while a tile is computed, a line with each of its terms: the same where `stride` is 0.
+struct Ahead {
+  const float* from;
+  int64_t stride;
+};
+
 /// One tile of C: R rows of V vectors. `a` is packed, rows of `b` are `ldb` apart.
 template <int R, int V>
 static void tile(int64_t kc, const float* a, const float* b, int64_t ldb, float* c, int64_t ldc,
-                 int64_t columns, bool add) {
+                 int64_t columns, bool add, Ahead ahead) {
   // Rows of C lie on different pages: fetched while the sums are formed.
 #pragma GCC unroll 16
   for (int r = 0; r < R; r++) {
@@ -16,6 +22,8 @@ static void tile(int64_t kc, const float* a, const float* b, int64_t ldb, float*
   }
   Vec sum[R][V] = {};
   for (int64_t k = 0; k < kc; k++) {
+    __builtin_prefetch(ahead.from, 0, 2);
+    ahead.from += ahead.stride;
     Vec right[V];
 #pragma GCC unroll 2
     for (int v = 0; v < V; v++) right[v] = load(b + v * width);
@@ -44,7 +52,8 @@ static void tile(int64_t kc, const float* a, const float* b, int64_t ldb, float*
   }
 }
 
-typedef void (*Tile)(int64_t, const float*, const float*, int64_t, float*, int64_t, int64_t, bool);
+typedef void (*Tile)(int64_t, const float*, const float*, int64_t, float*, int64_t, int64_t, bool,
+                     Ahead);
 
 static Tile tileFor(int64_t rows, bool wide) {
 #define SACCADE_TILE(R) {tile<R, 1>, tile<R, 2>}
@@ -225,11 +234,22 @@ static void gemmRange(int64_t m, int64_t n, int64_t k, const Factor& a, const Fa
           const float* right = inPlace(p) ? b.data + column + pc * b.elementStride
                                           : packedB + (p - panel) * kc * tileColumns;
           const int64_t ldb = inPlace(p) ? b.elementStride : tileColumns;
+          // Rows of the panel that is read next lie too far apart for processors to foresee: their lines are
+          // fetched tile by tile.
+          const bool inRow = p + 1 < lastPanel;
+          const float* following =
+              b.data + (inRow ? column + tileColumns : panel * tileColumns) +
+              (inRow ? pc : pc + kc) * b.elementStride;
+          const bool follows = range.direct && (inRow || pc + kc < k);
           for (int64_t t = tile; t < lastTile; t++) {
             const int64_t row = t * tileRows;
+            const int64_t line = (t - tile) * 16;
+            const Ahead ahead = follows && line < tileColumns
+                                    ? Ahead{following + line, b.elementStride}
+                                    : Ahead{right, 0};
             tileFor(std::min(tileRows, m - row), columns > width)(
                 kc, packedA + (t - tile) * tileRows * kc, right, ldb, c + row * ldc + column, ldc,
-                columns, more);
+                columns, more, ahead);
           }
         }
       }
