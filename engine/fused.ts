@@ -243,11 +243,15 @@ export function referenceGradients<A extends Attributes>(
   }
 }
 
+const inputNames: string[] = [];
+
 function inputName(index: number): string {
   // Fixed width: object keys keep their order of insertion only while they are not integers.
-  return `input${String(index).padStart(2, '0')}`;
+  return (inputNames[index] ??= `input${String(index).padStart(2, '0')}`);
 }
 
 function named(tensors: readonly tf.Tensor[]): tf.NamedTensorMap {
-  return Object.fromEntries(tensors.map((tensor, i) => [inputName(i), tensor]));
+  const map: tf.NamedTensorMap = {};
+  for (let i = 0; i < tensors.length; i++) map[inputName(i)] = tensors[i];
+  return map;
 }

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 
-import { defineFusedOp, type Attributes, type HostKernel } from '../fused.js';
+import { defineFusedOp, sizeOf, type Attributes, type HostKernel } from '../fused.js';
 import { timeSteps } from './timeSteps.js';
 
 /**
@@ -66,6 +66,11 @@ interface Variant {
 
 type Settings = LifConfig & Partial<AdaptiveLifConfig>;
 
+/** `[batch, time, …]` with all that comes after time on one axis. */
+export function sequenceExtents([batch, steps, ...rest]: readonly number[]): number[] {
+  return [batch, steps, sizeOf(rest)];
+}
+
 /** Inputs are X, V and, by variant, tau or the adaptation; outputs S, V and the adaptation. */
 function forwardOf({ parametric, adaptive }: Variant): HostKernel<Settings> {
   return {
@@ -75,7 +80,7 @@ function forwardOf({ parametric, adaptive }: Variant): HostKernel<Settings> {
       ...(adaptive ? [[...membrane]] : []),
     ],
     run([input, initial, extra], [spikes, last, lastAdaptation], [shape], config) {
-      const [batch, steps, features] = shape;
+      const [batch, steps, features] = sequenceExtents(shape);
       const { threshold, relaxed, surrogateWidth } = config;
       const { adaptationStrength = 0, adaptationDecay = 0 } = config;
       const hard = config.reset === 'hard';
@@ -116,7 +121,7 @@ function backwardOf({ parametric, adaptive }: Variant): HostKernel<Settings> {
     run(tensors, [inputGradient, membraneGradient, extraGradient], [shape], config) {
       const [input, initial, extra] = tensors;
       const [spikeGradient, lastGradient, lastAdaptationGradient] = tensors.slice(inputs);
-      const [batch, steps, features] = shape;
+      const [batch, steps, features] = sequenceExtents(shape);
       const { threshold, relaxed, detachReset, surrogateWidth } = config;
       const { adaptationStrength = 0, adaptationDecay = 0 } = config;
       const hard = config.reset === 'hard';
@@ -256,7 +261,7 @@ function referenceOf({ parametric, adaptive }: Variant) {
   return ([input, initial, extra]: readonly tf.Tensor[], config: Settings): tf.Tensor[] => {
     const { threshold, reset, detachReset } = config;
     const { adaptationStrength = 0, adaptationDecay = 0 } = config;
-    const features = input.shape[2]!;
+    const features = input.shape[input.shape.length - 1];
     const { leak, gain } = coefficients(config.tau, config.decayInput);
     const rate = parametric
       ? tf.reciprocal(tf.tile(extra, [features / extra.size]))
@@ -318,10 +323,10 @@ export function stopGradient(x: tf.Tensor): tf.Tensor {
  *
  * (Fang et al., "Incorporating learnable membrane time constant", ICCV 2021, eqs. 2-4.)
  *
- * @param input X, `[batch, time, features]`.
- * @param membrane V before the first step, `[batch, features]`.
+ * @param input X, `[batch, time, …, features]`.
+ * @param membrane V before the first step, `[batch, …, features]`.
  * @returns spikes S, shape of `input`, values 0 and 1; and the membrane after the last step,
- *   `[batch, features]`, the state for the next chunk.
+ *   shape of `membrane`, the state for the next chunk.
  */
 export function lif(
   input: tf.Tensor,
@@ -361,7 +366,7 @@ export function integrateAndFire(
  * spike where H[t] ≥ threshold + β A[t-1], and A[t] = ρ A[t-1] + (1 - ρ) S[t]. A soft reset subtracts the
  * threshold that was reached.
  *
- * @param adaptation A before the first step, `[batch, features]`.
+ * @param adaptation A before the first step, shape of `membrane`.
  */
 export function adaptiveLif(
   input: tf.Tensor,

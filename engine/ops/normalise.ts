@@ -1,6 +1,12 @@
 import * as tf from '@tensorflow/tfjs-core';
 
-import { defineFusedOp, type Attributes, type FloatArray, type HostKernel } from '../fused.js';
+import {
+  defineFusedOp,
+  sizeOf,
+  type Attributes,
+  type FloatArray,
+  type HostKernel,
+} from '../fused.js';
 
 export interface NormConfig extends Attributes {
   /** Added to the variance (or mean square) under the root. */
@@ -105,9 +111,15 @@ export function batchNormGradients(
   return [tf.mul(tf.mul(scale, inverse), tf.sub(dy, shared)), dScale, dShift];
 }
 
+/** `[…, features]` with all that comes before the features on one axis. */
+export function rowExtents(shape: readonly number[]): number[] {
+  return [sizeOf(shape.slice(0, -1)), shape[shape.length - 1]];
+}
+
 const fixedForward: HostKernel<NormConfig> = {
   outputShapes: ([x]) => [[...x]],
-  run([x, scale, shift, mean, variance], [y], [[rows, features]], { epsilon }) {
+  run([x, scale, shift, mean, variance], [y], [shape], { epsilon }) {
+    const [rows, features] = rowExtents(shape);
     const factor = new Float64Array(features);
     for (let f = 0; f < features; f++) factor[f] = scale[f] / Math.sqrt(variance[f] + epsilon);
     for (let r = 0, at = 0; r < rows; r++) {
@@ -132,9 +144,7 @@ export function batchNormInference(
   config: NormConfig = defaultNorm,
 ): tf.Tensor {
   const { scale, shift, mean, variance } = parameters;
-  const rows = tf.reshape(x, [-1, scale.shape[0]]);
-  const [y] = batchNormInferenceOp([rows, scale, shift, mean, variance], config);
-  return tf.reshape(y, x.shape);
+  return batchNormInferenceOp([x, scale, shift, mean, variance], config)[0];
 }
 
 /** Mean (0 where rows are not centred) and 1 / root of the mean square about it, of one row. */

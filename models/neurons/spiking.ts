@@ -1,9 +1,10 @@
 import * as tf from '@tensorflow/tfjs-core';
 
 import { batchNorm, batchNormInference } from '../../engine/ops/normalise.js';
+import { shaped } from '../../engine/ops/shaped.js';
 import { synchronisedBatchNorm } from '../../engine/ops/synchronisedBatchNorm.js';
-import { SaccadeError } from '../../engine/support/errors.js';
 import { zeros } from '../../engine/ops/zeros.js';
+import { SaccadeError } from '../../engine/support/errors.js';
 import type { Context } from '../context.js';
 import type { Initialiser, ParameterTree } from '../parameters.js';
 import { defaultNeuron, type NeuronConfig } from './neuron.js';
@@ -55,14 +56,16 @@ export function spiking(
   const [batch, time, ...rest] = x.shape;
   const features = rest[rest.length - 1];
   const tokens = rest.slice(0, -1).reduce((a, b) => a * b, 1);
-  const stored = membrane && tf.reshape(membrane, [batch, tokens, -1]);
+  const stored = membrane && shaped(membrane, [batch, tokens, neuron.states * features]);
   const before = Array.from({ length: neuron.states }, (_, i) =>
     stored === undefined
       ? zeros([batch, tokens, features])
-      : tf.slice(stored, [0, 0, i * features], [-1, -1, features]),
+      : neuron.states === 1
+        ? stored
+        : tf.slice(stored, [0, 0, i * features], [-1, -1, features]),
   );
   const { spikes, state } = neuron.run(
-    tf.reshape(normalise(parameters, x, context), [batch, time, tokens, features]),
+    shaped(normalise(parameters, x, context), [batch, time, tokens, features]),
     before,
     parameters.inner ?? {},
     complete,
@@ -72,8 +75,8 @@ export function spiking(
   recorder?.neuronStates.set(path, neuron.states * tokens * features);
   recorder?.spikes?.set(path, tf.keep(tf.reshape(spikes, x.shape)));
   return {
-    spikes: tf.reshape(spikes, x.shape),
-    membrane: tf.reshape(state.length === 1 ? state[0] : tf.concat(state, 2), [
+    spikes: shaped(spikes, x.shape),
+    membrane: shaped(state.length === 1 ? state[0] : tf.concat(state, 2), [
       batch,
       ...rest.slice(0, -1),
       neuron.states * features,

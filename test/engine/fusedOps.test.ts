@@ -16,9 +16,16 @@ import { euclideanNorms } from '../../engine/ops/norm.js';
 import { linear } from '../../engine/ops/linear.js';
 import { batchNormInference, batchNormInferenceDefinition } from '../../engine/ops/normalise.js';
 import { runningAveragesDefinition } from '../../engine/ops/runningAverage.js';
-import { createRandom } from '../../engine/support/random.js';
+import {
+  spikeConv2d,
+  spikeConv2dDefinition,
+  spikeMatMul,
+  spikeMatMulDefinition,
+  type SpikeConvConfig,
+} from '../../engine/ops/spikes.js';
+import { createRandom, type Random } from '../../engine/support/random.js';
 import { testedBackends } from './backends.js';
-import { cases, drawArrays, erase } from './fusedCases.js';
+import { cases, drawArrays, erase, type Case } from './fusedCases.js';
 
 const extents = fc.record({
   a: fc.integer({ min: 1, max: 3 }),
@@ -231,6 +238,149 @@ describe('gradients against central finite differences in float64', () => {
               1e-5,
             );
           }
+        });
+      }),
+      { numRuns: 12 },
+    );
+  });
+});
+
+/** An op whose gradient is not a loop of its own, and how models call it. */
+interface LooplessCase extends Case {
+  call(inputs: readonly tf.Tensor[]): tf.Tensor;
+  /** Terms of the longest sum of a gradient. */
+  terms(shapes: readonly number[][]): number;
+  /** Inputs that are subtracted: their magnitudes add up where their sign is turned. */
+  readonly subtracted?: readonly number[];
+  /** What its gradient needs of a backend. */
+  readonly needs?: string;
+}
+
+const spike =
+  (graded: boolean) =>
+  (random: Random, input: number): number => {
+    if (input > 0) return random.normal();
+    return random.uniform() < 0.85 ? 0 : graded ? random.normal() : 1;
+  };
+
+const looplessCases: LooplessCase[] = [
+  ...[false, true].flatMap((graded): LooplessCase[] => [
+    {
+      title: `spikeMatMul${graded ? ' graded' : ''}`,
+      definition: erase(spikeMatMulDefinition),
+      attributes: { binary: !graded },
+      shapes: ({ a, b, c, d }) => [
+        [a * b, 4 * c],
+        [4 * c, d],
+      ],
+      draw: spike(graded),
+      call: ([x, weight]) => spikeMatMul(x, weight),
+      terms: ([[rows, inputs], [, outputs]]) => Math.max(rows, inputs, outputs),
+    },
+    ...(['same', 'valid'] as const).flatMap((padding) =>
+      [1, 2].map((stride): LooplessCase => {
+        const config: SpikeConvConfig = { stride, padding };
+        return {
+          title: `spikeConv2d ${padding} stride ${stride}${graded ? ' graded' : ''}`,
+          definition: erase(spikeConv2dDefinition),
+          attributes: { ...config, binary: !graded },
+          shapes: ({ a, b, c, d }) => [
+            [a, 2 + b, 2 + c, d],
+            [3, 3, d, b],
+          ],
+          draw: spike(graded),
+          call: ([x, weight]) => spikeConv2d(x, weight, config),
+          terms: ([[batch, height, width, inputs], [size, , , outputs]]) =>
+            Math.max(batch * height * width, size * size * Math.max(inputs, outputs)),
+          needs: 'Conv2DBackpropFilter',
+        };
+      }),
+    ),
+  ]),
+  {
+    title: 'batchNormInference',
+    definition: erase(batchNormInferenceDefinition),
+    attributes: { epsilon: 1e-3 },
+    shapes: ({ a, b, c }) => [[a * b, c], [c], [c], [c], [c]],
+    draw: (random, input) => (input === 4 ? 0.5 + Math.abs(random.normal()) : random.normal()),
+    call: ([x, scale, shift, mean, variance]) =>
+      batchNormInference(x, { scale, shift, mean, variance }, { epsilon: 1e-3 }),
+    terms: ([[rows]]) => rows,
+    subtracted: [3],
+  },
+];
+
+/** d Σ dy · op(inputs) / d each input, by central differences of the op's loop in float64. */
+function differenceGradients(
+  { definition, attributes }: Case,
+  inputs: Float64Array[],
+  shapes: readonly number[][],
+  dy: Float64Array,
+): Float64Array[] {
+  const step = 1e-5;
+  const loss = (): number => {
+    const output = new Float64Array(dy.length);
+    definition.forward.run(inputs, [output], shapes, attributes);
+    return output.reduce((sum, value, j) => sum + value * dy[j], 0);
+  };
+  return inputs.map((values) =>
+    values.map((kept, j) => {
+      values[j] = kept + step;
+      const above = loss();
+      values[j] = kept - step;
+      const below = loss();
+      values[j] = kept;
+      return (above - below) / (2 * step);
+    }),
+  );
+}
+
+describe.each(testedBackends)('gradients without a loop of their own on %s', (backend) => {
+  beforeAll(async () => {
+    await selectBackend(backend);
+  });
+  afterAll(() => {
+    expect(tf.memory().numTensors).toBe(0);
+  });
+
+  it.each(looplessCases)('$title: its reference, and finite differences in float64', (test) => {
+    if (test.needs !== undefined && tf.getKernel(test.needs, backend) === undefined) return;
+    fc.assert(
+      fc.property(extents, fc.integer(), (extent, seed) => {
+        tf.tidy(() => {
+          const shapes = test.shapes(extent);
+          const inputs = drawArrays(test, extent, seed);
+          const [outputShape] = test.definition.forward.outputShapes(shapes, test.attributes);
+          const random = createRandom(seed, 'dy');
+          const dy = Float64Array.from({ length: sizeOf(outputShape) }, () =>
+            Math.fround(random.normal()),
+          );
+          const tensors = toTensors(inputs, shapes);
+          const dyTensor = tf.tensor(Float32Array.from(dy), [...outputShape]);
+          const call = (...xs: tf.Tensor[]): tf.Tensor => test.call(xs);
+          const gradients = tf.grads(call)(tensors, dyTensor);
+          const wanted = referenceGradients(test.definition, tensors, [dyTensor], test.attributes);
+          const numeric = differenceGradients(test, inputs, shapes, dy);
+          // What rounding can do to a sum is a share of the sum of its terms' magnitudes.
+          const magnitudes = differenceGradients(
+            test,
+            inputs.map((values, i) =>
+              values.map((x) => (test.subtracted?.includes(i) ? -1 : 1) * Math.abs(x)),
+            ),
+            shapes,
+            dy.map((x) => Math.abs(x)),
+          );
+          const share = (test.terms(shapes) + 12) * 2 ** -23;
+          gradients.forEach((gradient, i) => {
+            expect(gradient.shape).toEqual(shapes[i]);
+            const values = gradient.dataSync();
+            const reference = wanted[i].dataSync();
+            numeric[i].forEach((difference, j) => {
+              const bound = share * Math.abs(magnitudes[i][j]) + 1e-8;
+              expect(Math.abs(values[j] - difference)).toBeLessThanOrEqual(bound);
+              expect(Math.abs(values[j] - reference[j])).toBeLessThanOrEqual(bound);
+            });
+          });
         });
       }),
       { numRuns: 12 },

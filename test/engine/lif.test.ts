@@ -3,7 +3,14 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 import { selectBackend } from '../../engine/backend.js';
-import { defaultLif, lif, type LifConfig } from '../../engine/ops/lif.js';
+import { sizeOf } from '../../engine/fused.js';
+import {
+  adaptiveLif,
+  defaultLif,
+  lif,
+  parametricLif,
+  type LifConfig,
+} from '../../engine/ops/lif.js';
 import { createRandom } from '../../engine/support/random.js';
 import { testedBackends } from './backends.js';
 
@@ -123,6 +130,52 @@ describe.each(testedBackends)('lif on %s', (backend) => {
         },
       ),
       { numRuns: 20 },
+    );
+  });
+
+  it('gives the same with tokens on an axis of their own', () => {
+    fc.assert(
+      fc.property(
+        fc.tuple(...[2, 4, 5, 6].map((max) => fc.integer({ min: 1, max }))),
+        fc.integer(),
+        ([batch, steps, tokens, features], seed) => {
+          tf.tidy(() => {
+            const random = createRandom(seed, 'axes');
+            const draw = (shape: number[]): tf.Tensor =>
+              tf.tensor(
+                Float32Array.from({ length: sizeOf(shape) }, () => 2 * random.normal()),
+                shape,
+              );
+            const x = draw([batch, steps, tokens, features]);
+            const initial = draw([batch, tokens, features]);
+            const dy = draw(x.shape);
+            const tau = tf.fill([features], 1.8);
+            const adapting = { ...defaultLif, adaptationStrength: 0.7, adaptationDecay: 0.8 };
+            const variants: ((input: tf.Tensor, state: tf.Tensor) => Record<string, tf.Tensor>)[] =
+              [
+                (input, state) => lif(input, state),
+                (input, state) => parametricLif(input, state, tau),
+                (input, state) => adaptiveLif(input, state, tf.zeros(state.shape), adapting),
+              ];
+            const flat = (tensor: tf.Tensor): tf.Tensor =>
+              tf.reshape(tensor, [...tensor.shape.slice(0, -2), tokens * features]);
+            for (const variant of variants) {
+              const expected = Object.values(variant(flat(x), flat(initial)));
+              Object.values(variant(x, initial)).forEach((output, i) => {
+                expect(output.shape).toEqual(i === 0 ? x.shape : initial.shape);
+                expect(output.dataSync()).toEqual(expected[i].dataSync());
+              });
+              const spikes = (...[input, state]: tf.Tensor[]): tf.Tensor =>
+                variant(input, state).spikes;
+              const wanted = tf.grads(spikes)([flat(x), flat(initial)], flat(dy));
+              tf.grads(spikes)([x, initial], dy).forEach((gradient, i) => {
+                expect(gradient.dataSync()).toEqual(wanted[i].dataSync());
+              });
+            }
+          });
+        },
+      ),
+      { numRuns: 10 },
     );
   });
 });

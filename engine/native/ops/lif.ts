@@ -3,6 +3,7 @@ import {
   adaptiveLifDefinition,
   lifDefinition,
   parametricLifDefinition,
+  sequenceExtents,
   type AdaptiveLifConfig,
   type LifConfig,
 } from '../../ops/lif.js';
@@ -60,7 +61,7 @@ export function lif({ lifForward, lifBackward }: Addon['kernels']): NativeOps {
           s,
           last,
           a ?? none,
-          ...shape,
+          ...sequenceExtents(shape),
           settingsOf(config),
         );
       }),
@@ -78,7 +79,7 @@ export function lif({ lifForward, lifBackward }: Addon['kernels']): NativeOps {
           dX,
           dV,
           ...extras(parametric, dExtra),
-          ...shape,
+          ...sequenceExtents(shape),
           settingsOf(config),
         );
       }),

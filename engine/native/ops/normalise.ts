@@ -3,6 +3,7 @@ import {
   batchNormInferenceDefinition,
   layerNormDefinition,
   rmsNormDefinition,
+  rowExtents,
 } from '../../ops/normalise.js';
 import type { Addon } from '../addon.js';
 import { native, type NativeOps } from './native.js';
@@ -15,7 +16,7 @@ export function normalise(kernels: Addon['kernels']): NativeOps {
       batchNormForward(...inputs, ...outputs, ...x, epsilon);
     }),
     BatchNormInference: native(batchNormInferenceDefinition.forward, (inputs, [y], [x], config) => {
-      batchNormFixed(...inputs, y, ...x, config.epsilon);
+      batchNormFixed(...inputs, y, ...rowExtents(x), config.epsilon);
     }),
     BatchNormTrainingGrad: native(
       batchNormDefinition.backward!,

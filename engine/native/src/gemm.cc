@@ -1,6 +1,7 @@
 #include "gemm.h"
 
 #include <algorithm>
+#include <atomic>
 
 #include "registry.h"
 #include "thread_memory.h"

@@ -1,12 +1,14 @@
 // Mamba's selective scan: engine/ops/selectiveScan.ts says what is computed.
+#include <initializer_list>
+
 #include "registry.h"
 #include "scratch.h"
 
 namespace saccade {
 namespace {
 
-/// Steps between the states that the backward pass keeps on its first way through a sequence.
-constexpr int64_t scanChunk = 32;
+/// Steps between the states that are kept for the backward pass.
+constexpr int64_t scanChunk = 16;
 
 struct ScanCall {
   const float *u, *delta, *A, *B, *C, *D, *deltaBias, *initial;
@@ -18,9 +20,12 @@ struct ScanCall {
 
   int64_t batch, length, channels, states;
   bool reverse;
+  /// States before each chunk, `[batch · groups, chunks, states, lanes]`: the forward pass writes them, the
+  /// backward pass finds them again where there is none.
+  float* kept;
   /// Channels that are computed together, and how many such groups there are.
   int64_t lanes, groups;
-  /// Parts of sums over groups, `[batch · groups, length, states]`, and over the batch,
+  /// Parts of sums over groups, `[batch · groups, states, length]`, and over the batch,
   /// `[batch · groups, states + 2, lanes]`: added up in a fixed order once all are there.
   float *partialB, *partialC, *partialChannels;
 
@@ -35,6 +40,7 @@ void readSizes(ScanCall& call, const Arguments& arguments, size_t at) {
   call.channels = arguments.integer(at + 2);
   call.states = arguments.integer(at + 3);
   call.reverse = arguments.flag(at + 4);
+  call.kept = arguments.length(at + 5) == 0 ? nullptr : arguments.floats(at + 5);
 }
 
 void readInputs(ScanCall& call, const Arguments& arguments) {
@@ -73,7 +79,7 @@ int64_t grainOf(const ScanCall& call) {
 }  // namespace saccade
 
 /// scanForward(u, delta, A, B, C, D, deltaBias, initial, z, y, last, batch, length, channels, states,
-/// reverse); z may be empty.
+/// reverse, kept); z and kept may be empty. Kept states take `channels` in whole multiples of 64.
 SACCADE_KERNEL(scanForward) {
   using namespace saccade;
   ScanCall call{};
@@ -88,7 +94,7 @@ SACCADE_KERNEL(scanForward) {
 }
 
 /// scanBackward(u, …, z, dY, dLast, dU, dDelta, dA, dB, dC, dD, dDeltaBias, dInitial, dZ, batch, length,
-/// channels, states, reverse)
+/// channels, states, reverse, kept)
 SACCADE_KERNEL(scanBackward) {
   using namespace saccade;
   ScanCall call{};

@@ -76,111 +76,207 @@ static SACCADE_INLINE Vec addSpikesPart(Vec sum, const float* x, const int32_t* 
 // are finite.
 constexpr int64_t spikeInputs = 128;
 constexpr int64_t spikeOutputs = 4 * width;
-constexpr int64_t spikeRows = 512;
+constexpr int64_t spikeRows = 1024;
+static_assert(gemmDepth % spikeInputs == 0, "sums end where blocks do");
 
-/// Rows of a chunk as lists of what fired, cut by blocks of inputs.
+/// What fired in one block of one row: places `first` … `first + count - 1` of the lists.
+struct SpikeSegment {
+  int32_t row, first, count;
+};
+
+/// Rows of a chunk as lists of what fired.
 struct SpikeLists {
-  int64_t blocks, room;
   /// Weight rows in their block; the values beside them.
   int32_t* places;
   float* values;
-  /// Where block b of row r ends: ends[r · (blocks + 1) + b + 1]; it starts where the one before ended.
-  int32_t* ends;
+  /// `[blocks, rows]`, by count in each block: loops of equal length follow each other, whose ends a
+  /// processor foresees.
+  SpikeSegment* segments;
+  /// How many fired in each block.
+  int32_t* fired;
 };
 
 template <bool binary>
 static inline SpikeLists listRows(const SpikeMatMulCall& call, int64_t start, int64_t rows) {
+  const int64_t blocks = (call.inputs + spikeInputs - 1) / spikeInputs;
   SpikeLists lists;
-  lists.blocks = (call.inputs + spikeInputs - 1) / spikeInputs;
-  lists.room = call.inputs + 16;
-  lists.places = reinterpret_cast<int32_t*>(scratch(0, spikeRows * lists.room));
-  lists.ends = reinterpret_cast<int32_t*>(scratch(1, spikeRows * (lists.blocks + 1)));
-  lists.values = scratch(2, binary ? 0 : spikeRows * lists.room);
+  lists.places = reinterpret_cast<int32_t*>(scratch(0, rows * call.inputs));
+  lists.values = scratch(1, binary ? 0 : rows * call.inputs);
+  lists.segments = reinterpret_cast<SpikeSegment*>(scratch(2, 3 * blocks * rows));
+  lists.fired = reinterpret_cast<int32_t*>(scratch(3, blocks));
+  SpikeSegment* found = reinterpret_cast<SpikeSegment*>(scratch(6, 3 * blocks * rows));
+  int64_t end = 0;
   for (int64_t r = 0; r < rows; r++) {
     const float* x = call.x + (start + r) * call.inputs;
-    int32_t* places = lists.places + r * lists.room;
-    int32_t* ends = lists.ends + r * (lists.blocks + 1);
-    int64_t count = ends[0] = 0;
-    for (int64_t block = 0; block < lists.blocks; block++) {
+    for (int64_t block = 0; block < blocks; block++) {
       const int64_t from = block * spikeInputs;
-      const int64_t more =
-          listSpikes(x + from, std::min(spikeInputs, call.inputs - from), places + count);
+      int32_t* places = lists.places + end;
+      const int64_t count = listSpikes(x + from, std::min(spikeInputs, call.inputs - from), places);
       if (!binary) {
-        for (int64_t i = count; i < count + more; i++) {
-          lists.values[r * lists.room + i] = x[from + places[i]];
-        }
+        for (int64_t i = 0; i < count; i++) lists.values[end + i] = x[from + places[i]];
       }
-      count += more;
-      ends[block + 1] = static_cast<int32_t>(count);
+      found[block * rows + r] = {static_cast<int32_t>(r), static_cast<int32_t>(end),
+                                 static_cast<int32_t>(count)};
+      end += count;
+    }
+  }
+  for (int64_t block = 0; block < blocks; block++) {
+    // Where segments of each count begin: a counting sort.
+    int32_t at[spikeInputs + 2] = {};
+    const SpikeSegment* segments = found + block * rows;
+    for (int64_t r = 0; r < rows; r++) at[segments[r].count + 1]++;
+    lists.fired[block] = 0;
+    for (int64_t count = 0; count <= spikeInputs; count++) {
+      lists.fired[block] += static_cast<int32_t>(count) * at[count + 1];
+      at[count + 1] += at[count];
+    }
+    for (int64_t r = 0; r < rows; r++) {
+      lists.segments[block * rows + at[segments[r].count]++] = segments[r];
     }
   }
   return lists;
 }
 
+/// Weights of a block, and where the sums of a chunk's rows come from and go to.
+struct SpikeBlock {
+  const float* weights;
+  int64_t stride;
+  /// Those of the next block, which are fetched meanwhile; null after the last.
+  const float *next;
+  int64_t nextStride;
+  /// Sums between blocks and those of the terms before, `[rows, spikeOutputs]`.
+  float *sums, *before;
+  /// Where `outputs` of them end up, after the last term.
+  float* y;
+  int64_t outputs, rowStride;
+  /// Whether sums begin here, end here, are added to those before, and are the whole product then; and whether
+  /// that is stored past the caches.
+  bool begins, ends, adds, last, past;
+};
+
+template <bool binary>
+static SACCADE_INLINE void addSegment(const SpikeBlock& block, const int32_t* places, const float* values,
+                                      int64_t i, Vec* sum) {
+  const float* row = block.weights + places[i] * block.stride;
+  const float factor = binary ? 1.0f : values[i];
+#pragma GCC unroll 4
+  for (int64_t g = 0; g < 4; g++) {
+    const Vec v = load(row + g * width);
+    sum[g] = binary ? sum[g] + v : sum[g] + factor * v;
+  }
+}
+
+/// `R` rows side by side, 1 or 2: their sums don't wait for each other.
+template <bool binary, int R>
+static SACCADE_INLINE void addSegments(const SpikeBlock& block, const SpikeLists& lists,
+                                       const SpikeSegment* segments) {
+  Vec sum[R][4];
+  const int32_t* places[R];
+  const float* values[R];
+#pragma GCC unroll 2
+  for (int r = 0; r < R; r++) {
+    const float* before = block.sums + segments[r].row * spikeOutputs;
+#pragma GCC unroll 4
+    for (int64_t g = 0; g < 4; g++) sum[r][g] = block.begins ? Vec{} : load(before + g * width);
+    places[r] = lists.places + segments[r].first;
+    values[r] = lists.values + segments[r].first;
+  }
+  // The second row has as many as the first, or more.
+  const int64_t common = segments[0].count;
+  for (int64_t i = 0; i < common; i++) {
+#pragma GCC unroll 2
+    for (int r = 0; r < R; r++) addSegment<binary>(block, places[r], values[r], i, sum[r]);
+  }
+  for (int64_t i = common; i < segments[R - 1].count; i++) {
+    addSegment<binary>(block, places[R - 1], values[R - 1], i, sum[R - 1]);
+  }
+#pragma GCC unroll 2
+  for (int r = 0; r < R; r++) {
+    const int64_t at = segments[r].row * spikeOutputs;
+    if (block.adds) {
+#pragma GCC unroll 4
+      for (int64_t g = 0; g < 4; g++) sum[r][g] = load(block.before + at + g * width) + sum[r][g];
+    }
+    if (!block.last) {
+      float* after = (block.ends ? block.before : block.sums) + at;
+#pragma GCC unroll 4
+      for (int64_t g = 0; g < 4; g++) store(after + g * width, sum[r][g]);
+      continue;
+    }
+    float* y = block.y + segments[r].row * block.rowStride;
+#pragma GCC unroll 4
+    for (int64_t g = 0; g < 4; g++) {
+      const int64_t left = block.outputs - g * width;
+      if (left >= width && block.past) stream(y + g * width, sum[r][g]);
+      else if (left >= width) store(y + g * width, sum[r][g]);
+      else if (left > 0) storePart(y + g * width, sum[r][g], left);
+    }
+  }
+}
+
+template <bool binary>
+static inline void addBlock(const SpikeBlock& block, const SpikeLists& lists,
+                            const SpikeSegment* segments, int64_t rows) {
+  int64_t r = 0;
+  for (; r + 2 <= rows; r += 2) {
+    // A cache line holds 16 values, a block 128 · spikeOutputs: a few lines beside each pair of rows.
+    if (block.next != nullptr) {
+      constexpr int64_t lines = spikeOutputs / 16;
+      for (int64_t i = r * spikeInputs * lines / rows; i < (r + 2) * spikeInputs * lines / rows; i++) {
+        __builtin_prefetch(block.next + i / lines * block.nextStride + i % lines * 16, 0, 2);
+      }
+    }
+    addSegments<binary, 2>(block, lists, segments + r);
+  }
+  if (r < rows) addSegments<binary, 1>(block, lists, segments + r);
+}
+
 template <bool binary>
 static void spikeMatMulRows(const SpikeMatMulCall& call, int64_t begin, int64_t end) {
-  float* weights = scratch(3, spikeInputs * spikeOutputs);
-  float* sums = scratch(4, spikeRows * spikeOutputs);
-  float* before = scratch(5, call.inputs > gemmDepth ? spikeRows * spikeOutputs : 0);
+  const int64_t blocks = (call.inputs + spikeInputs - 1) / spikeInputs;
+  float* weights = scratch(4, spikeInputs * spikeOutputs);
+  float* sums = scratch(5, spikeRows * spikeOutputs);
+  float* before = scratch(7, call.inputs > gemmDepth ? spikeRows * spikeOutputs : 0);
+  // Results that caches can't hold are not read first.
+  const bool past = call.rows * call.outputs > (int64_t{1} << 20);
   for (int64_t start = begin; start < end; start += spikeRows) {
     const int64_t rows = std::min(spikeRows, end - start);
     const SpikeLists lists = listRows<binary>(call, start, rows);
     for (int64_t o = 0; o < call.outputs; o += spikeOutputs) {
       const int64_t n = std::min(spikeOutputs, call.outputs - o);
-      const int64_t size = rows * spikeOutputs;
-      memset(sums, 0, size * sizeof(float));
-      if (n < spikeOutputs) memset(weights, 0, spikeInputs * spikeOutputs * sizeof(float));
-      for (int64_t block = 0; block < lists.blocks; block++) {
-        const int64_t from = block * spikeInputs;
+      const bool whole = n == spikeOutputs;
+      if (!whole) memset(weights, 0, spikeInputs * spikeOutputs * sizeof(float));
+      for (int64_t b = 0; b < blocks; b++) {
+        const int64_t from = b * spikeInputs;
         const int64_t inputs = std::min(spikeInputs, call.inputs - from);
-        if (from > 0 && from % gemmDepth == 0) {
-          const bool first = from == gemmDepth;
-          for (int64_t i = 0; i < size; i += width) {
-            store(before + i, first ? load(sums + i) : load(before + i) + load(sums + i));
-            store(sums + i, Vec{});
-          }
-        }
-        int64_t fired = 0;
-        for (int64_t r = 0; r < rows; r++) {
-          const int32_t* ends = lists.ends + r * (lists.blocks + 1) + block;
-          fired += ends[1] - ends[0];
-        }
-        if (fired == 0) continue;
-        const bool inPlace = n == spikeOutputs && fired < 2 * inputs;
-        const float* blockWeights = inPlace ? call.weight + from * call.outputs + o : weights;
-        const int64_t stride = inPlace ? call.outputs : spikeOutputs;
+        SpikeBlock block{};
+        block.last = b + 1 == blocks;
+        block.begins = from % gemmDepth == 0;
+        block.ends = block.last || (from + spikeInputs) % gemmDepth == 0;
+        block.adds = block.ends && from >= gemmDepth;
+        const int64_t fired = lists.fired[b];
+        if (fired == 0 && !block.begins && !block.ends) continue;
+        const float* there = call.weight + from * call.outputs + o;
+        const bool inPlace = whole && fired < 2 * inputs;
         for (int64_t i = 0; i < inputs && !inPlace; i++) {
-          memcpy(weights + i * spikeOutputs, call.weight + (from + i) * call.outputs + o,
-                 n * sizeof(float));
+          memcpy(weights + i * spikeOutputs, there + i * call.outputs, n * sizeof(float));
         }
-        for (int64_t r = 0; r < rows; r++) {
-          const int32_t* ends = lists.ends + r * (lists.blocks + 1) + block;
-          if (ends[0] == ends[1]) continue;
-          const int32_t* places = lists.places + r * lists.room;
-          const float* values = lists.values + r * lists.room;
-          float* sum = sums + r * spikeOutputs;
-          Vec part[4] = {load(sum), load(sum + width), load(sum + 2 * width), load(sum + 3 * width)};
-          for (int64_t i = ends[0]; i < ends[1]; i++) {
-            const float* row = blockWeights + places[i] * stride;
-            const float factor = binary ? 1.0f : values[i];
-#pragma GCC unroll 4
-            for (int64_t g = 0; g < 4; g++) {
-              const Vec v = load(row + g * width);
-              part[g] = binary ? part[g] + v : part[g] + factor * v;
-            }
-          }
-#pragma GCC unroll 4
-          for (int64_t g = 0; g < 4; g++) store(sum + g * width, part[g]);
-        }
-      }
-      for (int64_t i = 0; i < size && call.inputs > gemmDepth; i += width) {
-        store(sums + i, load(before + i) + load(sums + i));
-      }
-      for (int64_t r = 0; r < rows; r++) {
-        memcpy(call.y + (start + r) * call.outputs + o, sums + r * spikeOutputs, n * sizeof(float));
+        block.weights = inPlace ? there : weights;
+        block.stride = inPlace ? call.outputs : spikeOutputs;
+        const bool fetches = whole && from + 2 * spikeInputs <= call.inputs && fired >= 2 * inputs;
+        block.next = fetches ? there + spikeInputs * call.outputs : nullptr;
+        block.nextStride = call.outputs;
+        block.sums = sums;
+        block.before = before;
+        block.y = call.y + start * call.outputs + o;
+        block.outputs = n;
+        block.rowStride = call.outputs;
+        block.past = past;
+        addBlock<binary>(block, lists, lists.segments + b * rows, rows);
       }
     }
   }
+  if (past) endStreaming();
 }
 
 template <bool binary>

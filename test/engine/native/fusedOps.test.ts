@@ -1,6 +1,8 @@
+import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
+import { selectBackend } from '../../../engine/backend.js';
 import { sizeOf, type Attributes, type FusedOpDefinition } from '../../../engine/fused.js';
 import { loadAddon } from '../../../engine/native/addon.js';
 import { ops } from '../../../engine/native/ops/index.js';
@@ -13,6 +15,7 @@ import {
   spikeCountDefinition,
   spikeMatMulDefinition,
 } from '../../../engine/ops/spikes.js';
+import { selectiveScan } from '../../../engine/ops/selectiveScan.js';
 import { createRandom, type Random } from '../../../engine/support/random.js';
 import { testedBackends } from '../backends.js';
 import { cases, drawArrays, erase, type Case } from '../fusedCases.js';
@@ -252,6 +255,66 @@ describe.runIf(testedBackends.includes('native'))('native kernels of fused ops',
     });
   });
 });
+
+describe.runIf(testedBackends.includes('native'))(
+  'states that the scan keeps for its gradient',
+  () => {
+    beforeAll(async () => {
+      await selectBackend('native');
+    });
+    afterAll(() => {
+      loadAddon().limitInstructionSet('best');
+      expect(tf.memory().numTensors).toBe(0);
+    });
+
+    const scans = cases.filter(({ title }) => title.includes('electiveScan'));
+    it.each(scans)('$title: gradients are the same with them and without', (test) => {
+      const { reverse } = test.attributes as { reverse: boolean };
+      const scan = (...[u, delta, A, B, C, D, deltaBias, initial, z]: tf.Tensor[]): tf.Tensor[] =>
+        Object.values(selectiveScan({ u, delta, A, B, C, D, deltaBias, z }, initial, { reverse }));
+      fc.assert(
+        fc.property(
+          extents,
+          fc.constantFrom('portable' as const, 'avx2' as const, 'best' as const),
+          fc.integer(),
+          ({ b, ...rest }, instructionSet, seed) => {
+            loadAddon().limitInstructionSet(instructionSet);
+            tf.tidy(() => {
+              // Beyond one chunk of steps, of which the last may be cut.
+              const extent = { ...rest, b: 3 * b + 1 };
+              const shapes = test.shapes(extent);
+              const inputs = drawArrays(test, extent, seed).map((x, i) =>
+                tf.tensor(Float32Array.from(x), shapes[i]),
+              );
+              const dys = scan(...inputs).map(({ shape }, i) =>
+                tf.randomNormal(shape, 0, 1, 'float32', seed + i),
+              );
+              const names = [...inputs, ...dys].map((x, i) => [`input${100 + i}`, x] as const);
+              const found = tf
+                .engine()
+                .runKernel(`${test.definition.name}Grad`, Object.fromEntries(names), { reverse });
+              let outputs = 0;
+              const loss = (...xs: tf.Tensor[]): tf.Tensor => {
+                const results = scan(...xs);
+                outputs = tf.engine().state.activeTape!.at(-1)!.outputs.length;
+                return tf.addN(dys.map((dy, i) => tf.sum(tf.mul(results[i], dy))));
+              };
+              tf.grads(loss)(inputs).forEach((gradient, i) => {
+                const expected = (found as tf.Tensor[])[i];
+                expect(gradient.shape).toEqual(expected.shape);
+                // A compiler may round one of the two passes over the states less often.
+                const difference = largestDifference(gradient.dataSync(), expected.dataSync(), 0);
+                expect(difference).toBeLessThan(1e-4);
+              });
+              expect(outputs).toBe(3);
+            });
+          },
+        ),
+        { numRuns: 10 },
+      );
+    });
+  },
+);
 
 /** Runs both on the same arrays; returns the loops' outputs. */
 function compare(

@@ -1,4 +1,5 @@
 // Kernels against plain loops in double: built for ARM and run in an emulator by neon.test.ts.
+#include <atomic>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
