@@ -28,13 +28,14 @@ export interface ScanLayouts {
   readonly segments: number;
 }
 
-/** Steps from one kept state to the next. */
-export const stageOf = (states: number): number => (ownStates(states) === 4 ? 16 : 8);
-
 const lanesOf = (states: number): number =>
   [32, 16, 8, 4, 2].find((count) => states % (4 * count) === 0) ?? 1;
 
-const ownStates = (states: number): number => states / lanesOf(states);
+/** Steps from one kept state to the next: fewer where threads have many states, for which there must be room. */
+export function stageOf(states: number): number {
+  const own = states / lanesOf(states);
+  return own === 4 ? 12 : own <= 8 ? 8 : 2;
+}
 
 /**
  * Four states for each thread, where they divide so; of two channels where that leaves enough threads, which more
@@ -48,28 +49,22 @@ export function scanLayouts(
   sequences: number,
   multiprocessors: number,
 ): ScanLayouts {
-  const [lanes, own, stage] = [lanesOf(states), ownStates(states), stageOf(states)];
+  const [lanes, stage] = [lanesOf(states), stageOf(states)];
   const wanted = 384 * multiprocessors;
   const segments = Math.floor(wanted / (sequences * lanes));
-  if (own !== 4) {
-    const chunk = own <= 8 ? 4 : 2;
+  if (states !== 4 * lanes) {
+    const chunk = Math.min(4, stage);
     const layout = { lanes, channels: 1, threads: 128, blocks: 1, stage, chunk };
     return { forward: layout, backward: layout, segments };
   }
-  const isLarge = sequences * lanes >= wanted;
-  const layout = {
-    lanes,
-    stage,
-    chunk: 8,
-    channels: isLarge ? 2 : 1,
-    threads: isLarge ? 256 : 128,
-  };
-  const [forward, backward] = isLarge ? [2, 1] : [6, 4];
-  return {
-    forward: { ...layout, blocks: forward },
-    backward: { ...layout, blocks: backward },
-    segments,
-  };
+  if (sequences * lanes < wanted) {
+    const layout = { lanes, channels: 1, threads: 128, stage, chunk: 6 };
+    return { forward: { ...layout, blocks: 6 }, backward: { ...layout, blocks: 4 }, segments };
+  }
+  // A block of more channels would have no room in shared memory.
+  const threads = Math.min(256, 64 * lanes);
+  const layout = { lanes, channels: 2, threads, blocks: 2, stage, chunk: 4 };
+  return { forward: layout, backward: layout, segments };
 }
 
 /** Channels of a block. */

@@ -21,7 +21,14 @@ const sources = new Map(
 function recorded() {
   const asked: { file: string; name: string; types: string; given: number }[] = [];
   const backend = {
-    driver: { multiprocessors: 4, copy: () => undefined, allowShared: () => undefined },
+    driver: {
+      multiprocessors: 4,
+      copy: () => undefined,
+      allowShared(_: object, bytes: number) {
+        if (!(bytes > 0 && bytes <= 232_448))
+          throw new RangeError(`${bytes} bytes of shared memory`);
+      },
+    },
     scratch: (length: number, use: (values: object) => unknown) => use(array(length)),
   };
   const launch = (kernel: (typeof asked)[number], ...rest: unknown[]): void => {
@@ -94,6 +101,29 @@ describe('kernels of the device', () => {
       }
     },
   );
+
+  it('scan any number of states in the shared memory that a block may have', () => {
+    const { kernels, asked } = recorded();
+    const run = (name: string, ...values: unknown[]): void =>
+      (kernels[name] as unknown as (...all: unknown[]) => void)(...values);
+    for (let states = 1; states <= 160; states++) {
+      for (const channels of [3, 4096]) {
+        for (const gate of [0, 8]) {
+          const inputs = [...Array.from({ length: 8 }, () => array(8)), array(gate)];
+          const sizes = [2, 100, channels, states, false];
+          run('scanForward', ...inputs, array(8), array(8), ...sizes);
+          const gradients = Array.from({ length: 11 }, () => array(8));
+          run('scanBackward', ...inputs, ...gradients, ...sizes, array(0));
+        }
+      }
+    }
+    for (const { name, types, given } of asked.filter(({ file }) => file === 'scan')) {
+      expect(given, name).toBe(types.length);
+    }
+    expect(new Set(asked.map(({ name }) => name).filter((name) => /^scan/.test(name)))).toEqual(
+      new Set(['scanForward', 'scanReturn', 'scanCarry', 'scanBackward']),
+    );
+  });
 
   it('update many tensors in groups that fit the arguments of a launch', () => {
     const { device, asked } = recorded();
