@@ -77,8 +77,9 @@ function sharedFloats(name: KernelName, layout: ScanLayout, states: number, gate
   const [tile, mixes] = [stage * width, 2 * stage * states];
   if (name !== 'scanBackward') return 2 * width + 2 * (2 * tile + mixes);
   const sums = (gated ? 3 : 2) * (tile + 16) + (mixes * threads) / 32 + 8 * threads;
-  const starts = (stage / chunk - 1) * channels * (states / lanes) * threads;
-  return 2 * width + 2 * (3 * tile + mixes) + sums + starts;
+  const allStates = channels * (states / lanes) * threads;
+  const starts = Math.max(0, stage / chunk - 2) * allStates;
+  return 2 * width + 2 * (3 * tile + mixes + allStates) + sums + starts;
 }
 
 type KernelName = 'scanForward' | 'scanReturn' | 'scanBackward';

@@ -429,15 +429,17 @@ KERNEL __launch_bounds__(THREADS, BLOCKS) scanBackward(
     float* __restrict__ partA, float* __restrict__ partB, float* __restrict__ partC, float* __restrict__ partD,
     float* __restrict__ partBias) {
   extern __shared__ float4 shared[];
-  constexpr int size = 3 * tile + mixes, chunks = STAGE / CHUNK;
+  /// All states of the block, by thread.
+  constexpr int allStates = CHANNELS * THREADS * own;
+  constexpr int size = 3 * tile + mixes + allStates, chunks = STAGE / CHUNK;
   /// From one kind of sums to the next; half a turn of the banks further.
   constexpr int sumTile = tile + 16;
   float* const perChannel = reinterpret_cast<float*>(shared);
-  float* const buffers = perChannel + 2 * width;       // Twice u, delta, dY, B and C.
+  float* const buffers = perChannel + 2 * width;       // Twice u, delta, dY, B and C, states before the stage.
   float* const sums = buffers + 2 * size;              // Over states: for step sizes, for what enters, outputs.
   float* const mixSums = sums + (2 + GATED) * sumTile;  // Over a warp's channels, [STAGE][2][warps][STATES].
   float* const totals = mixSums + mixes * warps;       // Over steps, for D and the bias, [2][THREADS][4].
-  float* const starts = totals + 8 * THREADS;          // States before chunks but the last, [chunks - 1][CHANNELS][THREADS][own].
+  float* const starts = totals + 8 * THREADS;          // States before chunks but the first and the last.
   const Place p(s);
   float a[CHANNELS][own] = {}, dh[CHANNELS][own] = {}, dA[CHANNELS][own] = {};
 #pragma unroll
@@ -455,6 +457,15 @@ KERNEL __launch_bounds__(THREADS, BLOCKS) scanBackward(
       bringQuad(s, to + 2 * tile + at, dY + from, there);
     });
     bringMixes(s, p, first, to + 3 * tile);
+    constexpr int several = own % 4 == 0 ? 4 : 1;
+#pragma unroll
+    for (int k = 0; k < CHANNELS; k++) {
+      const bool there = p.channel + k < s.channels;
+      const float* from = there ? kept + first / STAGE * s.states() + p.stateAt(s, k) : kept;
+#pragma unroll
+      for (int i = 0; i < own; i += several)
+        bring<4 * several>(to + 3 * tile + mixes + (k * THREADS + threadIdx.x) * own + i, there ? from + i : from, there);
+    }
   };
   int stage = p.lastStage();
   if (stage >= 0) bringStage(p.begin + stage * STAGE, buffers + (stage % 2 ? size : 0));
@@ -469,24 +480,24 @@ KERNEL __launch_bounds__(THREADS, BLOCKS) scanBackward(
     float* const dys = dts + tile;
     const float* const Bs = dys + tile + p.lane * own;
     const float* const Cs = Bs + STAGE * STATES;
-    float h[CHANNELS][own] = {};
-#pragma unroll
-    for (int k = 0; k < CHANNELS; k++) {
-      if (p.channel + k < s.channels)
-        load(h[k], kept + first / STAGE * s.states() + p.stateAt(s, k));
-    }
     waitForBrought();
     toStepSizes(s, p, first, perChannel, dts);
     toUngated(s, p, first, dys);
     __syncthreads();
     if (stage > 0) bringStage(first - STAGE, buffers + (odd ? 0 : size));
+    float* const before = dys + tile + mixes;
     const auto startOf = [&](int chunk, int k) {
-      return starts + ((chunk * CHANNELS + k) * THREADS + threadIdx.x) * own;
+      return (chunk == 0 ? before : starts + (chunk - 1) * allStates) + (k * THREADS + threadIdx.x) * own;
     };
+    float h[CHANNELS][own];
+#pragma unroll
+    for (int k = 0; k < CHANNELS; k++) load(h[k], startOf(0, k));
 #pragma unroll 1
     for (int chunk = 0; chunk < chunks - 1; chunk++) {
 #pragma unroll
-      for (int k = 0; k < CHANNELS; k++) store(h[k], startOf(chunk, k));
+      for (int k = 0; k < CHANNELS; k++) {
+        if (chunk > 0) store(h[k], startOf(chunk, k));
+      }
 #pragma unroll
       for (int step = 0; step < CHUNK; step++) {
         const int t = chunk * CHUNK + step;
