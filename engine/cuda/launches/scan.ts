@@ -9,7 +9,7 @@ const scanTypes = 'pppppppppiiiii';
 export interface ScanLayout {
   /** Neighbouring threads that share the states of a channel. */
   readonly lanes: number;
-  /** Channels of which each of them runs its part; 1, 2 or 4. */
+  /** Channels of which each of them runs its part; 1, 2 or 4, at most `lanes`. */
   readonly channels: number;
   /** Threads of a block, and blocks that are to fit a multiprocessor at once. */
   readonly threads: number;
@@ -61,9 +61,9 @@ export function scanLayouts(
     const layout = { lanes, channels: 1, threads: 128, stage, chunk: 6 };
     return { forward: { ...layout, blocks: 6 }, backward: { ...layout, blocks: 4 }, segments };
   }
-  // A block of more channels would have no room in shared memory.
-  const threads = Math.min(256, 64 * lanes);
-  const layout = { lanes, channels: 2, threads, blocks: 2, stage, chunk: 4 };
+  // A block of more channels would have no room in shared memory, and has a thread for each of its channels.
+  const [threads, channels] = [Math.min(256, 64 * lanes), Math.min(2, lanes)];
+  const layout = { lanes, channels, threads, blocks: 2, stage, chunk: 4 };
   return { forward: layout, backward: layout, segments };
 }
 

@@ -9,6 +9,7 @@
 constexpr int own = STATES / LANES;
 /// Channels of a block.
 constexpr int width = THREADS / LANES * CHANNELS;
+static_assert(width <= THREADS, "a thread for each channel sums up what is its alone");
 constexpr int warps = THREADS / 32;
 constexpr int tile = STAGE * width;
 /// A thread brings four neighbouring channels (a quad) of every `rowsAtOnce`-th step of a tile.
