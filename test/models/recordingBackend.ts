@@ -10,15 +10,15 @@ export interface Recordings {
 }
 
 /**
- * Lets the current backend, whose tensors lie in host memory, record runs while `use` runs: a graph is its run, done
+ * Lets the current backend, whose tensors lie in host memory, record runs until `stop`: a graph is its run, done
  * again at each replay. Tensors change where they lie, as on a device.
  *
  * @param refuse is called before each recording.
  */
-export function withRecording(
-  use: (recordings: Recordings) => void,
-  refuse: () => void = () => undefined,
-): void {
+export function startRecording(refuse: () => void = () => undefined): {
+  recordings: Recordings;
+  stop: () => void;
+} {
   const recordings: Recordings = { graphs: 0, replays: 0, live: 0 };
   const backend = tf.backend() as unknown as {
     capture?: (run: () => void) => Graph;
@@ -39,10 +39,19 @@ export function withRecording(
   };
   backend.assign = (target, source) =>
     backend.data.get(target.dataId).values.set(backend.data.get(source.dataId).values);
+  const stop = (): void => {
+    delete backend.capture;
+    delete backend.assign;
+  };
+  return { recordings, stop };
+}
+
+/** `startRecording` while `use` runs. */
+export function withRecording(use: (recordings: Recordings) => void, refuse?: () => void): void {
+  const { recordings, stop } = startRecording(refuse);
   try {
     use(recordings);
   } finally {
-    delete backend.capture;
-    delete backend.assign;
+    stop();
   }
 }

@@ -17,6 +17,7 @@ import type { StepProgress } from '../../models/training/loop.js';
 import { train, type TrainingOptions } from '../../models/training/train.js';
 import { bestBackend } from '../engine/backends.js';
 import { movingDotsData, movingDotsInput } from './movingDots.js';
+import { startRecording } from './recordingBackend.js';
 
 const tiny = {
   ...spikMambaPresets.nano,
@@ -67,11 +68,12 @@ async function run(
 }
 
 async function weights(path: string): Promise<Record<string, number[]>> {
-  const { parameters } = await readCheckpoint(path);
+  const { parameters, optimiser } = await readCheckpoint(path);
   const values = Object.fromEntries(
     [...flatten(parameters)].map(([name, tensor]) => [name, Array.from(tensor.dataSync())]),
   );
   disposeTree(parameters);
+  tf.dispose([...(optimiser?.m.values() ?? []), ...(optimiser?.v.values() ?? [])]);
   return values;
 }
 
@@ -108,6 +110,29 @@ describe('training', () => {
     expect(third.losses).not.toEqual(first.losses);
     expect(await weights(second.path)).toEqual(await weights(first.path));
   });
+
+  it.skipIf(bestBackend !== 'native')(
+    'gives the same where steps are recorded and batches sent ahead, interrupted or not',
+    async () => {
+      const settings = { config: config({ mixup: 0.5 }) };
+      const plain = await run('plain', settings);
+      const wanted = await weights(plain.path);
+      const { numTensors } = tf.memory();
+      const { recordings, stop } = startRecording();
+      try {
+        const recorded = await run('recorded', settings);
+        expect(recorded.losses).toEqual(plain.losses);
+        expect(await weights(recorded.path)).toEqual(wanted);
+        await interrupted('again', 4, settings);
+        expect(await weights((await run('again', settings)).path)).toEqual(wanted);
+      } finally {
+        stop();
+      }
+      expect(recordings.replays).toBeGreaterThan(0);
+      expect(recordings.live).toBe(0);
+      expect(tf.memory().numTensors).toBe(numTensors);
+    },
+  );
 
   it('narrows delays step by step, the same when interrupted, and moves them faster than weights', async () => {
     const delayed = createSpikMamba(
