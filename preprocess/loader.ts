@@ -40,11 +40,18 @@ export interface ClipBatch {
    * class of its label alone.
    */
   readonly targets?: Float32Array;
+  readonly part?: BatchPart | undefined;
+}
+
+/** Where a batch is a process's part of a larger one. */
+export interface BatchPart {
+  /** Clips of the larger one that come before it. */
+  readonly first: number;
   /**
-   * Where the batch is a process's part of a larger one: how much its mean counts beside those of the other parts, so
-   * that the mean over the parts is that of the clips. 1 where all are of one size.
+   * How much its mean counts beside those of the other parts, so that the mean over the parts is that of the clips. 1
+   * where all are of one size.
    */
-  readonly weight?: number;
+  readonly weight: number;
 }
 
 export interface LoaderOptions {
@@ -129,7 +136,7 @@ export function shuffledIndices(options: EpochOptions, epoch: number): Uint32Arr
 export function epochParts(
   options: EpochOptions,
   epoch: number,
-): { readonly chosen: Uint32Array; readonly weight?: number }[] {
+): { readonly chosen: Uint32Array; readonly part?: BatchPart }[] {
   const { part } = options;
   const batches = shuffledIndices(options, epoch);
   if (part === undefined) return batches.map((chosen) => ({ chosen }));
@@ -143,8 +150,9 @@ export function epochParts(
       );
     }
     const border = (before: number): number => Math.floor((before * whole.length) / world);
-    const chosen = whole.slice(border(rank), border(rank + 1));
-    return { chosen, weight: (chosen.length * world) / whole.length };
+    const first = border(rank);
+    const chosen = whole.slice(first, border(rank + 1));
+    return { chosen, part: { first, weight: (chosen.length * world) / whole.length } };
   });
 }
 
@@ -159,8 +167,8 @@ export function* shuffledBatches(
   epoch: number,
   start = 0,
 ): Generator<ClipBatch> {
-  for (const { chosen, weight } of epochParts(options, epoch).slice(start)) {
-    yield { ...loadAugmented(options, epoch, chosen), weight };
+  for (const { chosen, part } of epochParts(options, epoch).slice(start)) {
+    yield { ...loadAugmented(options, epoch, chosen), part };
   }
 }
 

@@ -88,7 +88,7 @@ export function openLoader(options: ParallelOptions): ParallelLoader {
     const parts = epochParts(options, number).slice(start);
     let next = 0;
     for await (const batch of loaded(parts.map(({ chosen }) => ({ epoch: number, chosen })))) {
-      yield { ...batch, weight: parts[next++].weight };
+      yield { ...batch, part: parts[next++].part };
     }
   }
 

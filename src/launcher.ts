@@ -7,25 +7,35 @@ import { InvalidArgumentError, Option } from 'commander';
 import { threadsVariable } from '../engine/native/addon.js';
 import { type ErrorKind, exitCodes, SaccadeError } from '../engine/support/errors.js';
 import type { ProcessPlace } from '../workers/processPlace.js';
+import { checkExposure, isLoopback } from '../workers/service/security.js';
 import type { CommandIo } from './io.js';
-import { integerBetween, parseNames } from './options.js';
+import { integerBetween, numberBetween, parseNames, tokenVariable } from './options.js';
 
 /** Options of commands that several processes can do together. */
 export interface LaunchOptions {
   readonly processes?: number;
   readonly devices?: readonly string[];
+  readonly nodes?: number;
+  readonly nodeRank?: number;
   readonly rank?: number;
   readonly world?: number;
-  readonly rendezvous?: { readonly host: string; readonly port: number };
+  readonly rendezvous?: Address;
+  /** Seconds. */
+  readonly rendezvousTimeout: number;
 }
 
-/** Tells a process that was launched here its place: `RANK/WORLD/HOST:PORT`. */
+interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Tells a process that was launched here its place, as JSON; the token is in its own variable. */
 const placeVariable = 'SACCADE_PROCESS';
 const devicesVariable = 'CUDA_VISIBLE_DEVICES';
 /** How long the others may take to end after one has failed, ms. */
 const graceMs = 10_000;
 
-const parseAddress = (text: string): { host: string; port: number } => {
+const parseAddress = (text: string): Address => {
   const match = /^(.+):(\d{1,5})$/.exec(text);
   if (match === null) {
     throw new InvalidArgumentError('Expected HOST:PORT, for instance 10.0.0.1:29500.');
@@ -44,8 +54,15 @@ export function launchOptions(): Option[] {
       'GPUs for them, by number; one process each (default: the first ones)',
     ).argParser(parseNames),
     new Option(
+      '--nodes <N>',
+      'number of machines, each with as many processes; the same command on each, but for --node-rank',
+    ).argParser(integerBetween(1, 65_536)),
+    new Option('--node-rank <N>', 'number of this machine, from 0').argParser(
+      integerBetween(0, 65_535),
+    ),
+    new Option(
       '--rank <N>',
-      'with other machines: number of the (first) process here, from 0',
+      'in place of --nodes, where machines differ: number of the (first) process here, from 0',
     ).argParser(integerBetween(0, 65_535)),
     new Option(
       '--world <N>',
@@ -53,8 +70,12 @@ export function launchOptions(): Option[] {
     ).argParser(integerBetween(1, 65_536)),
     new Option(
       '--rendezvous <HOST:PORT>',
-      'where process 0 can be reached; RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT say the same',
+      `where process 0 can be reached, an address of its machine; all need the same ${tokenVariable} where it is not loopback. ` +
+        'RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT say the same as these options',
     ).argParser(parseAddress),
+    new Option('--rendezvous-timeout <s>', 'how long the others may take to come there')
+      .argParser(numberBetween(0.1, 86_400))
+      .default(120),
   ];
 }
 
@@ -73,44 +94,84 @@ export function launchOf(io: CommandIo, options: LaunchOptions): Launch {
   if (given !== undefined) {
     // Without the launcher nobody could end this process.
     process.once('disconnect', () => process.kill(process.pid, 'SIGTERM'));
-    return { kind: 'member', place: parsePlace(given) };
+    const token = env[tokenVariable];
+    return { kind: 'member', place: { ...(JSON.parse(given) as ProcessPlace), token } };
   }
   const count = options.processes ?? options.devices?.length;
   if (options.devices !== undefined && options.devices.length !== count) {
     throw usage('--devices', `names ${options.devices.length} GPUs for ${count} processes`);
   }
-  const isSpread = env.RANK !== undefined && env.WORLD_SIZE !== undefined;
-  const rank = options.rank ?? (isSpread ? Number(env.RANK) : undefined);
-  const world = options.world ?? (isSpread ? Number(env.WORLD_SIZE) : undefined);
+  const { rank, world, perNode } = rankOf(env, count ?? 1, options);
   const address =
     options.rendezvous ??
     (env.MASTER_ADDR !== undefined && env.MASTER_PORT !== undefined
       ? { host: env.MASTER_ADDR, port: Number(env.MASTER_PORT) }
       : undefined);
-  if (world !== undefined && world > (count ?? 1)) {
+  const token = env[tokenVariable] || undefined;
+  if (world > (count ?? 1)) {
+    if (address === undefined) throw usage('--rendezvous', 'is needed where there are others');
+    checkToken(address.host, token);
+  }
+  const connectTimeoutMs = 1000 * options.rendezvousTimeout;
+  const place = { rank, world, perNode, connectTimeoutMs };
+  if (count === undefined) {
+    if (world === 1) return { kind: 'alone' };
+    useOwnDevice(env.LOCAL_RANK);
+    return { kind: 'member', place: { ...place, ...address!, token } };
+  }
+  const devices = options.devices ?? visibleDevices(count, env[devicesVariable]);
+  return { kind: 'launcher', run: () => launch(io, devices, place, address) };
+}
+
+/**
+ * Number of the first process here, of all processes, and of those of each machine.
+ *
+ * @param count processes here.
+ */
+function rankOf(
+  env: CommandIo['env'],
+  count: number,
+  { nodes, nodeRank, ...options }: LaunchOptions,
+): Pick<ProcessPlace, 'rank' | 'world' | 'perNode'> {
+  if (nodes !== undefined || nodeRank !== undefined) {
+    if (nodes === undefined) throw usage('--nodes', 'is needed with --node-rank');
+    for (const name of ['rank', 'world'] as const) {
+      if (options[name] !== undefined) throw usage(`--${name}`, 'is told by --nodes');
+    }
+    if (nodeRank === undefined && nodes > 1) throw usage('--node-rank', 'is needed with --nodes');
+    const node = nodeRank ?? 0;
+    if (node >= nodes) {
+      throw usage(
+        '--node-rank',
+        `is ${node}, and there are ${nodes} machines: expected 0 to ${nodes - 1}`,
+      );
+    }
+    return { rank: node * count, world: nodes * count, ...(nodes > 1 && { perNode: count }) };
+  }
+  const isSpread = env.RANK !== undefined && env.WORLD_SIZE !== undefined;
+  const rank = options.rank ?? (isSpread ? Number(env.RANK) : undefined);
+  const world = options.world ?? (isSpread ? Number(env.WORLD_SIZE) : count);
+  if (world > count) {
     if (rank === undefined) throw usage('--rank', 'is needed with --world');
-    if (address === undefined) throw usage('--rendezvous', 'is needed with --world');
-    if (rank + (count ?? 1) > world) {
+    if (rank + count > world) {
       throw usage('--rank', `is ${rank}, and there are ${world} processes in all`);
     }
   }
-  if (count === undefined) {
-    if (world === undefined || world === 1) return { kind: 'alone' };
-    useOwnDevice(env.LOCAL_RANK);
-    return { kind: 'member', place: { rank: rank!, world, ...address! } };
+  return { rank: rank ?? 0, world };
+}
+
+/** @throws SaccadeError of kind `usage` where anybody could come. */
+function checkToken(host: string, token: string | undefined): void {
+  if (token !== undefined || isLoopback(host)) {
+    checkExposure({ host, token });
+    return;
   }
-  const devices = options.devices ?? visibleDevices(count, env[devicesVariable]);
-  const first = { rank: rank ?? 0, world: world ?? count };
-  return { kind: 'launcher', run: () => launch(io, devices, first, address) };
+  const fix = `set ${tokenVariable} to the same secret on all of them`;
+  throw usage('--rendezvous', `other machines can reach ${host}, so a token is needed: ${fix}`);
 }
 
 function usage(field: string, message: string): SaccadeError {
   return new SaccadeError('usage', message, { field });
-}
-
-function parsePlace(text: string): ProcessPlace {
-  const [rank, world, address] = text.split('/');
-  return { rank: Number(rank), world: Number(world), ...parseAddress(address) };
 }
 
 function visibleDevices(count: number, visible: string | undefined): string[] {
@@ -139,10 +200,10 @@ interface Ended {
 async function launch(
   io: CommandIo,
   devices: readonly string[],
-  first: { readonly rank: number; readonly world: number },
-  given: { readonly host: string; readonly port: number } | undefined,
+  first: Omit<ProcessPlace, keyof Address>,
+  given: Address | undefined,
 ): Promise<void> {
-  const { host, port } = given ?? { host: '127.0.0.1', port: await freePort() };
+  const address = given ?? { host: '127.0.0.1', port: await freePort() };
   const threads = Math.max(1, Math.floor(availableParallelism() / devices.length));
   const children = devices.map((device, i) => {
     const rank = first.rank + i;
@@ -153,7 +214,7 @@ async function launch(
       env: {
         [threadsVariable]: String(threads),
         ...io.env,
-        [placeVariable]: `${rank}/${first.world}/${host}:${port}`,
+        [placeVariable]: JSON.stringify({ ...first, ...address, rank }),
         [devicesVariable]: device,
       },
     });

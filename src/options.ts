@@ -84,6 +84,9 @@ export function collected(value: string, earlier: readonly string[] = []): reado
   return [...earlier, value];
 }
 
+/** The environment variable that holds what others must know to connect. */
+export const tokenVariable = 'SACCADE_TOKEN';
+
 /** `--json`, which every command has. */
 export function jsonOption(): Option {
   return new Option('--json', 'print one JSON document, for machines');

@@ -1,3 +1,4 @@
+import { SaccadeError } from '../engine/support/errors.js';
 import { createModel } from '../models/networks/index.js';
 import { countParameters, disposeTree, Initialiser } from '../models/parameters.js';
 import {
@@ -42,7 +43,8 @@ export interface PretrainOutcome extends Omit<PretrainingResult, 'best'> {
  * layer of motions, on synthetic textures alone. Training starts from what it leaves in the run folder by
  * `training.initialise`; the files are those of `trainJob`.
  *
- * @throws SaccadeError as `trainJob` does; of kind `config` where the network makes no tokens, or has no layer of motions.
+ * @throws SaccadeError as `trainJob` does; of kind `config` where the network makes no tokens, or has no layer of motions; of kind
+ *   `usage` where several processes are to learn motions.
  */
 export function pretrainJob(
   job: PretrainJob,
@@ -72,6 +74,9 @@ function loopOptions(
 
 async function motionsJob(job: PretrainJob, context: PretrainContext): Promise<PretrainOutcome> {
   const { experiment } = job;
+  if (job.process !== undefined && job.process.world > 1) {
+    throw new SaccadeError('usage', 'motions are learned by one process', { field: '--processes' });
+  }
   // Any number of classes: the head has no part in this.
   const model = createModel(experiment.model, inputShape(experiment), 1);
   const textures = { classes: [], synthetic: true, notes: [], release: () => Promise.resolve() };
@@ -104,29 +109,37 @@ async function hiddenEventsJob(
   const { pretraining, seed } = experiment;
   // Any number of classes: the head has no part in this.
   requireEncoder(createModel(experiment.model, inputShape(experiment), 1));
-  return inRunFolder(job, 'pretraining', context, prepareData, async (prepared, description) => {
-    const { classes, clips, notes } = prepared;
-    const model = createModel(experiment.model, inputShape(experiment), classes.length);
-    const { head, ...body } = model.initialise(new Initialiser(seed));
-    const parameters = countParameters(body);
-    disposeTree({ head, ...body });
-    const { batchSize } = pretraining;
-    const data = trainingData(
-      { ...experiment, training: { ...experiment.training, batchSize } },
-      prepared,
-    );
-    const { best, ...result } = await pretrain({
-      ...loopOptions(job, description, context),
-      model,
-      data,
-    }).finally(() => data.close());
-    return {
-      ...result,
-      validationLoss: best?.loss ?? 0,
-      explained: best?.explained ?? 0,
-      parameters,
-      clips: { train: clips.train.length, validation: clips.validation.length },
-      notes,
-    };
-  });
+  return inRunFolder(
+    job,
+    'pretraining',
+    context,
+    prepareData,
+    async (prepared, description, transport) => {
+      const { classes, clips, notes } = prepared;
+      const model = createModel(experiment.model, inputShape(experiment), classes.length);
+      const { head, ...body } = model.initialise(new Initialiser(seed));
+      const parameters = countParameters(body);
+      disposeTree({ head, ...body });
+      const { batchSize } = pretraining;
+      const data = trainingData(
+        { ...experiment, training: { ...experiment.training, batchSize } },
+        prepared,
+        job.process,
+      );
+      const { best, ...result } = await pretrain({
+        ...loopOptions(job, description, context),
+        model,
+        data,
+        transport,
+      }).finally(() => data.close());
+      return {
+        ...result,
+        validationLoss: best?.loss ?? 0,
+        explained: best?.explained ?? 0,
+        parameters,
+        clips: { train: clips.train.length, validation: clips.validation.length },
+        notes,
+      };
+    },
+  );
 }

@@ -12,6 +12,12 @@ export interface ProcessPlace {
   /** Where process 0 listens. */
   readonly host: string;
   readonly port: number;
+  /** Processes of each machine, where several have as many each. */
+  readonly perNode?: number;
+  /** How long the others may take to come, ms. */
+  readonly connectTimeoutMs?: number;
+  /** What all of them must know, where others can reach the address. */
+  readonly token?: string;
 }
 
 /** The environment variable that sets what connects processes: `nccl` or `tcp`. */

@@ -88,10 +88,13 @@ export async function inRunFolder<T, P extends DataDescription>(
     if (isFirst) await removeTemporaries(folder, true);
     await selectBackend(backend);
     transport = place && (await openTransport(place));
-    // What the first process has prepared, the others find in the cache.
-    if (!isFirst) transport?.any(false);
+    // What a process has prepared, the others find in the cache: first one of all, then one of each other machine, whose
+    // cache may be another.
+    const isFirstHere = place?.perNode !== undefined && place.rank % place.perNode === 0;
+    const turn = isFirst ? 0 : isFirstHere ? 1 : 2;
+    for (let before = 0; before < turn; before++) transport?.any(false);
     const prepared = await prepare(experiment, cacheFolder, context);
-    if (isFirst) transport?.any(false);
+    for (let after = turn; after < 2; after++) transport?.any(false);
     try {
       const { classes, synthetic, notes } = prepared;
       for (const sentence of notes) context.onMessage?.(sentence);

@@ -18,6 +18,10 @@ export interface PeersOptions {
   readonly port: number;
   /** How long processes may come after each other, ms. */
   readonly connectTimeoutMs?: number;
+  /** Processes of each machine, where several have as many each: errors then name the machine too. */
+  readonly perNode?: number | undefined;
+  /** What all of them must know, where others can reach the address. It is not sent. */
+  readonly token?: string | undefined;
   /** See `PeersData`. For work that waits where no error can reach it. */
   readonly killAfterMs?: number;
   /** The compiled `peersThread.ts`, where it does not lie beside this module, as in a bundle. */
@@ -48,12 +52,14 @@ export class Peers {
   /** @throws SaccadeError of kind `environment` where not all processes come in time. */
   static async open(options: PeersOptions): Promise<Peers> {
     const { rank, world, host, port, connectTimeoutMs = 120_000, killAfterMs } = options;
+    const { perNode, token = '' } = options;
     const { entry = new URL('./peersThread.js', import.meta.url) } = options;
     if (!existsSync(fileURLToPath(entry))) {
       throw new SaccadeError('environment', 'several processes need built code: `npm run build`');
     }
     const finished = new SharedArrayBuffer(8);
-    const data: PeersData = { rank, world, host, port, connectTimeoutMs, killAfterMs, finished };
+    const place = { rank, world, host, port, perNode, token };
+    const data: PeersData = { ...place, connectTimeoutMs, killAfterMs, finished };
     const channel = new MessageChannel();
     const worker = new Worker(entry, {
       workerData: { ...data, answers: channel.port2 },

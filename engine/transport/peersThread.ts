@@ -1,20 +1,35 @@
+import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { writeSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 
 import {
+  challengeBytes,
   frameHeadBytes,
   frameKinds,
+  helloBytes,
   largestFrameBytes,
   type PeersAnswer,
   type PeersData,
   type PeersRequest,
+  proof,
+  signedHelloBytes,
 } from './messages.js';
 
 // The thread of `peers.ts`: sends what its process asks for, adds on process 0, and notices who ends.
 
-const { rank, world, host, port, connectTimeoutMs, killAfterMs, finished, answers } =
-  workerData as PeersData & { readonly answers: MessagePort };
+const {
+  rank,
+  world,
+  host,
+  port,
+  perNode,
+  token,
+  connectTimeoutMs,
+  killAfterMs,
+  finished,
+  answers,
+} = workerData as PeersData & { readonly answers: MessagePort };
 const counter = new Int32Array(finished);
 
 /** The other end of a connection. */
@@ -23,6 +38,10 @@ interface Peer {
   readonly socket: Socket;
   /** What came and was not used yet. */
   readonly frames: { readonly kind: number; readonly body: Buffer }[];
+  /** What it has to answer with the token. */
+  readonly challenge: Buffer;
+  /** What it asks for the same. */
+  theirChallenge: Uint8Array;
   /** It said that it leaves. */
   left: boolean;
 }
@@ -32,6 +51,8 @@ type Work = Exclude<PeersRequest, { kind: 'close' }>;
 const peers: Peer[] = [];
 const requests: Work[] = [];
 let server: Server | undefined;
+/** Connections that did not know the token. */
+let refused = 0;
 let connected = false;
 let ended = false;
 let killing: NodeJS.Timeout | undefined;
@@ -40,12 +61,22 @@ const timeout = setTimeout(() => {
   const missing = Array.from({ length: world }, (_, i) => i).filter(
     (i) => i !== rank && !peers.some((peer) => peer.rank === i),
   );
+  const there = `${host}:${port} in ${connectTimeoutMs / 1000} s`;
+  const strangers = refused === 0 ? '' : `; ${refused} came with another token`;
   fail(
     rank === 0
-      ? `process ${missing.join(', ')} of ${world} did not come to ${host}:${port} in ${connectTimeoutMs / 1000} s`
-      : `process 0 did not answer at ${host}:${port} in ${connectTimeoutMs / 1000} s`,
+      ? `${nameOf(missing)} did not come to ${there}${strangers}`
+      : `${nameOf([0])} did not answer at ${there}`,
   );
 }, connectTimeoutMs);
+
+/** Processes, and the machines that they are on. */
+function nameOf(ranks: readonly number[]): string {
+  const processes = `process ${ranks.join(', ')} of ${world}`;
+  if (perNode === undefined) return processes;
+  const nodes = [...new Set(ranks.map((each) => Math.floor(each / perNode)))];
+  return `${processes} (node ${nodes.join(', ')} of ${Math.ceil(world / perNode)})`;
+}
 
 /** Wakes this process. */
 function notify(): void {
@@ -85,7 +116,14 @@ function send(socket: Socket, kind: number, body: Uint8Array): void {
 
 /** Takes messages apart. Where one is wrong, the other end is none of ours. */
 function listen(socket: Socket, knownRank: number): Peer {
-  const peer: Peer = { rank: knownRank, socket, frames: [], left: false };
+  const peer: Peer = {
+    rank: knownRank,
+    socket,
+    frames: [],
+    challenge: randomBytes(challengeBytes),
+    theirChallenge: new Uint8Array(0),
+    left: false,
+  };
   let parts: Buffer[] = [];
   let length = 0;
   socket.setNoDelay(true);
@@ -95,7 +133,7 @@ function listen(socket: Socket, knownRank: number): Peer {
     while (length >= frameHeadBytes) {
       const head = parts[0].length >= frameHeadBytes ? parts[0] : Buffer.concat(parts);
       const bytes = head.readUInt32LE(1);
-      if (bytes > largestFrameBytes) {
+      if (bytes > (peer.rank < 0 ? signedHelloBytes : largestFrameBytes)) {
         socket.destroy();
         return;
       }
@@ -111,7 +149,7 @@ function listen(socket: Socket, knownRank: number): Peer {
   socket.on('error', () => undefined);
   socket.on('close', () => {
     if (peer.rank < 0 || peer.left) return;
-    fail(`process ${peer.rank} of ${world} ended before the others`);
+    fail(`${nameOf([peer.rank])} ended before the others`);
   });
   return peer;
 }
@@ -119,9 +157,12 @@ function listen(socket: Socket, knownRank: number): Peer {
 function onFrame(peer: Peer, kind: number, body: Buffer): void {
   if (peer.rank < 0) {
     welcome(peer, kind, body);
+  } else if (kind === frameKinds.challenge) {
+    introduce(peer, body);
   } else if (kind === frameKinds.hello) {
     // Process 0's: all are there.
-    ready();
+    if (isProof(body, peer.challenge, new Uint8Array(0))) ready();
+    else fail(`who answers at ${host}:${port} has another token than process ${rank}`);
   } else if (kind === frameKinds.failed) {
     fail(body.toString());
   } else if (kind === frameKinds.bye) {
@@ -135,10 +176,19 @@ function onFrame(peer: Peer, kind: number, body: Buffer): void {
 
 /** On process 0: somebody says who it is. */
 function welcome(peer: Peer, kind: number, body: Buffer): void {
-  const [theirRank, theirWorld] =
-    kind === frameKinds.hello && body.length === 8
-      ? [body.readUInt32LE(0), body.readUInt32LE(4)]
-      : [0, 0];
+  if (kind !== frameKinds.hello || body.length !== signedHelloBytes) {
+    peer.socket.destroy();
+    return;
+  }
+  const said = body.subarray(0, helloBytes);
+  if (!isProof(body.subarray(helloBytes), peer.challenge, said)) {
+    refused++;
+    const message = `process 0 at ${host}:${port} has another token`;
+    send(peer.socket, frameKinds.failed, Buffer.from(message));
+    peer.socket.end();
+    return;
+  }
+  const [theirRank, theirWorld] = [said.readUInt32LE(0), said.readUInt32LE(4)];
   if (theirRank < 1 || theirRank >= theirWorld) {
     peer.socket.destroy();
     return;
@@ -153,12 +203,29 @@ function welcome(peer: Peer, kind: number, body: Buffer): void {
     return;
   }
   peer.rank = theirRank;
+  peer.theirChallenge = said.subarray(8);
   peers.push(peer);
   // In the order in which values are added.
   peers.sort((a, b) => a.rank - b.rank);
   if (peers.length < world - 1) return;
-  for (const { socket } of peers) send(socket, frameKinds.hello, new Uint8Array(0));
+  for (const { socket, theirChallenge } of peers) {
+    send(socket, frameKinds.hello, proof(token, theirChallenge, new Uint8Array(0)));
+  }
   ready();
+}
+
+/** On the others: says who this is, and that it knows the token. */
+function introduce(peer: Peer, theirs: Buffer): void {
+  const said = Buffer.alloc(helloBytes);
+  said.writeUInt32LE(rank, 0);
+  said.writeUInt32LE(world, 4);
+  said.set(peer.challenge, 8);
+  send(peer.socket, frameKinds.hello, Buffer.concat([said, proof(token, theirs, said)]));
+}
+
+function isProof(given: Uint8Array, challenge: Uint8Array, said: Uint8Array): boolean {
+  const expected = proof(token, challenge, said);
+  return given.length === expected.length && timingSafeEqual(given, expected);
 }
 
 function ready(): void {
@@ -174,7 +241,7 @@ function work(): void {
   while (!ended && requests.length > 0) {
     const gone = peers.find(({ left, frames }) => left && frames.length === 0);
     if (gone !== undefined) {
-      fail(`process ${gone.rank} of ${world} has left, and process ${rank} goes on`);
+      fail(`${nameOf([gone.rank])} has left, and process ${rank} goes on`);
       return;
     }
     // For each request everybody sends something, so that all are known to be at the same place.
@@ -250,10 +317,6 @@ function join(): void {
   socket.once('connect', () => {
     socket.removeListener('error', retry);
     peers[0] = listen(socket, 0);
-    const hello = Buffer.alloc(8);
-    hello.writeUInt32LE(rank, 0);
-    hello.writeUInt32LE(world, 4);
-    send(socket, frameKinds.hello, hello);
   });
 }
 
@@ -262,7 +325,9 @@ if (world === 1) {
 } else if (rank > 0) {
   join();
 } else {
-  server = createServer((socket) => void listen(socket, -1));
+  server = createServer((socket) => {
+    send(socket, frameKinds.challenge, listen(socket, -1).challenge);
+  });
   server.on('error', (error) => {
     fail(`process 0 cannot listen at ${host}:${port} (${error.message})`);
   });

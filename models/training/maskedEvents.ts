@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 
 import type { Random } from '../../engine/support/random.js';
 import { patches } from '../../engine/ops/patches.js';
+import type { Transport } from '../../engine/transport/transport.js';
 import { dense, initialiseDense, type DenseParameters } from '../blocks/dense.js';
 import type { Context } from '../context.js';
 import type { TokenEncoder } from '../model.js';
@@ -86,6 +87,7 @@ export function maskedEventLoss(
  *
  * @param x whole frames, `[batch, time, channels, height, width]`.
  * @param mask of `drawTokenMask`.
+ * @param shared of processes that each have a part of the batch; the part's weight among them (`BatchPart`).
  */
 export function pretrainingStep(
   encoder: TokenEncoder,
@@ -93,11 +95,13 @@ export function pretrainingStep(
   x: tf.Tensor,
   mask: tf.Tensor,
   config: Omit<StepConfig, 'perStepLoss'>,
+  { transport, weight = 1 }: { readonly transport?: Transport; readonly weight?: number } = {},
 ): StepResult {
   return gradientStep(
     state,
-    (parameters, context) => hiddenEventLoss(encoder, parameters, x, mask, context),
+    (parameters, context) => tf.mul(hiddenEventLoss(encoder, parameters, x, mask, context), weight),
     config,
+    transport,
   );
 }
 

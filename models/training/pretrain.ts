@@ -47,18 +47,23 @@ export type PretrainingResult = LoopResult<PretrainingScore>;
  * @throws SaccadeError of kind `config` where the network makes no tokens; as `runEpochs` does.
  */
 export async function pretrain(options: PretrainingOptions): Promise<PretrainingResult> {
-  const { model, data, config, seed } = options;
+  const { model, data, config, seed, transport } = options;
   const encoder = requireEncoder(model);
   return runEpochs<PretrainingScore>({
     ...options,
     task: {
       initialise: () => Promise.resolve(pretrainingLeaves(model, encoder, seed)),
-      step(state, { inputs, shape }, step, learningRate) {
+      step(state, { inputs, shape, part }, step, learningRate) {
         const random = createRandom(seed, 'mask', step);
+        const { first, weight } = part ?? { first: 0, weight: 1 };
         const input = tf.tensor(inputs, [...shape]);
-        const mask = drawMask(model, encoder, shape[0], config.hiddenShare, random);
+        // As it would be drawn for the whole batch.
+        const mask = tf.tidy(() =>
+          tf.slice(drawMask(model, encoder, first + shape[0], config.hiddenShare, random), [first]),
+        );
         try {
-          return pretrainingStep(encoder, state, input, mask, { ...config, learningRate });
+          const settings = { ...config, learningRate };
+          return pretrainingStep(encoder, state, input, mask, settings, { transport, weight });
         } finally {
           tf.dispose([input, mask]);
         }

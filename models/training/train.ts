@@ -106,7 +106,7 @@ function prepare(
     createRandom(seed, 'mixup', step),
   );
   // The loss is linear in the targets: so a larger part of the batch counts for more.
-  const { weight = 1 } = batch;
+  const { weight } = batch.part ?? { weight: 1 };
   if (weight !== 1) for (let i = 0; i < targets.length; i++) targets[i] *= weight;
   const input = tf.tensor(inputs, [...batch.shape]);
   const target = tf.tensor(targets, [batch.shape[0], model.classes]);

@@ -14,9 +14,10 @@ import {
 } from '../experimentOptions.js';
 import { grouped, print, printJson, type RegisterCommand } from '../io.js';
 import { commandJob } from '../jobContext.js';
+import { type LaunchOptions, launchOf, launchOptions } from '../launcher.js';
 import { examples, jsonOption } from '../options.js';
 
-interface Options extends Omit<ExperimentChanges, 'init'> {
+interface Options extends Omit<ExperimentChanges, 'init'>, LaunchOptions {
   readonly out?: string;
   readonly cache?: string;
   readonly backend?: string;
@@ -25,8 +26,9 @@ interface Options extends Omit<ExperimentChanges, 'init'> {
 }
 
 export const registerPretrain: RegisterCommand = (program, io) => {
-  program
-    .command('pretrain')
+  const command = program.command('pretrain');
+  for (const option of launchOptions()) command.addOption(option);
+  command
     .summary('train a model without labels, to start from')
     .description(
       'Hides the events of some tokens of each training clip (pretraining.hiddenShare) and trains the network, up to ' +
@@ -53,12 +55,21 @@ export const registerPretrain: RegisterCommand = (program, io) => {
       examples(
         ['saccade pretrain configs/gestures.yaml', 'into runs/gestures-pretrained'],
         [
+          'saccade pretrain configs/gestures.yaml --processes 4 --backend cuda',
+          'on the four GPUs of this machine; several machines work together as with `train`',
+        ],
+        [
           'saccade train configs/gestures.yaml --init runs/gestures-pretrained --out runs/tuned',
           'go on from there, with labels',
         ],
       ),
     )
     .action(async (config: string, { out, json, epochs, ...options }: Options) => {
+      const launch = launchOf(io, options);
+      if (launch.kind === 'launcher') {
+        await launch.run();
+        return;
+      }
       const [{ readExperiment }, { pretrainJob }] = await Promise.all([
         import('../../workers/experiment.js'),
         import('../../workers/pretrain.js'),
@@ -67,11 +78,15 @@ export const registerPretrain: RegisterCommand = (program, io) => {
       const experiment = pretrainingFor(changed, epochs);
       const folder = out ?? pretrainingFolder(experiment);
       const { backend, fresh, cache } = options;
-      const job = commandJob(io, json);
+      const process = launch.kind === 'member' ? launch.place : undefined;
+      // The first one speaks for all.
+      const isSilent = process !== undefined && process.rank > 0;
+      const job = commandJob(io, json === true || isSilent);
       const outcome = await pretrainJob(
-        { experiment, folder, backend, fresh, cacheFolder: cache ?? cacheFolder(io.env) },
+        { experiment, folder, backend, fresh, process, cacheFolder: cache ?? cacheFolder(io.env) },
         { ...job.context, onEpoch: (metrics) => job.context.onMessage?.(epochLine(metrics)) },
       ).finally(job.done);
+      if (isSilent) return;
       if (json) printJson(io, { folder, ...outcome });
       else print(io, ...describePretraining(folder, outcome));
     });

@@ -9,7 +9,7 @@ import { readText, readTlsFiles, type TlsIdentity } from '../../engine/support/t
 import type { Listener } from '../../workers/service/tcp.js';
 import { backendOption, exitOption } from '../experimentOptions.js';
 import { type CommandIo, note, print, type RegisterCommand } from '../io.js';
-import { collected, examples, integerBetween, numberBetween } from '../options.js';
+import { collected, examples, integerBetween, numberBetween, tokenVariable } from '../options.js';
 import { packageFile } from '../packageFile.js';
 import { openStore, workspaceFolders, workspaceOption } from '../queueOptions.js';
 import { packageVersion } from '../version.js';
@@ -40,9 +40,6 @@ interface Options {
   readonly backend?: string;
   readonly json?: boolean;
 }
-
-/** The variable that holds the token. */
-export const tokenVariable = 'SACCADE_TOKEN';
 
 export const registerServe: RegisterCommand = (program, io) => {
   program

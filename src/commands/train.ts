@@ -66,8 +66,8 @@ export const registerTrain: RegisterCommand = (program, io) => {
           'on the four GPUs of this machine; each batch is shared by them',
         ],
         [
-          'saccade train configs/gestures.yaml --processes 8 --rank 8 --world 16 --rendezvous 10.0.0.1:29500',
-          'the second of two machines with eight GPUs each; the first has --rank 0',
+          'SACCADE_TOKEN=… saccade train configs/gestures.yaml --processes 8 --nodes 2 --node-rank 1 --rendezvous 10.0.0.1:29500',
+          'the second of two machines with eight GPUs each; the first has --node-rank 0',
         ],
       ),
     )

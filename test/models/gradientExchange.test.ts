@@ -6,9 +6,15 @@ import { createRandom } from '../../engine/support/random.js';
 import type { Reduction, Transport } from '../../engine/transport/transport.js';
 import { createModel } from '../../models/networks/index.js';
 import { modelSchema } from '../../models/networks/schema.js';
-import { flatten, Initialiser, isTrainable, type ParameterTree } from '../../models/parameters.js';
+import {
+  flatten,
+  Initialiser,
+  isTrainable,
+  type ParameterTree,
+  unflatten,
+} from '../../models/parameters.js';
 import { GradientExchange } from '../../models/training/gradientExchange.js';
-import { smoothTargets } from '../../models/training/loss.js';
+import { clipLoss, smoothTargets } from '../../models/training/loss.js';
 import { disposeTraining, startTraining, trainingStep } from '../../models/training/step.js';
 
 type Values = Float32Array[];
@@ -189,6 +195,42 @@ describe('GradientExchange', () => {
       [[16, 31]],
     ]);
     expect(started).toEqual([0, 0, 1]);
+  });
+
+  it('has sent most of a network before its backward pass ends, the head first', () => {
+    const model = createModel(modelSchema.parse({ kind: 'spikmamba' }), input as never, 3);
+    const leaves = flatten(model.initialise(new Initialiser(2)) as never);
+    const paths = [...leaves.keys()].filter(isTrainable);
+    const { x, targets } = clips(0, 2);
+    const transport = new PartnerTransport();
+    const exchange = new GradientExchange(transport, 1024);
+    tf.tidy(() => {
+      const loss = (): tf.Tensor => {
+        const tree = exchange.watch(unflatten(leaves), isTrainable);
+        const context = { training: true, path: '' };
+        return clipLoss(model.apply(tree, x, undefined, context).logits, targets, 0.5);
+      };
+      const parameters = paths.map((path) => leaves.get(path)!);
+      const { value, grads } = tf.engine().gradients(loss, parameters, undefined, true);
+      const early = transport.sent.flat();
+      const gradients = new Map(paths.map((path, i) => [path, grads[i] as tf.Tensor]));
+      exchange.finish({ loss: value, gradients, statistics: new Map() });
+      const sent = transport.sent.slice(0, -1).flat();
+      // Each once, and nothing that was not complete.
+      const sorted = (all: ArrayLike<number>[]): string[] => all.map((one) => String(one)).sort();
+      expect(sorted(sent)).toEqual(sorted(grads.map((gradient) => gradient.dataSync())));
+      const bytes = (all: Float32Array[]): number =>
+        all.reduce((sum, one) => sum + 4 * one.length, 0);
+      // What is left to the end is less than a bucket.
+      expect(bytes(sent) - bytes(early)).toBeLessThan(1024);
+      expect(bytes(sent)).toBeGreaterThan(20 * 1024);
+      const head = paths.filter((path) => path.startsWith('head.'));
+      expect(sorted(early.slice(0, head.length))).toEqual(
+        sorted(head.map((path) => gradients.get(path)!.dataSync())),
+      );
+    });
+    exchange.dispose();
+    tf.dispose([...leaves.values(), x, targets]);
   });
 
   it('hands out untrained leaves as they are', () => {

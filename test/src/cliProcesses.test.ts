@@ -1,15 +1,16 @@
 import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { resolve } from 'node:path';
 
 import { beforeAll, describe, expect, it } from 'vitest';
 
+import { freePort } from '../engine/transport/members.js';
 import { Workplace } from './cliProcess.js';
 
 const cli = resolve('dist/src/cli.js');
 
-const experiment = `dataset: { path: set }
+const experiment = (model: string): string => `dataset: { path: set }
 preprocess:
   window: { kind: time, windowUs: 500000 }
   representation: histogram
@@ -17,9 +18,11 @@ preprocess:
   height: 8
   width: 8
   augmentations: ['translate:2', 'dropEvents:0.1']
-model: { kind: linear }
+model: ${model}
 training: { epochs: 3, batchSize: 7, learningRate: 0.01, checkpointSteps: 1 }
+pretraining: { epochs: 1, batchSize: 7, learningRate: 0.001 }
 `;
+const spiking = '{ kind: spikformer, patch: 4, embedding: 8, heads: 2, feedForward: 8 }';
 
 interface Epoch {
   readonly epoch: number;
@@ -37,7 +40,8 @@ describe('saccade train with several processes', { timeout: 120_000 }, () => {
       ...['simulate', 'set', '--gestures', 'arm_roll,hand_clapping', '--subjects', '6'],
       ...['--repetitions', '1'],
     );
-    await writeFile(place.path('e.yaml'), experiment);
+    await writeFile(place.path('e.yaml'), experiment('{ kind: linear }'));
+    await writeFile(place.path('spiking.yaml'), experiment(spiking));
     await place.json(...train, '--out', 'one');
   }, 120_000);
 
@@ -101,11 +105,65 @@ describe('saccade train with several processes', { timeout: 120_000 }, () => {
     expect(resumed.steps).toBeGreaterThan(0);
   });
 
+  it('pretrains as one process does', async () => {
+    const pretrain = ['pretrain', 'spiking.yaml', '--backend', 'cpu'];
+    const one = await place.json(...pretrain, '--out', 'pretrained');
+    const two = await place.json(...pretrain, '--processes', '2', '--out', 'pretrained-by-2');
+    expect(two).toMatchObject({ folder: 'pretrained-by-2', steps: 4, clips: { train: 24 } });
+    for (const name of ['validationLoss', 'explained']) {
+      expect(two[name], name).toBeCloseTo(one[name] as number, 4);
+    }
+    const [a, b] = await Promise.all(['pretrained', 'pretrained-by-2'].map(epochs));
+    expect(b[0].trainingLoss).toBeCloseTo(a[0].trainingLoss, 5);
+    expect(b[0].gradientNorm).toBeCloseTo(a[0].gradientNorm, 4);
+  });
+
+  it('trains on two machines what two processes of one train, each with a cache of its own', async () => {
+    await place.json(...train, '--processes', '2', '--out', 'oneMachine');
+    const port = await freePort();
+    const nodes = ['--nodes', '2', '--rendezvous', `127.0.0.1:${port}`, '--processes', '1'];
+    const [first, second] = await Promise.all(
+      [0, 1].map((node) =>
+        place.run(
+          [...train, '--out', `machine${node}`, '--json', ...nodes, '--node-rank', `${node}`],
+          {
+            env: {
+              SACCADE_CACHE: place.path(`cache${node}`),
+              SACCADE_TOKEN: 'known to both of them',
+            },
+          },
+        ),
+      ),
+    );
+    expect([first.exitCode, second.exitCode], first.stderr + second.stderr).toEqual([0, 0]);
+    expect(JSON.parse(first.stdout)).toMatchObject({ folder: 'machine0', steps: 12 });
+    expect(second.stdout).toBe('');
+    expect(existsSync(place.path('machine1'))).toBe(false);
+    expect(await epochs('machine0')).toEqual(await epochs('oneMachine'));
+    await expectAsOne('machine0');
+  });
+
+  it('names the machine that does not come', async () => {
+    const port = await freePort();
+    const nodes = [
+      '--nodes',
+      '3',
+      '--node-rank',
+      '0',
+      '--processes',
+      '2',
+      '--rendezvous-timeout',
+      '2',
+    ];
+    await place.fails(
+      'environment',
+      [...train, '--out', 'missing', ...nodes, '--rendezvous', `127.0.0.1:${port}`],
+      ['2, 3, 4, 5 of 6 (node 1, 2 of 3) did not come', 'in 2 s'],
+    );
+  });
+
   it('meets processes that others have started', async () => {
-    const server = createServer();
-    await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
-    const { port } = server.address() as { port: number };
-    await new Promise((done) => server.close(done));
+    const port = await freePort();
     const spread = [...train, '--out', 'spread', '--json'];
     const world = ['--world', '2', '--rendezvous', `127.0.0.1:${port}`];
     const env = {
@@ -135,6 +193,20 @@ describe('saccade train with several processes', { timeout: 120_000 }, () => {
       ['--devices', '3 GPUs for 2'],
     );
     await place.fails('usage', [...train, '--rendezvous', 'here'], ['HOST:PORT']);
+    const nodes = ['--nodes', '2', '--processes', '2', '--rendezvous', '10.0.0.1:29500'];
+    await place.fails('usage', [...train, '--node-rank', '1'], ['--nodes']);
+    await place.fails('usage', [...train, ...nodes], ['--node-rank']);
+    await place.fails('usage', [...train, ...nodes, '--node-rank', '2'], ['--node-rank', '0 to 1']);
+    await place.fails(
+      'usage',
+      [...train, ...nodes, '--node-rank', '1', '--world', '4'],
+      ['--world'],
+    );
+    await place.fails(
+      'usage',
+      [...train, ...nodes, '--node-rank', '1'],
+      ['10.0.0.1', 'SACCADE_TOKEN'],
+    );
     await place.fails(
       'config',
       [...train, '--processes', '7', '--out', 'few'],

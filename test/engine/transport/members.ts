@@ -18,7 +18,7 @@ export class Member {
 
   constructor(rank: number, world: number, port: number, options: object = {}) {
     const script = resolve('test/engine/transport/process.mjs');
-    const place = { rank, world, host: '127.0.0.1', port, connectTimeoutMs: 20_000, ...options };
+    const place = { rank, world, host: '127.0.0.1', port, connectTimeoutMs: 100_000, ...options };
     this.child = spawn(process.execPath, [script, resolve('dist'), JSON.stringify(place)]);
     this.child.stdin.on('error', () => undefined);
     this.lines = createInterface({ input: this.child.stdout })[Symbol.asyncIterator]();

@@ -8,6 +8,9 @@ import '@tensorflow/tfjs-backend-cpu';
 const [folder, options] = process.argv.slice(2);
 const { TcpTransport } = await import(`${folder}/engine/transport/tcpTransport.js`);
 await import(`${folder}/engine/gradients.js`);
+const { createModel, modelSchema } = await import(`${folder}/models/networks/index.js`);
+const { flatten, Initialiser } = await import(`${folder}/models/parameters.js`);
+const { startTraining, trainingStep } = await import(`${folder}/models/training/step.js`);
 const { synchronisedBatchNorm } = await import(`${folder}/engine/ops/synchronisedBatchNorm.js`);
 
 const say = (answer) => process.stdout.write(`${JSON.stringify(answer)}\n`);
@@ -32,6 +35,23 @@ function batchNorm({ x, scale, shift, dy }) {
   return { ...answer, tensors: tf.memory().numTensors };
 }
 
+/** What one training step finds on this process's part of a batch. */
+function step({ config, input, classes, x, targets, settings }) {
+  const model = createModel(modelSchema.parse(config), input, classes);
+  const start = startTraining(flatten(model.initialise(new Initialiser(2))));
+  const clips = tf.tensor(x, [x.length, input.bins, input.channels, input.height, input.width]);
+  const result = trainingStep(model, start, clips, tf.tensor2d(targets), settings, transport);
+  const { state, loss, gradientNorm } = result;
+  const valuesOf = (map) =>
+    Object.fromEntries([...map].map(([path, x]) => [path, [...x.dataSync()]]));
+  return {
+    loss,
+    gradientNorm,
+    moments: valuesOf(state.optimiser.m),
+    leaves: valuesOf(state.leaves),
+  };
+}
+
 let transport;
 try {
   transport = await TcpTransport.open(JSON.parse(options));
@@ -54,6 +74,7 @@ for await (const line of createInterface({ input: process.stdin })) {
     else if (call === 'text') say(transport.shareText(value));
     else if (call === 'any') say(transport.any(value));
     else if (call === 'batchNorm') say(batchNorm(value));
+    else if (call === 'step') say(step(value));
     else {
       await transport.close();
       say('closed');

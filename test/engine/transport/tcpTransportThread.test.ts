@@ -1,9 +1,11 @@
+import { type AddressInfo, connect, createServer } from 'node:net';
+
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
 import { askAll as all, freePort, Members } from './members.js';
 
-describe('TcpTransport', { timeout: 60_000 }, () => {
+describe('TcpTransport', { timeout: 120_000 }, () => {
   const processes = new Members();
 
   it.each([1, 2, 3, 4])(
@@ -132,8 +134,77 @@ describe('TcpTransport', { timeout: 60_000 }, () => {
     const nobody = processes.startOne(1, 2, await freePort(), { connectTimeoutMs: 300 });
     expect(await nobody.answer()).toMatchObject({
       message: expect.stringMatching(
-        /^process 0 did not answer at 127\.0\.0\.1:\d+ in 0\.3 s$/,
+        /^process 0 of 2 did not answer at 127\.0\.0\.1:\d+ in 0\.3 s$/,
       ) as string,
     });
+  });
+
+  it('lets in who knows the token, and nobody else', async () => {
+    const port = await freePort();
+    const token = 'known to both of them';
+    const first = processes.startOne(0, 2, port, { token });
+    for (const other of [undefined, 'known to one of them']) {
+      const stranger = processes.startOne(1, 2, port, { token: other });
+      expect(await stranger.answer()).toEqual({
+        kind: 'environment',
+        message: `process 0 at 127.0.0.1:${port} has another token`,
+      });
+    }
+    const second = processes.startOne(1, 2, port, { token });
+    expect(await all([first, second], () => ({ call: 'any', value: true }))).toEqual([
+      'connected',
+      'connected',
+    ]);
+    expect([await first.answer(), await second.answer()]).toEqual([true, true]);
+  });
+
+  it('believes nobody who only listens there', async () => {
+    const server = createServer((socket) => {
+      const frame = (kind: number, bytes: number): Buffer => {
+        const head = Buffer.alloc(5 + bytes, 7);
+        head.writeUInt8(kind, 0);
+        head.writeUInt32LE(bytes, 1);
+        return head;
+      };
+      // A challenge, and a proof that is none.
+      socket.write(Buffer.concat([frame(5, 32), frame(0, 32)]));
+      socket.on('error', () => undefined);
+    });
+    await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+    const { port } = server.address() as AddressInfo;
+    const member = processes.startOne(1, 2, port, { token: 'known to both of them' });
+    expect(await member.answer()).toEqual({
+      kind: 'environment',
+      message: `who answers at 127.0.0.1:${port} has another token than process 1`,
+    });
+    member.kill();
+    await new Promise((done) => server.close(done));
+  });
+
+  it('is not ended by bytes that nobody understands', async () => {
+    const port = await freePort();
+    const first = processes.startOne(0, 2, port);
+    const bytes = fc.uint8Array({ maxLength: 200 });
+    await fc.assert(
+      fc.asyncProperty(bytes, async (noise) => {
+        await new Promise<void>((done) => {
+          const attempt = (): void => {
+            const socket = connect(port, '127.0.0.1');
+            let isRefused = false;
+            socket.once('connect', () => socket.end(noise));
+            socket.once('error', ({ code }: NodeJS.ErrnoException) => {
+              isRefused = code === 'ECONNREFUSED';
+            });
+            // It may not listen yet.
+            socket.once('close', () => (isRefused ? setTimeout(attempt, 50) : done()));
+            socket.resume();
+          };
+          attempt();
+        });
+      }),
+      { numRuns: 20 },
+    );
+    const second = processes.startOne(1, 2, port);
+    expect([await first.answer(), await second.answer()]).toEqual(['connected', 'connected']);
   });
 });
