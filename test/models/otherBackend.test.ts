@@ -3,6 +3,9 @@ import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 
 import { selectBackend } from '../../engine/backend.js';
+import { synchronisedBatchNorm } from '../../engine/ops/synchronisedBatchNorm.js';
+import { createRandom } from '../../engine/support/random.js';
+import type { Transport } from '../../engine/transport/transport.js';
 import { createModel, modelSchema } from '../../models/networks/index.js';
 import { flatten, Initialiser, isTrainable, unflatten } from '../../models/parameters.js';
 import { clipLoss } from '../../models/training/loss.js';
@@ -11,6 +14,7 @@ import { classes, inputShape, randomClips } from './networkConformance.js';
 const bare = 'bare';
 const fused = [
   'BatchNormTraining',
+  'BatchNormTrainingGrad',
   'CausalConv1d',
   'DepthwiseConv2dSame',
   'LayerNorm',
@@ -72,5 +76,32 @@ describe('a backend without kernels of our own', () => {
       const difference = Math.max(...numbers.map((v, i) => Math.abs(v - actual.get(name)![i])));
       expect(difference / scale, name).toBeLessThan(1e-3);
     }
+  });
+
+  it('normalises together with other processes', async () => {
+    const alone = {
+      rank: 0,
+      world: 1,
+      reduce: (tensors: readonly tf.Tensor[]) => ({
+        finish: () => tensors.map((x) => tf.clone(x)),
+      }),
+    } as unknown as Transport;
+    const random = createRandom(3);
+    const [x, dy] = [0, 1].map(() => Array.from({ length: 60 }, () => random.normal()));
+    const values = async (backend: string): Promise<tf.TypedArray> => {
+      await tf.setBackend(backend);
+      return tf.tidy(() => {
+        const scale = tf.tensor1d([1, -2, 0.5]);
+        const inputs = [tf.tensor(x, [4, 5, 3]), scale, tf.tensor1d([0, 1, 2])];
+        const normalise = ([a, b, c]: tf.Tensor[]) => synchronisedBatchNorm(a, b, c, alone);
+        const loss = (...all: tf.Tensor[]): tf.Tensor =>
+          tf.sum(tf.mul(normalise(all).y, tf.tensor(dy, [4, 5, 3])));
+        const all = [...Object.values(normalise(inputs)), ...tf.grads(loss)(inputs)];
+        return tf.concat(all.map((tensor) => tf.reshape(tensor, [-1]))).dataSync();
+      });
+    };
+    const [expected, actual] = [await values('cpu'), await values(bare)];
+    expect(actual).toHaveLength(expected.length);
+    actual.forEach((value, i) => expect(value, `${i}`).toBeCloseTo(expected[i], 5));
   });
 });
