@@ -9,8 +9,8 @@ import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 
 const here = dirname(fileURLToPath(import.meta.url));
-// In a bundle, and in a clone.
-const root = [join(here, '..'), join(here, '..', '..')].find((path) => existsSync(join(path, 'dist'))); // prettier-ignore
+// In a bundle, and in a clone. A folder alone has none.
+const root = [join(here, '..'), join(here, '..', '..')].find((path) => existsSync(join(path, 'dist', 'src', 'cli.js'))); // prettier-ignore
 
 /** Each part: what is run, how long at most, and what its output says. */
 const parts = {
@@ -41,6 +41,7 @@ const parts = {
     isGood: (report) => [report.one, report.all].every((group) => group?.codes.every((code) => code === 0) ?? true), // prettier-ignore
   },
   serving: {
+    missing: root === undefined ? 'no build of the project lies beside this folder' : undefined,
     command: ['serve.mjs', '--cli', `${root}/dist/src/cli.js`, '--config', `${root}/configs/demo.yaml`, '--minutes', '0.5'], // prettier-ignore
     seconds: 120,
     result: (text) => text.trim().split('\n'),
@@ -108,6 +109,11 @@ const { version } = JSON.parse(readFileSync(join(here, 'package.json'), 'utf8'))
 const report = { saccade: version, node: process.versions.node, good: true, parts: {} };
 for (const name of wanted.length > 0 ? wanted : Object.keys(parts)) {
   const part = parts[name];
+  if (part.missing !== undefined) {
+    report.parts[name] = { skipped: part.missing };
+    process.stderr.write(`${name}: skipped, ${part.missing}\n`);
+    continue;
+  }
   process.stderr.write(`${name}: node ${part.command.join(' ')}\n`);
   const { output, code, signal, seconds } = await run(part);
   const entry = { seconds, code, signal: signal ?? undefined };
