@@ -217,7 +217,11 @@ async function wantedPackages(root: string, without: readonly BundlePart[]): Pro
   return Object.keys({ ...dependencies, ...optionalDependencies }).filter(
     (name) =>
       !dropped.has(name) &&
-      texts.some((text) => text.includes(`'${name}'`) || text.includes(`'${name}/`)),
+      texts.some((text) =>
+        [`'${name}'`, `'${name}/`, `"${name}"`, `"${name}/`].some((quoted) =>
+          text.includes(quoted),
+        ),
+      ),
   );
 }
 
