@@ -57,7 +57,7 @@ let connected = false;
 let ended = false;
 let killing: NodeJS.Timeout | undefined;
 
-const timeout = setTimeout(() => {
+function onLate(): void {
   const missing = Array.from({ length: world }, (_, i) => i).filter(
     (i) => i !== rank && !peers.some((peer) => peer.rank === i),
   );
@@ -68,7 +68,8 @@ const timeout = setTimeout(() => {
       ? `${nameOf(missing)} did not come to ${there}${strangers}`
       : `${nameOf([0])} did not answer at ${there}`,
   );
-}, connectTimeoutMs);
+}
+let timeout = setTimeout(onLate, connectTimeoutMs);
 
 /** Processes, and the machines that they are on. */
 function nameOf(ranks: readonly number[]): string {
@@ -216,6 +217,9 @@ function welcome(peer: Peer, kind: number, body: Buffer): void {
 
 /** On the others: says who this is, and that it knows the token. */
 function introduce(peer: Peer, theirs: Buffer): void {
+  // Process 0 keeps the time from now on, and says who is missing. Unless nothing comes from it any more.
+  clearTimeout(timeout);
+  timeout = setTimeout(onLate, 2 * connectTimeoutMs + 10_000);
   const said = Buffer.alloc(helloBytes);
   said.writeUInt32LE(rank, 0);
   said.writeUInt32LE(world, 4);

@@ -131,6 +131,11 @@ describe('TcpTransport', { timeout: 120_000 }, () => {
         message: 'process 1 is one of 4, process 0 one of 2',
       });
     }
+    const third = await freePort();
+    const machine = processes.startOne(0, 4, third, { connectTimeoutMs: 100, perNode: 2 });
+    expect(await machine.answer()).toMatchObject({
+      message: `process 1, 2, 3 of 4 (node 0, 1 of 2) did not come to 127.0.0.1:${third} in 0.1 s`,
+    });
     const nobody = processes.startOne(1, 2, await freePort(), { connectTimeoutMs: 300 });
     expect(await nobody.answer()).toMatchObject({
       message: expect.stringMatching(
