@@ -173,7 +173,7 @@ describe('TcpTransport', { timeout: 120_000 }, () => {
       };
       // A challenge, and a proof that is none.
       socket.write(Buffer.concat([frame(5, 32), frame(0, 32)]));
-      socket.on('error', () => undefined);
+      socket.on('error', () => undefined).resume();
     });
     await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
     const { port } = server.address() as AddressInfo;
