@@ -161,7 +161,8 @@ function nextTensors(
   const { weightDecay, gradientClip, delayRate = 1 } = config;
   const recorder = new Recorder({ rates: false });
   const losses: tf.Tensor[] = [];
-  const together = config.synchroniseStatistics ? transport : undefined;
+  const isShared = transport !== undefined && transport.world > 1;
+  const together = isShared && config.synchroniseStatistics ? transport : undefined;
   const context = { training: true, progress, recorder, losses, transport: together, path: '' };
   const exchange = transport && new GradientExchange(transport);
   try {

@@ -6,6 +6,7 @@ import type { CudaBackend } from '../../../engine/cuda/backend.js';
 import { type Hardware, registerCudaBackend } from '../../../engine/cuda/register.js';
 import { binEvents } from '../../../engine/ops/binEvents.js';
 import { eventRepresentations } from '../../../engine/ops/eventLoops.js';
+import type { Transport } from '../../../engine/transport/transport.js';
 import { stemKinds } from '../../../models/blocks/stem.js';
 import { mixers } from '../../../models/mixers/registry.js';
 import { createModel, modelSchema } from '../../../models/networks/index.js';
@@ -94,6 +95,36 @@ describe('what runs on the host while the device computes', () => {
     });
     expect(notFinite).toBeUndefined();
     expect(Object.fromEntries(backend.fallbacks)).toEqual({});
+    disposeTraining(state);
+    tf.dispose([x, targets]);
+  });
+
+  it('nothing of a step with the statistics of several processes', () => {
+    const model = createModel(modelSchema.parse({ kind: 'spikmamba' }), input, 4);
+    const x = tf.zeros([2, input.bins, input.channels, input.height, input.width]);
+    const targets = tf.zeros([2, 4]);
+    const reduced: number[][] = [];
+    const transport = {
+      rank: 1,
+      world: 3,
+      reduce(tensors: readonly tf.Tensor[]) {
+        reduced.push(...tensors.map(({ shape }) => shape));
+        return { finish: () => tensors.map((tensor) => tf.clone(tensor)) };
+      },
+    } as unknown as Transport;
+    const start = startTraining(flatten(model.initialise(new Initialiser(1))));
+    const settings = { learningRate: 1e-3, weightDecay: 0.01, gradientClip: 1, perStepLoss: 0.5 };
+    const { state } = trainingStep(
+      model,
+      start,
+      x,
+      targets,
+      { ...settings, statisticsMomentum: 0.9, synchroniseStatistics: true },
+      transport,
+    );
+    expect(Object.fromEntries(backend.fallbacks)).toEqual({});
+    // Rows, mean and variance of every process.
+    expect(reduced).toContainEqual([3, 3, expect.any(Number)]);
     disposeTraining(state);
     tf.dispose([x, targets]);
   });
