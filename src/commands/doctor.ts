@@ -46,7 +46,7 @@ export const registerDoctor: RegisterCommand = (program, io) => {
     )
     .option(
       '--gpu-check <file>',
-      'run every check and timing that there is for a GPU (half an hour), and write one JSON document; fails (exit code 7) ' +
+      'run every check and timing that there is for a GPU (minutes), and write one JSON document; fails (exit code 7) ' +
         'where a result is not as it should be',
     )
     .addOption(jsonOption())
