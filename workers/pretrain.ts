@@ -43,8 +43,8 @@ export interface PretrainOutcome extends Omit<PretrainingResult, 'best'> {
  * layer of motions, on synthetic textures alone. Training starts from what it leaves in the run folder by
  * `training.initialise`; the files are those of `trainJob`.
  *
- * @throws SaccadeError as `trainJob` does; of kind `config` where the network makes no tokens, or has no layer of motions,
- *   and where several processes were to learn motions.
+ * @throws SaccadeError as `trainJob` does; of kind `config` where the network makes no tokens, or has no layer of motions; of kind
+ *   `usage` where several processes are to learn motions.
  */
 export function pretrainJob(
   job: PretrainJob,
@@ -74,10 +74,8 @@ function loopOptions(
 
 async function motionsJob(job: PretrainJob, context: PretrainContext): Promise<PretrainOutcome> {
   const { experiment } = job;
-  if (job.process !== undefined) {
-    const message =
-      'textures of motions are learned by one process: leave --processes and --nodes out';
-    throw new SaccadeError('config', message, { field: 'pretraining.task' });
+  if (job.process !== undefined && job.process.world > 1) {
+    throw new SaccadeError('usage', 'motions are learned by one process', { field: '--processes' });
   }
   // Any number of classes: the head has no part in this.
   const model = createModel(experiment.model, inputShape(experiment), 1);

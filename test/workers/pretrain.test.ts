@@ -140,7 +140,7 @@ describe('pretrainJob', () => {
     const process = { rank: 1, world: 2, host: '127.0.0.1', port: 1 };
     await expect(
       pretrainJob({ experiment: job, folder: motions, cacheFolder, process }),
-    ).rejects.toMatchObject({ kind: 'config', place: { field: 'pretraining.task' } });
+    ).rejects.toMatchObject({ kind: 'usage', place: { field: '--processes' } });
     const patches = experiment({ pretraining });
     await expect(
       pretrainJob({ experiment: patches, folder: join(folder, 'still'), cacheFolder }),
