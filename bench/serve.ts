@@ -146,9 +146,9 @@ class Camera {
 async function startServer(checkpoint: string): Promise<{ server: ChildProcess; url: string }> {
   const { cli } = options;
   const args = ['serve', checkpoint, '--port', '0', '--json', '--no-queues'];
-  const server = spawn(process.execPath, [cli, ...args, '--batch-wait', options['batch-wait']], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
+  // With what this process was started with, such as --cpu-prof.
+  const node = [...process.execArgv, cli, ...args, '--batch-wait', options['batch-wait']];
+  const server = spawn(process.execPath, node, { stdio: ['ignore', 'pipe', 'inherit'] });
   const [line] = (await once(createInterface(server.stdout!), 'line')) as [string];
   return { server, url: (JSON.parse(line) as { url: string }).url };
 }

@@ -170,7 +170,7 @@ describe('saccade serve', () => {
       await expect
         .poll(() => readFile(file, 'latin1').catch(() => ''), { timeout: 30_000 })
         .toContain('\\"taken\\":333');
-      expect(found.map(({ bin }) => bin)).toEqual([0, 1, 2]);
+      await expect.poll(() => found.map(({ bin }) => bin), { timeout: 30_000 }).toEqual([0, 1, 2]);
       const killed = once(first.child, 'exit');
       first.child.kill('SIGKILL');
       expect(await killed).toEqual([null, 'SIGKILL']);

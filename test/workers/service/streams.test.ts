@@ -370,7 +370,7 @@ describe('streams of a service', () => {
     const kept = join(snapshotFolder, 'one.safetensors');
     const left = async (): Promise<Buffer> => readFile(kept).catch(() => Buffer.alloc(0));
     await expect.poll(async () => (await left()).toString('latin1')).toContain('\\"taken\\":377');
-    const bytes = await left();
+    await first.atLeast(3);
 
     // Another service takes it over, as if the first had been killed; the first has no news to write.
     const other = await serviceOf(model, { snapshotFolder, snapshotEveryMs: 5 });
@@ -394,7 +394,6 @@ describe('streams of a service', () => {
     await other.close();
     const expected = await alone(rows);
     expectSame([...predictions(first.messages), ...predictions(second.messages)], expected);
-    expect(bytes.length).toBeGreaterThan(100);
     await app.inject({ method: 'DELETE', url: '/api/streams/one' });
   });
 
