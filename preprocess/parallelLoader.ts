@@ -22,9 +22,9 @@ import {
 export interface ParallelOptions extends EpochOptions {
   /** Threads that load; with 0, batches are made where they are asked for. */
   readonly workers: number;
-  /** Batches that are asked of each thread ahead of their use; memory holds so many and one more at most. */
+  /** Batches that are asked of each thread ahead of their use; memory holds so many and two more at most. */
   readonly prefetch: number;
-  /** Whether each batch is done with when the next is asked for: its memory is used again. */
+  /** Whether each batch is done with when the next but one is asked for: its memory is used again. */
   readonly reuse?: boolean;
   /** Clips of `validation`; none where not given. */
   readonly validation?: readonly Clip[];
@@ -72,11 +72,14 @@ export function openLoader(options: ParallelOptions): ParallelLoader {
       }
     };
     ask();
+    let before: ClipBatch | undefined;
     while (ahead.length > 0) {
       const batch = await ahead.shift()!;
       ask();
       yield batch;
-      if (reuse) spare.push(batch.inputs.buffer as ArrayBuffer);
+      // This one may still be in use while its caller waits for the next.
+      if (reuse && before !== undefined) spare.push(before.inputs.buffer as ArrayBuffer);
+      before = batch;
     }
   }
 

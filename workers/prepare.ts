@@ -253,7 +253,7 @@ export function trainingData(
   };
   const { workers, prefetch } = experiment.loader;
   const { validation } = clips;
-  // A training step has copied or computed all when it asks for the next batch.
+  // A training step has copied or computed all of a batch when the next but one is asked for.
   const loader = openLoader({ ...options, workers, prefetch, validation, reuse: true });
   return {
     batchesPerEpoch: batchesPerEpoch(options),

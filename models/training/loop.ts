@@ -19,7 +19,7 @@ import { openEventFile } from './tensorboard.js';
 
 /**
  * Where the clips come from. Batches depend on their arguments alone, so that runs can be resumed. Each is done
- * with when the next is asked for.
+ * with when the next but one is asked for.
  */
 export interface TrainingData {
   readonly batchesPerEpoch: number;
