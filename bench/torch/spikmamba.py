@@ -191,7 +191,7 @@ class SpikMamba(nn.Module):
         cut = x.reshape(batch, time, channels, height // s.patch, s.patch, width // s.patch, s.patch)
         patches = cut.permute(0, 1, 3, 5, 2, 4, 6).reshape(batch, time, -1, channels * s.patch**2)
         spikes, membrane = self.neurons(self.projection(patches), state.get("membrane"))
-        frames = torch.arange(state["frame"], state["frame"] + time) % self.bins
+        frames = torch.arange(state["frame"], state["frame"] + time, device=x.device) % self.bins
         tokens = spikes + self.spatial_position + self.temporal_position[frames]
         output = torch.cat([tokens, self.class_token.expand(batch, time, 1, s.width)], 2)
         following = {"frame": state["frame"] + time, "membrane": membrane}
@@ -200,5 +200,5 @@ class SpikMamba(nn.Module):
         pooled = self.norm(output).mean(2)
         sums = pooled.cumsum(1) + state.get("sum", 0)
         following["sum"] = sums[:, -1:]
-        counts = torch.arange(state["frame"] + 1, state["frame"] + time + 1).view(1, -1, 1)
+        counts = torch.arange(state["frame"] + 1, state["frame"] + time + 1, device=x.device).view(1, -1, 1)
         return self.head(sums / counts), following

@@ -38,8 +38,8 @@ export function stageOf(states: number): number {
 }
 
 /**
- * Four states for each thread, where they divide so; of two channels where that leaves enough threads, which more
- * segments make up for otherwise.
+ * Four states of two channels for each thread, where they divide so; where that leaves too few threads, steps are cut into
+ * segments side by side.
  *
  * @param sequences channels of all sequences of the batch.
  * @param multiprocessors of the device.
@@ -50,20 +50,13 @@ export function scanLayouts(
   multiprocessors: number,
 ): ScanLayouts {
   const [lanes, stage] = [lanesOf(states), stageOf(states)];
-  const wanted = 384 * multiprocessors;
-  const segments = Math.floor(wanted / (sequences * lanes));
-  if (states !== 4 * lanes) {
-    const chunk = Math.min(4, stage);
-    const layout = { lanes, channels: 1, threads: 128, blocks: 1, stage, chunk };
-    return { forward: layout, backward: layout, segments };
-  }
-  if (sequences * lanes < wanted) {
-    const layout = { lanes, channels: 1, threads: 128, stage, chunk: 6 };
-    return { forward: { ...layout, blocks: 6 }, backward: { ...layout, blocks: 4 }, segments };
-  }
-  // A block of more channels would have no room in shared memory, and has a thread for each of its channels.
-  const [threads, channels] = [Math.min(256, 64 * lanes), Math.min(2, lanes)];
-  const layout = { lanes, channels, threads, blocks: 2, stage, chunk: 4 };
+  const whole = states === 4 * lanes;
+  const channels = whole ? Math.min(2, lanes) : 1;
+  // A block has a thread for each of its channels.
+  const threads = whole ? Math.min(128, 64 * lanes) : 128;
+  const blocks = whole ? 4 : 1;
+  const layout = { lanes, channels, threads, blocks, stage, chunk: Math.min(4, stage) };
+  const segments = Math.ceil((384 * multiprocessors * channels) / (sequences * lanes));
   return { forward: layout, backward: layout, segments };
 }
 
