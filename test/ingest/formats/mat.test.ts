@@ -1,3 +1,6 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { deflateSync } from 'node:zlib';
 import type { Dataset } from 'h5wasm/node';
 import { describe, expect, it } from 'vitest';
@@ -142,7 +145,7 @@ describe('mat', () => {
 
   it('writes version 7.3 as MATLAB has it', async () => {
     const { File, ready } = await import('h5wasm/node');
-    const module = await ready;
+    await ready;
     const bytes = await encodeRows(mat73, { width: 240, height: 180 }, rows);
     const text = Buffer.from(bytes.slice(0, 128)).toString('latin1');
     expect(text).toMatch(/^MATLAB 7\.3 MAT-file/);
@@ -151,14 +154,17 @@ describe('mat', () => {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     expect(Number(view.getBigUint64(512 + 24, true))).toBe(512);
     expect(Number(view.getBigUint64(512 + 40, true))).toBe(bytes.length);
-    module.FS!.writeFile('written.mat', bytes);
-    const file = new File('written.mat', 'r');
+    const folder = await mkdtemp(join(tmpdir(), 'saccade-test-'));
+    const path = join(folder, 'written.mat');
+    await writeFile(path, bytes);
+    const file = new File(path, 'r');
     const ts = file.get('ts') as Dataset;
     expect(ts.shape).toEqual([1, rows.length]);
     expect(ts.attrs.MATLAB_class.value).toBe('int64');
     expect(Array.from(ts.value as BigInt64Array, Number)).toEqual(t);
     expect((file.get('x') as Dataset).attrs.MATLAB_class.value).toBe('uint16');
     file.close();
+    await rm(folder, { recursive: true });
   });
 
   it('says what is missing', async () => {
